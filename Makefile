@@ -1,0 +1,40 @@
+# Two commands for a fresh machine: `make demo` and `make test`. They need python >= 3.10 with venv, and make.
+SHELL := /bin/bash
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check wheel-test clean-demo
+
+demo: .venv/demo.stamp
+	$(BIN)/sadm compare --recipe digits --out runs/demo
+
+test: .venv/dev.stamp
+	$(BIN)/pytest -n 2
+
+check: .venv/dev.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@! $(BIN)/pip list 2>/dev/null | grep -qi '^torchvision ' || { echo "torchvision must not be installed (see pyproject.toml)"; exit 1; }
+
+# The built wheel, alone in an environment of its own, outside the repository.
+wheel-test: .venv/dev.stamp
+	rm -rf build/wheel && $(BIN)/python -m build --wheel --outdir build/wheel . >/dev/null
+	tests/wheel_trains.sh build/wheel/*.whl
+
+.venv/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("python >= 3.10 is needed, this is " + sys.version) if sys.version_info < (3, 10) else 0'
+	$(PYTHON) -m venv .venv
+
+.venv/demo.stamp: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install -q -c constraints.txt torch
+	$(BIN)/pip install -q -c constraints.txt -e .
+	@touch $@
+
+.venv/dev.stamp: .venv/demo.stamp
+	$(BIN)/pip install -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+clean-demo:
+	rm -rf runs/demo

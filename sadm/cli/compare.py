@@ -1,0 +1,41 @@
+"""``sadm compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sadm.cli.options import parse, required, take
+from sadm.core.config import build_config, merge, read_yaml
+from sadm.core.progress import ConsoleReporter
+from sadm.experiments.config import CompareConfig
+from sadm.training.config import load_train_config, recipe_names
+
+DESCRIPTION = """Trains plain and structure-guided models with paired seeds, at equal steps and at equal cost, and
+reports which is better, or that it cannot be told. Stop it with Ctrl-C; the same command goes on. More seeds can be added later.
+
+  --out FOLDER      where everything is kept (required)
+  --recipe NAME     training recipe of both arms: {recipes}
+  --config FILE     a YAML file with the same keys as the options below
+
+examples:
+  sadm compare --out runs/compare --recipe digits
+  sadm compare --out runs/mine --recipe folder32 --data path/to/images --seeds 100 101 102 103 104 --lang ja
+"""
+
+
+def run(arguments: list[str]) -> None:
+    """Parses the arguments, compares, and says who won and where the report is."""
+    (out, recipe, file), rest = take(arguments, "out", "recipe", "config")
+    values = {"train": load_train_config(recipe).model_dump(mode="json")}
+    if file is not None:
+        values = merge(values, read_yaml(file))
+    defaults = build_config(CompareConfig, values, file or "configuration")
+    description = DESCRIPTION.format(recipes=", ".join(recipe_names()))
+    config: CompareConfig = parse(CompareConfig, rest, "compare", description, defaults)
+    folder = required(out, "out", "compare")
+    from sadm.experiments.compare import compare
+
+    with ConsoleReporter() as reporter:
+        comparison = compare(config, folder, reporter)
+    print(comparison["verdict"]["sentence"])
+    print(f"Report: {Path(folder) / 'report.html'}")

@@ -1,0 +1,82 @@
+"""``sadm evaluate``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import tyro
+
+from sadm.cli.options import parse
+from sadm.core.errors import UserError
+from sadm.core.progress import ConsoleReporter
+
+DESCRIPTION = """Judges a trained model against images that training never saw, in several feature spaces.
+
+FD is a Fréchet distance in the named judge's features; the floor is what real images score in the same number.
+
+examples:
+  sadm evaluate runs/digits
+  sadm evaluate runs/digits --groups 8 --seed 1 --json
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluateOptions:
+    """Options of ``sadm evaluate``."""
+
+    run: tyro.conf.Positional[str]
+    """A run folder."""
+    groups: int = 4
+    """Generated images are judged in this many groups, each as large as the reference."""
+    seed: int = 0
+    """Seed of the generated images."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+def run(arguments: list[str]) -> None:
+    """Parses the arguments, evaluates, and writes ``evaluation.json`` in the run folder."""
+    options: EvaluateOptions = parse(EvaluateOptions, arguments, "evaluate", DESCRIPTION)
+    if options.groups < 1:
+        raise UserError(f"--groups must be at least 1, got {options.groups}.")
+    from sadm.core.files import write_json
+    from sadm.evaluation import Evaluator
+    from sadm.training.model_folder import load_model
+    from sadm.training.run import read_run_config, split_for
+
+    config = read_run_config(options.run)
+    model = load_model(options.run)
+    with ConsoleReporter() as reporter:
+        split = split_for(config, reporter)
+        stored = model.description["data"]["fingerprint"]
+        if stored != split.train.fingerprint():
+            raise UserError(
+                f"the images in {config.data.source} are not those that {options.run} was trained on (fingerprint "
+                f"{stored[:12]}, now {split.train.fingerprint()[:12]}): held-out images could be training images."
+            )
+        reporter.say("Fitting judges on held-out images.")
+        evaluator = Evaluator(split.held_out)
+        count = evaluator.group * options.groups
+        reporter.say(f"Drawing {count} images.")
+        labels = model.training_labels(count, options.seed)
+        result = evaluator.evaluate(model.sample(count, options.seed, labels), labels)
+    path = Path(options.run) / "evaluation.json"
+    facts = {"judges": evaluator.describe(), "floor": evaluator.floor, "seed": options.seed, **result.as_dict()}
+    write_json(path, facts)
+    print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else table(facts))
+    if not options.json:
+        print(f"Written to {path}")
+
+
+def table(facts: dict[str, Any]) -> str:
+    """The evaluation as lines of text."""
+    lines = [f"{'judge':<40}{'FD':>12}{'floor':>12}{'FD - floor':>12}{'KID':>12}"]
+    for name, judge in facts["judges"].items():
+        fd, floor = facts["fd"][name], facts["floor"][name]
+        lines.append(f"{judge['title']:<40}{fd:>12.4g}{floor:>12.4g}{fd - floor:>12.4g}{facts['kid'][name]:>12.4g}")
+    if facts["label_accuracy"] is not None:
+        lines.append(f"Images that the classifying judge gives their own label: {facts['label_accuracy']:.1%}")
+    return "\n".join([*lines, f"{facts['images']} images in groups of {facts['group']}, seed {facts['seed']}."])

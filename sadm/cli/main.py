@@ -1,0 +1,86 @@
+"""``sadm COMMAND``: finds the command's module and turns errors for people into messages and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+
+COMMANDS = {
+    "train": "train a model, plain or structure-guided, in a run folder",
+    "sample": "draw images from a trained model",
+    "evaluate": "judge a trained model against held-out images",
+    "compare": "train plain and structure-guided models at equal cost and report which is better",
+}
+
+USER_ERROR = 2
+INTERRUPTED = 130
+
+
+def usage() -> str:
+    """The overview that ``sadm --help`` prints."""
+    lines = "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
+    return (
+        "usage: sadm COMMAND [OPTIONS]\n\n"
+        "Structure-guided adversarial training of diffusion models.\n\n"
+        f"commands:\n{lines}\n\n"
+        "examples:\n"
+        "  sadm train --out runs/digits --recipe digits\n"
+        "  sadm train --data path/to/images --out runs/mine --recipe folder32\n"
+        "  sadm sample runs/digits --count 100\n"
+        "  sadm compare --out runs/compare --recipe digits\n\n"
+        "sadm COMMAND --help explains a command's options."
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point; always ends with SystemExit (0 well, 2 the user's mistake, 130 interrupted)."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """Runs one command and returns its exit code."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else USER_ERROR
+    name, *rest = arguments
+    if name == "--version":
+        from sadm import __version__
+
+        print(f"sadm {__version__}")
+        return 0
+    if name not in COMMANDS:
+        return _complain(_unknown(name))
+    return _guarded(name, rest)
+
+
+def _guarded(name: str, arguments: list[str]) -> int:
+    from sadm.core.errors import InterruptedRun, UserError
+
+    try:
+        importlib.import_module(f"sadm.cli.{name}").run(arguments)
+    except UserError as error:
+        return _complain(str(error))
+    except InterruptedRun as error:
+        print(f"\n{error}", file=sys.stderr)
+        return INTERRUPTED
+    except KeyboardInterrupt:
+        print("\nInterrupted. To go on, run the same command.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output has gone; nothing is wrong
+        return 0
+    return 0
+
+
+def _unknown(name: str) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, COMMANDS, n=1)
+    hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(COMMANDS)}."
+    return f"unknown command '{name}'; {hint}"
+
+
+def _complain(message: str) -> int:
+    print(f"sadm: {message}", file=sys.stderr)
+    return USER_ERROR

@@ -1,0 +1,62 @@
+"""What the commands share in parsing: a recipe or a file below the options that the user typed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tyro
+
+from sadm.core.errors import UserError
+
+
+def parse(kind: Any, arguments: list[str], command: str, description: str, default: Any = None) -> Any:
+    """Parses `arguments` as `kind`, a dataclass or configuration.
+
+    Args:
+        kind: its fields are the options.
+        arguments: without the command's name.
+        command: for the usage line.
+        description: of the command, with examples.
+        default: values of options that are not given.
+    """
+    given = {} if default is None else {"default": default}
+    return tyro.cli(kind, args=arguments, prog=f"sadm {command}", description=description, **given)
+
+
+def take(arguments: list[str], *names: str) -> tuple[list[str | None], list[str]]:
+    """Takes ``--NAME VALUE`` and ``--NAME=VALUE`` out of the arguments, for options that are needed before the others.
+
+    Args:
+        arguments: as typed.
+        names: without the dashes.
+
+    Returns:
+        The values in the order of `names`, None for those not given, and the remaining arguments.
+
+    Raises:
+        UserError: a value is missing.
+    """
+    values: dict[str, str | None] = dict.fromkeys(names)
+    rest, words = [], iter(arguments)
+    for word in words:
+        name, separator, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or name not in values:
+            rest.append(word)
+        elif separator:
+            values[name] = value
+        else:
+            values[name] = next(words, None)
+            if values[name] is None:
+                raise UserError(f"--{name} needs a value.")
+    return list(values.values()), rest
+
+
+def required(value: str | None, name: str, command: str) -> str:
+    """The value of an option that has no default.
+
+    Raises:
+        UserError: it is missing.
+    """
+    if value is None:
+        raise UserError(f"--{name} is missing. See: sadm {command} --help")
+    return value

@@ -1,0 +1,94 @@
+"""``sadm sample``."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from sadm.cli.options import parse
+from sadm.core.errors import UserError
+from sadm.core.progress import ConsoleReporter
+
+DESCRIPTION = """Draws images from a trained model. Image i depends on the seed and i alone, whatever the batch.
+
+examples:
+  sadm sample runs/digits --count 100
+  sadm sample runs/digits --count 20 --label 3 --guidance-scale 2 --out threes
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class SampleOptions:
+    """Options of ``sadm sample``."""
+
+    model: tyro.conf.Positional[str]
+    """A run folder, or the model folder inside."""
+    count: int = 64
+    """How many images."""
+    seed: int = 0
+    """Seed of the sequence of images."""
+    label: str | None = None
+    """Class name or index; None = the training images' frequencies."""
+    out: str | None = None
+    """Folder for the PNG files; None = 'generated' inside the model's folder."""
+    steps: Annotated[int | None, tyro.conf.arg(help="Sampling steps; None = the run's own.")] = None
+    guidance_scale: Annotated[float | None, tyro.conf.arg(help="1 = off; None = the run's own.")] = None
+
+
+def run(arguments: list[str]) -> None:
+    """Parses the arguments, samples, and writes one PNG an image and one grid."""
+    options: SampleOptions = parse(SampleOptions, arguments, "sample", DESCRIPTION)
+    if options.count < 1:
+        raise UserError(f"--count must be at least 1, got {options.count}.")
+    import torch
+
+    from sadm.core.config import build_config
+    from sadm.core.grids import write_png
+    from sadm.data import to_uint8
+    from sadm.diffusion import generate, image_seeds
+    from sadm.training.config import SamplingConfig
+    from sadm.training.model_folder import load_model, sampler_settings
+    from sadm.training.run import grid_columns, write_grid
+
+    model = load_model(options.model)
+    change = {"steps": options.steps, "guidance_scale": options.guidance_scale}
+    values = model.sampling.model_dump() | {key: value for key, value in change.items() if value is not None}
+    sampling = build_config(SamplingConfig, values, "sampling")
+    if options.label is None:
+        labels = model.training_labels(options.count, options.seed)
+    else:
+        labels = torch.full((options.count,), class_index(options.label, model.spec.class_names))
+    with ConsoleReporter() as reporter:
+        images = generate(
+            model.denoiser,
+            model.spec.shape,
+            image_seeds(options.seed, options.count),
+            labels,
+            model.null_label,
+            sampler_settings(sampling),
+            progress=lambda done, total: reporter.update("sampling", done, total),
+        )
+    out = Path(options.out) if options.out else Path(options.model) / "generated"
+    for index, pixels in enumerate(to_uint8(images).permute(0, 2, 3, 1).numpy()):
+        write_png(out / f"{options.seed:06d}-{index:06d}.png", pixels)
+    write_grid(out / "grid.png", images, grid_columns(0, options.count))
+    print(f"{options.count} images and grid.png in {out}")
+
+
+def class_index(label: str, names: tuple[str, ...]) -> int:
+    """Index of a class given by name or index.
+
+    Raises:
+        UserError: no such class, or an unconditional model.
+    """
+    if not names:
+        raise UserError("--label was given, but this model knows no classes. Leave --label out.")
+    if label in names:
+        return names.index(label)
+    if label.isdecimal() and int(label) < len(names):
+        return int(label)
+    shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+    raise UserError(f"--label '{label}' is no class of this model; there are {shown} (or 0 to {len(names) - 1}).")

@@ -1,0 +1,1 @@
+"""What every layer stands on: errors for people, atomic files, seeds, configuration, progress, provenance."""

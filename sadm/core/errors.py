@@ -1,0 +1,17 @@
+"""Errors that are meant to be read by the person who ran the command."""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Something that the user can mend: what was given, what was expected, what to do.
+
+    The command line prints it without a traceback and exits with code 2.
+    """
+
+
+class InterruptedRun(Exception):  # noqa: N818 - a request to stop is no error
+    """A run was stopped on request after saving; the same command goes on from there.
+
+    The command line prints it and exits with code 130, as shells expect after Ctrl-C.
+    """

@@ -1,0 +1,148 @@
+"""Files that are there whole or not at all.
+
+Everything is written beside its destination and renamed into place, so that a crash, a full disk or a second reader never
+sees half a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from sadm.core.errors import UserError
+
+_REMEDIES = {
+    errno.ENOSPC: "the disk is full. Free some space and run the same command again; what was saved before is intact",
+    errno.EDQUOT: "the disk quota is used up. Free some space and run the same command again",
+    errno.EROFS: "the file system is read-only. Choose another folder with --out",
+    errno.EACCES: "permission denied. Choose a folder that you may write to",
+    errno.EPERM: "permission denied. Choose a folder that you may write to",
+    errno.ENOTDIR: "a part of this path is a file, not a folder. Choose another path",
+    errno.EEXIST: "a file is in the way. Choose another path",
+}
+
+
+@contextlib.contextmanager
+def user_errors_for(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Turns an operating-system error while writing `path` into a `UserError` that names the path and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        code = error.errno if error.errno is not None else -1
+        remedy = _REMEDIES.get(code)
+        if remedy is None:
+            raise
+        raise UserError(f"cannot write {path}: {remedy}.") from error
+
+
+def make_folder(path: str | os.PathLike[str]) -> Path:
+    """Creates the folder and its parents where missing.
+
+    Raises:
+        UserError: it cannot be created, with the reason.
+    """
+    folder = Path(path)
+    with user_errors_for(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def write_atomically(path: str | os.PathLike[str], content: str | bytes) -> None:
+    """Writes a file whole or not at all (temporary sibling, fsync, rename).
+
+    Raises:
+        UserError: the disk is full, the folder read-only or forbidden; the old content stays.
+    """
+    target = Path(path)
+    data = content.encode("utf-8") if isinstance(content, str) else content
+    make_folder(target.parent)
+    with user_errors_for(target):
+        handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent)
+        try:
+            os.fchmod(handle, 0o644)
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Writes JSON atomically; non-finite numbers are refused, since other readers reject them."""
+    write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Reads JSON.
+
+    Raises:
+        UserError: the file is missing or is no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist.") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid JSON ({error}). Delete it and run the same command again.") from error
+
+
+@contextlib.contextmanager
+def folder_written_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yields a temporary folder beside `path` that takes its place when the block ends well, and vanishes otherwise.
+
+    Raises:
+        UserError: the disk is full, the parent is read-only or forbidden.
+    """
+    target = Path(path)
+    make_folder(target.parent)
+    with user_errors_for(target):
+        temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+        try:
+            yield temporary
+            for file in temporary.iterdir():
+                _sync(file)
+            if target.exists():
+                shutil.rmtree(target)
+            os.replace(temporary, target)
+            _sync(target.parent)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+
+
+def sha256_of_file(path: str | os.PathLike[str]) -> str:
+    """Hexadecimal SHA-256 of a file's content."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def remove_leftovers(folder: str | os.PathLike[str]) -> None:
+    """Removes the temporary siblings that a killed process left in `folder`."""
+    for path in Path(folder).glob(".*.tmp"):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

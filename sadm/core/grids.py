@@ -1,0 +1,68 @@
+"""Grids of images as PNG, enlarged so that an 8x8 image can be seen."""
+
+from __future__ import annotations
+
+import io
+import math
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sadm.core.files import write_atomically
+
+_SMALLEST_TILE = 64  # pixels; smaller images are enlarged, each pixel into a square
+_GAP = 4  # transparent pixels between tiles, so that a grid fits a light and a dark page
+
+
+def grid_png(images: np.ndarray, columns: int, scale: int | None = None) -> bytes:
+    """Composes images into one PNG, row by row, with transparent gaps of 4 pixels.
+
+    Args:
+        images: uint8 [n, H, W, C], C = 1 or 3, n ≥ 1.
+        columns: images per row.
+        scale: each pixel becomes a square of this side (nearest neighbour); None makes the longer side of a tile at
+            least 64 pixels.
+
+    Returns:
+        the PNG file, with an alpha channel; a last row that is not full is transparent at its end.
+
+    Raises:
+        ValueError: the array is of another type or shape, or columns or scale is below 1.
+    """
+    check_pictures(images)
+    if columns < 1 or (scale is not None and scale < 1):
+        raise ValueError(f"columns and scale must be at least 1; given: {columns} and {scale}.")
+    count, height, width, channels = images.shape
+    factor = scale or max(1, math.ceil(_SMALLEST_TILE / max(height, width)))
+    rows = math.ceil(count / columns)
+    step_y, step_x = height * factor + _GAP, width * factor + _GAP
+    canvas = np.zeros((rows * step_y - _GAP, columns * step_x - _GAP, channels + 1), np.uint8)
+    tiles = images.repeat(factor, axis=1).repeat(factor, axis=2)  # [n, H*factor, W*factor, C]
+    for index, tile in enumerate(tiles):
+        top, left = index // columns * step_y, index % columns * step_x
+        canvas[top : top + height * factor, left : left + width * factor, :channels] = tile
+        canvas[top : top + height * factor, left : left + width * factor, channels] = 255
+    buffer = io.BytesIO()
+    Image.fromarray(canvas).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def check_pictures(images: np.ndarray) -> None:
+    """Refuses what is not uint8 [n, H, W, C] with C = 1 or 3 and n >= 1.
+
+    Raises:
+        ValueError: with what was given.
+    """
+    right_kind = isinstance(images, np.ndarray) and images.dtype == np.uint8
+    if not right_kind or images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+        given = f"{images.dtype} {list(images.shape)}" if isinstance(images, np.ndarray) else type(images).__name__
+        raise ValueError(f"pictures must be uint8 arrays [n, H, W, C] with C = 1 or 3 and n ≥ 1; given: {given}.")
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Writes one image, uint8 [H, W, C] with C = 1 or 3, as PNG, atomically."""
+    check_pictures(image[None])
+    buffer = io.BytesIO()
+    Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, format="PNG")
+    write_atomically(path, buffer.getvalue())

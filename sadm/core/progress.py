@@ -1,0 +1,101 @@
+"""Progress of long work: bars with an ETA on a terminal, a line now and then in a log file."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+SECONDS_BETWEEN_LINES = 15.0
+
+
+class Reporter(Protocol):
+    """Where long work reports to."""
+
+    def update(self, task: str, done: int, total: int, note: str = "") -> None:
+        """`done` of `total` units of `task` are ready."""
+        ...
+
+    def say(self, text: str) -> None:
+        """A sentence for the user."""
+        ...
+
+
+class Silent:
+    """Reports nothing."""
+
+    def update(self, task: str, done: int, total: int, note: str = "") -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        pass
+
+
+class ConsoleReporter:
+    """Reports to the console (standard error); use as a context manager."""
+
+    def __init__(self) -> None:
+        self.console = Console(stderr=True, highlight=False, soft_wrap=True)
+        self._bars: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._started: dict[str, tuple[float, int]] = {}
+        self._last_line = 0.0
+
+    def __enter__(self) -> ConsoleReporter:
+        if self.console.is_terminal:
+            self._bars = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("ETA"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=self.console,
+            )
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def update(self, task: str, done: int, total: int, note: str = "") -> None:
+        if self._bars is not None:
+            if task not in self._tasks:
+                self._tasks[task] = self._bars.add_task(task, total=total, note=note)
+            self._bars.update(self._tasks[task], completed=done, total=total, note=note)
+        else:
+            self._print_line(task, done, total, note)
+
+    def say(self, text: str) -> None:
+        self.console.print(text, markup=False)
+
+    def _print_line(self, task: str, done: int, total: int, note: str) -> None:
+        now = time.monotonic()
+        start, first = self._started.setdefault(task, (now, done))
+        if now - self._last_line < SECONDS_BETWEEN_LINES and done < total:
+            return
+        self._last_line = now
+        eta = ""
+        if first < done < total:
+            eta = f", ETA {_clock((now - start) / (done - first) * (total - done))}"
+        self.console.print(f"{task}: {done}/{total}{eta}  {note}".rstrip(), markup=False)
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -1,0 +1,17 @@
+"""Images from a built-in set or a folder: checked, labelled, split and cut into reproducible batches."""
+
+from sadm.data.batches import Batch, BatchStream
+from sadm.data.imageset import ImageSet, Skipped, Split, to_uint8
+from sadm.data.sources import BUILT_IN_SOURCES, load_split, open_source
+
+__all__ = [
+    "BUILT_IN_SOURCES",
+    "Batch",
+    "BatchStream",
+    "ImageSet",
+    "Skipped",
+    "Split",
+    "load_split",
+    "open_source",
+    "to_uint8",
+]

@@ -1,0 +1,174 @@
+"""`ImageSet`: checked images in memory, with their labels and names; what every source yields."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+
+import torch
+
+from sadm.core.errors import UserError
+
+_CHUNK = 1024  # images hashed at a time, so that no second copy of the set is made
+
+
+@dataclasses.dataclass(frozen=True)
+class Skipped:
+    """A file that was left out, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ImageSet:
+    """Images of one size, held as bytes.
+
+    Attributes:
+        images: pixels [N, C, H, W], uint8.
+        labels: class indices [N], int64, in [0, num_classes); None where the source has no classes.
+        class_names: one name for each class; empty without labels.
+        names: one id for each image: its path relative to the source, or such as ``digits/12``.
+        source: what the images were opened from, as the user named it.
+        skipped: files of the source that could not be read; a subset keeps the list of the whole.
+
+    Raises:
+        UserError: dtypes, lengths or labels do not fit together.
+    """
+
+    images: torch.Tensor
+    labels: torch.Tensor | None
+    class_names: tuple[str, ...]
+    names: tuple[str, ...]
+    source: str
+    skipped: tuple[Skipped, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.images.dtype != torch.uint8 or self.images.ndim != 4:
+            found = f"{self.images.dtype} {list(self.images.shape)}"
+            raise UserError(f"{self.source}: images are {found}; expected uint8 [N, C, H, W].")
+        if len(self.names) != len(self):
+            raise UserError(f"{self.source}: {len(self)} images but {len(self.names)} names; expected one for each.")
+        self._check_labels()
+
+    def _check_labels(self) -> None:
+        if self.labels is None:
+            if self.class_names:
+                count = len(self.class_names)
+                raise UserError(f"{self.source}: {count} class names but no labels; give both or neither.")
+            return
+        if self.labels.dtype != torch.int64 or self.labels.shape != (len(self),):
+            found = f"{self.labels.dtype} {list(self.labels.shape)}"
+            raise UserError(f"{self.source}: labels are {found}; expected int64 [{len(self)}], one for each image.")
+        wrong = ((self.labels < 0) | (self.labels >= self.num_classes)).nonzero().flatten()
+        if len(wrong):
+            first = int(wrong[0])
+            raise UserError(
+                f"{self.source}: label {int(self.labels[first])} of image '{self.names[first]}' is out of range "
+                f"({len(wrong)} such images); there are {self.num_classes} classes, so labels run from 0 to "
+                f"{self.num_classes - 1}. Correct the label or add the missing class name."
+            )
+
+    def __len__(self) -> int:
+        return self.images.shape[0]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; 0 without labels."""
+        return len(self.class_names)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Of one image: (C, H, W)."""
+        channels, height, width = self.images.shape[1:]
+        return channels, height, width
+
+    def subset(self, index: torch.Tensor) -> ImageSet:
+        """The images at `index`, in that order.
+
+        Args:
+            index: positions [M], int64.
+        """
+        return dataclasses.replace(
+            self,
+            images=self.images[index],
+            labels=None if self.labels is None else self.labels[index],
+            names=tuple(self.names[i] for i in index.tolist()),
+        )
+
+    def floats(self, index: torch.Tensor | None = None) -> torch.Tensor:
+        """Pixels as the networks see them.
+
+        Args:
+            index: positions [M], int64; None for all images.
+
+        Returns:
+            [M, C, H, W], float32 in [-1, 1].
+        """
+        pixels = self.images if index is None else self.images[index]
+        return pixels.float() / 127.5 - 1
+
+    def fingerprint(self) -> str:
+        """Hexadecimal SHA-256 over pixels, labels and class names; where the files lie does not matter."""
+        digest = hashlib.sha256()
+        facts = {"images": list(self.images.shape), "labels": self.labels is not None, "classes": self.class_names}
+        digest.update(json.dumps(facts).encode("utf-8"))
+        for part in self.images.split(_CHUNK):
+            digest.update(part.numpy().tobytes())
+        if self.labels is not None:
+            digest.update(self.labels.numpy().astype("<i8").tobytes())  # the same on big-endian machines
+        return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Split:
+    """Images to train on, and images kept back for measuring.
+
+    Raises:
+        UserError: the two parts differ in image shape or in classes.
+    """
+
+    train: ImageSet
+    held_out: ImageSet
+
+    def __post_init__(self) -> None:
+        if self.train.shape != self.held_out.shape:
+            raise UserError(
+                f"{self.train.source}: training images are {_describe(self.train)}, held-out images are "
+                f"{_describe(self.held_out)}. Give --data.resolution and --data.channels to bring them to one shape."
+            )
+        if self.train.class_names != self.held_out.class_names:
+            raise UserError(
+                f"{self.train.source}: the training part has the classes {list(self.train.class_names)}, the held-out "
+                f"part {list(self.held_out.class_names)}; expected the same list for both."
+            )
+
+
+def to_uint8(x: torch.Tensor) -> torch.Tensor:
+    """Turns a network's pixels into bytes: rounded, and clamped where they leave the range.
+
+    Args:
+        x: [..., C, H, W], floating point, nominally in [-1, 1].
+
+    Returns:
+        The same shape, uint8.
+
+    Raises:
+        UserError: `x` is not floating point, lacks dimensions, or holds NaN or infinity (a diverged model).
+    """
+    if not x.is_floating_point() or x.ndim < 3:
+        raise UserError(f"to_uint8: got {x.dtype} {list(x.shape)}; expected floating point [..., C, H, W] in [-1, 1].")
+    bad = int((~torch.isfinite(x)).sum())
+    if bad:
+        raise UserError(
+            f"to_uint8: {bad} of {x.numel()} pixel values are NaN or infinite; expected numbers in [-1, 1]. "
+            "The model that made them has diverged: use an earlier checkpoint or train with a lower learning rate."
+        )
+    wide = x if x.dtype == torch.float64 else x.float()
+    return ((wide + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def _describe(images: ImageSet) -> str:
+    channels, height, width = images.shape
+    return f"{width} x {height} with {channels} channel{'s' if channels > 1 else ''}"

@@ -1,0 +1,102 @@
+"""From the words of a user to a data set: a built-in name or a folder, opened by the one file that knows its kind."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from sadm.core.errors import UserError
+from sadm.data.digits import open_digits
+from sadm.data.fitting import Fit
+from sadm.data.folders import Progress, open_folder
+from sadm.data.idx import holds_idx, open_fashion_mnist, open_idx
+from sadm.data.imageset import ImageSet, Split
+from sadm.data.splitting import check_share, keep_few, split_by_class
+
+_BUILT_IN: dict[str, Callable[[Fit], ImageSet | Split]] = {
+    "digits": open_digits,
+    "fashion-mnist": open_fashion_mnist,
+}
+
+BUILT_IN_SOURCES = tuple(_BUILT_IN)
+
+
+def open_source(
+    source: str,
+    *,
+    resolution: int | None = None,
+    channels: int | None = None,
+    strict: bool = False,
+    progress: Progress | None = None,
+) -> ImageSet | Split:
+    """Opens a data set.
+
+    Args:
+        source: a built-in name (see `BUILT_IN_SOURCES`), or a folder of images or of IDX files. A built-in name always
+            means the built-in set; a folder of that name is ``./digits``.
+        resolution: side in pixels to crop and resize to; None keeps the images' own size.
+        channels: 1 or 3; None decides from the images.
+        strict: refuse a folder with unreadable files instead of leaving them out.
+        progress: called with (files done, files in all) while a folder is read.
+
+    Returns:
+        A `Split` where the source comes divided (IDX files with a t10k part), an `ImageSet` otherwise.
+
+    Raises:
+        UserError: the source is unknown or unfit, with what to do.
+    """
+    fit = Fit(resolution, channels)
+    if source in _BUILT_IN:
+        return _BUILT_IN[source](fit)
+    folder = Path(os.path.expanduser(source))
+    if not source.strip() or not os.path.exists(folder):
+        raise UserError(_unknown(source))
+    if os.path.isdir(folder) and holds_idx(folder):
+        return open_idx(folder, fit, source=source)
+    return open_folder(folder, fit, strict=strict, progress=progress)
+
+
+def load_split(
+    source: str,
+    *,
+    held_out: float,
+    resolution: int | None = None,
+    channels: int | None = None,
+    strict: bool = False,
+    split_seed: int = 0,
+    limit: int | None = None,
+    progress: Progress | None = None,
+) -> Split:
+    """Opens a data set and divides it into training and held-out images.
+
+    Args:
+        source: see `open_source`, as are `resolution`, `channels`, `strict` and `progress`.
+        held_out: share to hold out, strictly between 0 and 1. A source that comes divided keeps its own division.
+        split_seed: decides the division and the choice of `limit`.
+        limit: at most this many training images, for learning from little data; the held-out part stays whole.
+
+    Raises:
+        UserError: the source is unknown or unfit, the share or the limit is out of range, or a part would have fewer
+            than 2 images.
+    """
+    check_share(held_out)
+    opened = open_source(source, resolution=resolution, channels=channels, strict=strict, progress=progress)
+    split = opened if isinstance(opened, Split) else split_by_class(opened, held_out, split_seed)
+    for part, images in (("training", split.train), ("held-out", split.held_out)):
+        if len(images) < 2:
+            raise UserError(f"{source}: its {part} part holds {len(images)} image; expected at least 2. Add images.")
+    if limit is not None:
+        split = Split(train=keep_few(split.train, limit, split_seed), held_out=split.held_out)
+    return split
+
+
+def _unknown(source: str) -> str:
+    near = difflib.get_close_matches(source.lower(), BUILT_IN_SOURCES, n=1, cutoff=0.5)
+    hint = f" Did you mean '{near[0]}'?" if near else ""
+    seen_from = "" if os.path.isabs(source) else f" (seen from {Path.cwd()})"
+    return (
+        f"'{source}' is neither a built-in data set ({', '.join(BUILT_IN_SOURCES)}) nor a folder: it does not "
+        f"exist{seen_from}.{hint} Give one of these names, or the path of a folder with images."
+    )

@@ -1,0 +1,103 @@
+"""Which images are held out, and which few are kept for training: stratified by class, decided by a seed alone."""
+
+from __future__ import annotations
+
+import torch
+
+from sadm.core.errors import UserError
+from sadm.core.seeds import generator
+from sadm.data.imageset import ImageSet, Split
+
+_FEWEST = 2  # images in each part: one alone has no relation to another
+
+
+def check_share(held_out: float) -> None:
+    """Raises a `UserError` unless the held-out share is strictly between 0 and 1."""
+    if not 0 < held_out < 1:
+        raise UserError(
+            f"--data.held_out is {held_out}; expected a share between 0 and 1, such as 0.2. Without held-out images "
+            "nothing that is measured could be trusted."
+        )
+
+
+def split_by_class(images: ImageSet, held_out: float, seed: int) -> Split:
+    """Divides a set at random, each class in the same proportion.
+
+    A class of n images gives held_out * n of them, rounded down or up so that the total is right; every class keeps at
+    least one training image. Both parts stay in the order of the set.
+
+    Args:
+        images: the whole set; one class is assumed where it has no labels.
+        held_out: share to hold out, strictly between 0 and 1.
+        seed: decides the division, together with the set's order.
+
+    Raises:
+        UserError: the share is out of range, or a part would have fewer than 2 images.
+    """
+    check_share(held_out)
+    members = _members(images)
+    counts = _held_out_counts([len(index) for index in members], held_out)
+    if sum(counts) < _FEWEST or len(images) - sum(counts) < _FEWEST:
+        raise UserError(
+            f"{images.source}: {len(images)} images{_in_classes(images, members)} cannot be divided; training and "
+            f"held-out part need at least {_FEWEST} images each, and every class one for training. Add images."
+        )
+    chosen = torch.zeros(len(images), dtype=torch.bool)
+    for c, (index, count) in enumerate(zip(members, counts, strict=True)):
+        order = torch.randperm(len(index), generator=generator(seed, "split", c))
+        chosen[index[order[:count]]] = True
+    return Split(train=images.subset((~chosen).nonzero().flatten()), held_out=images.subset(chosen.nonzero().flatten()))
+
+
+def keep_few(images: ImageSet, limit: int, seed: int) -> ImageSet:
+    """At most `limit` images, each class in proportion and present at least once.
+
+    For one seed, a smaller limit yields a subset of what a larger one yields, so that learning curves compare like with
+    like.
+
+    Raises:
+        UserError: the limit is below 2 or below the number of classes.
+    """
+    members = _members(images)
+    fewest = max(_FEWEST, len(members))
+    if limit < fewest:
+        raise UserError(
+            f"--data.limit is {limit}; expected at least {fewest} for the {len(images)} training images"
+            f"{_in_classes(images, members)} of {images.source}: one for each class, and never fewer than {_FEWEST}."
+        )
+    if limit >= len(images):
+        return images
+    rank = torch.empty(len(images), dtype=torch.float64)
+    for c, index in enumerate(members):
+        order = torch.randperm(len(index), generator=generator(seed, "limit", c))
+        rank[index[order]] = torch.arange(len(index), dtype=torch.float64) / len(index)  # 0 for one image of each class
+    first = torch.sort(rank, stable=True).indices[:limit]
+    return images.subset(first.sort().values)
+
+
+def _members(images: ImageSet) -> list[torch.Tensor]:
+    """Positions of the images of each class that has any."""
+    if images.labels is None:
+        return [torch.arange(len(images))]
+    groups = [(images.labels == c).nonzero().flatten() for c in range(images.num_classes)]
+    return [index for index in groups if len(index)]
+
+
+def _in_classes(images: ImageSet, members: list[torch.Tensor]) -> str:
+    return "" if images.labels is None else f" in {len(members)} class{'es' if len(members) > 1 else ''}"
+
+
+def _held_out_counts(sizes: list[int], share: float) -> list[int]:
+    """How many of each class to hold out: largest remainders, one of each class left for training."""
+    total = sum(sizes)
+    share = min(share, max(total - _FEWEST, 0) / total) if total else 0.0
+    target = max(round(total * share), _FEWEST)
+    counts = [min(int(size * share), size - 1) for size in sizes]
+    by_remainder = sorted(range(len(sizes)), key=lambda c: (counts[c] - sizes[c] * share, c))
+    while sum(counts) < target:
+        open_classes = [c for c in by_remainder if counts[c] < sizes[c] - 1]
+        if not open_classes:
+            break
+        for c in open_classes[: target - sum(counts)]:
+            counts[c] += 1
+    return counts

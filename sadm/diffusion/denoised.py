@@ -1,0 +1,83 @@
+"""The denoiser's contract, one noising-and-denoising step, and its loss."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import torch
+
+from sadm.core.conditions import Cond
+
+
+class Denoiser(Protocol):
+    """What samplers, losses and training signals rely on, whatever parameterisation is inside."""
+
+    def __call__(self, x_t: torch.Tensor, sigma: torch.Tensor, cond: Cond) -> torch.Tensor:
+        """Estimates x0 [B, C, H, W] from ``x_t = x0 + sigma * noise`` [B, C, H, W] at noise levels sigma [B] > 0."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Denoised:
+    """One training step's denoising, as training signals see it.
+
+    Attributes:
+        x0: clean images [B, C, H, W] in [-1, 1] (or latents).
+        x_t: noisy images [B, C, H, W].
+        sigma: noise levels [B].
+        noise: unit Gaussian [B, C, H, W].
+        cond: conditioning, after label dropout.
+        x0_hat: the denoiser's estimate of x0 [B, C, H, W]; attached to the network's graph when it comes from `denoise`,
+            a detached leaf when it reaches a training signal.
+        weight: the loss weight of each noise level [B].
+    """
+
+    x0: torch.Tensor
+    x_t: torch.Tensor
+    sigma: torch.Tensor
+    noise: torch.Tensor
+    cond: Cond
+    x0_hat: torch.Tensor
+    weight: torch.Tensor
+
+
+def per_image(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Reshapes [B] to [B, 1, …, 1] so that it broadcasts over the images of `like`, never over their width."""
+    if values.shape != like.shape[:1]:
+        raise ValueError(f"expected one value for each of {like.shape[0]} images, got shape {tuple(values.shape)}")
+    return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def denoise(
+    denoiser: Denoiser, x0: torch.Tensor, sigma: torch.Tensor, noise: torch.Tensor, cond: Cond, weight: torch.Tensor
+) -> Denoised:
+    """Adds noise to x0 and lets the denoiser estimate it.
+
+    Args:
+        denoiser: the contract above.
+        x0: clean images [B, C, H, W].
+        sigma: noise levels [B].
+        noise: unit Gaussian [B, C, H, W].
+        cond: conditioning.
+        weight: loss weights [B].
+    """
+    x_t = x0 + per_image(sigma, x0) * noise  # [B, C, H, W]
+    return Denoised(x0, x_t, sigma, noise, cond, denoiser(x_t, sigma, cond), weight)
+
+
+def denoising_loss(x0: torch.Tensor, x0_hat: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Weighted denoising loss: the mean over images of ``weight * mean_pixels (x0 - x0_hat)^2`` (Karras et al. 2022, eq. 2).
+
+    The square is averaged over an image's elements, so that the loss does not grow with the resolution.
+
+    Args:
+        x0: clean images [B, C, H, W].
+        x0_hat: estimates [B, C, H, W].
+        weight: [B].
+
+    Returns:
+        A scalar, at least float32.
+    """
+    error = x0_hat.to(torch.promote_types(x0_hat.dtype, torch.float32)) - x0
+    return (weight * error.square().flatten(1).mean(1)).mean()

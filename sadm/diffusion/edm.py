@@ -1,0 +1,65 @@
+"""The EDM process: preconditioning, loss weight and noise-level density (Karras et al. 2022, arXiv 2206.00364, table 1)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from sadm.core.conditions import Cond
+from sadm.diffusion.denoised import per_image
+
+
+class Net(Protocol):
+    """A raw network F: scaled input [B, C, H, W], noise conditioning c_noise [B] and `cond` to output [B, C, H, W]."""
+
+    def __call__(self, x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor: ...
+
+
+class EDMDenoiser(nn.Module):
+    """``x0_hat = c_skip(sigma) x_t + c_out(sigma) net(c_in(sigma) x_t, c_noise(sigma), cond)`` (eq. 7).
+
+    Args:
+        net: the raw network.
+        sigma_data: standard deviation of the data, > 0.
+    """
+
+    def __init__(self, net: nn.Module, sigma_data: float = 0.5) -> None:
+        super().__init__()
+        if not sigma_data > 0:
+            raise ValueError(f"sigma_data must be positive, got {sigma_data}")
+        self.net = net
+        self.sigma_data = float(sigma_data)
+
+    def coefficients(self, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """c_skip, c_out, c_in, c_noise for noise levels sigma [B]; each [B] (table 1)."""
+        variance = sigma.square() + self.sigma_data**2
+        c_skip = self.sigma_data**2 / variance
+        c_out = sigma * self.sigma_data * variance.rsqrt()
+        c_in = variance.rsqrt()
+        c_noise = sigma.log() / 4
+        return c_skip, c_out, c_in, c_noise
+
+    def forward(self, x_t: torch.Tensor, sigma: torch.Tensor, cond: Cond) -> torch.Tensor:
+        c_skip, c_out, c_in, c_noise = self.coefficients(sigma)
+        output = self.net(per_image(c_in, x_t) * x_t, c_noise, cond)  # [B, C, H, W]
+        return per_image(c_skip, x_t) * x_t + per_image(c_out, x_t) * output
+
+    def loss_weight(self, sigma: torch.Tensor) -> torch.Tensor:
+        """``(sigma^2 + sigma_data^2) / (sigma sigma_data)^2`` [B]: the network's own target gets unit weight (eq. 8)."""
+        return (sigma.square() + self.sigma_data**2) / (sigma * self.sigma_data).square()
+
+
+@dataclasses.dataclass(frozen=True)
+class LogNormalSigma:
+    """Density of training noise levels: ``ln sigma ~ N(mean, std^2)`` (table 1; the paper uses -1.2 and 1.2)."""
+
+    mean: float = -1.2
+    std: float = 1.2
+
+    def sample(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """`count` noise levels, float32 [count], drawn on the generator's device."""
+        normal = torch.randn(count, generator=generator, device=generator.device)
+        return (self.mean + self.std * normal).exp()

@@ -1,0 +1,68 @@
+"""Images from seeds: image i depends on its own seed and label alone, not on the batch it was drawn in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+import torch
+
+from sadm.core.conditions import Cond
+from sadm.core.seeds import derive_seed, noise_per_image
+from sadm.diffusion.denoised import Denoiser
+from sadm.diffusion.guidance import ClassifierFreeGuidance
+from sadm.diffusion.samplers import heun, karras_sigmas
+
+
+@dataclasses.dataclass(frozen=True)
+class SamplerSettings:
+    """Settings of Heun sampling; see `karras_sigmas` for the grid. ``guidance_scale`` 1 = off."""
+
+    steps: int = 18
+    guidance_scale: float = 1.0
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    rho: float = 7.0
+    batch: int = 256
+
+
+def image_seeds(seed: int, count: int, first: int = 0) -> list[int]:
+    """Seeds of images ``first`` to ``first + count - 1`` in the sequence that belongs to `seed`."""
+    return [derive_seed(seed, "image", index) for index in range(first, first + count)]
+
+
+def generate(
+    denoiser: Denoiser,
+    shape: Sequence[int],
+    seeds: Sequence[int],
+    labels: torch.Tensor | None,
+    null_label: int | None,
+    settings: SamplerSettings,
+    device: torch.device | str = "cpu",
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> torch.Tensor:
+    """Draws one image for each seed.
+
+    Args:
+        denoiser: in eval mode.
+        shape: of one image, (C, H, W).
+        seeds: one integer for each image.
+        labels: class indices [N], or None.
+        null_label: the network's null class, or None.
+        settings: sampler, guidance and batch size.
+        device: where the denoiser is.
+        progress: called with (images done, images in all).
+
+    Returns:
+        [N, C, H, W], float32 in [-1, 1] (clamped), on the CPU.
+    """
+    guided = ClassifierFreeGuidance(denoiser, settings.guidance_scale, null_label)
+    sigmas = karras_sigmas(settings.steps, settings.sigma_min, settings.sigma_max, settings.rho)
+    images = torch.empty(len(seeds), *shape)
+    for start in range(0, len(seeds), settings.batch):
+        part = slice(start, start + settings.batch)
+        noise = noise_per_image(seeds[part], shape).to(device)
+        cond = Cond(label=None if labels is None else labels[part].to(device))
+        images[part] = heun(guided, noise, sigmas, cond).clamp(-1, 1).cpu()
+        progress(min(start + settings.batch, len(seeds)), len(seeds))
+    return images

@@ -1,0 +1,142 @@
+"""Judges: feature spaces in which generated and real images are compared.
+
+None shares architecture, weights or training images with a structure encoder (those are convolutional and see the training
+images only): a metric that resembles the encoder would reward what the game optimises.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Protocol
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.neural_network import MLPClassifier
+
+from sadm.core.seeds import generator
+from sadm.data import ImageSet
+
+JUDGE_SEED = 20240227
+
+
+class Judge(Protocol):
+    """A named feature space.
+
+    Attributes:
+        name: key in results.
+        title: what it is, for a report.
+        kind: ``label-based`` or ``label-free``.
+        decides: whether the verdict needs its agreement; other judges are shown beside it.
+    """
+
+    name: str
+    title: str
+    kind: str
+    decides: bool
+
+    def features(self, images: ImageSet) -> np.ndarray:
+        """Features [N, d] of images, float64."""
+        ...
+
+
+class MlpJudge:
+    """Hidden activations of a multilayer perceptron, trained as a classifier on held-out images of its own.
+
+    Args:
+        images: labelled images that no other part of an experiment uses.
+        width: hidden units; the activations of the last layer are the features.
+    """
+
+    name, title, kind, decides = "mlp", "classifier trained on other images", "label-based", True
+
+    def __init__(self, images: ImageSet, width: int = 64) -> None:
+        assert images.labels is not None  # noqa: S101 - for the type checker; `build_judges` has checked
+        model = MLPClassifier((2 * width, width), alpha=1e-2, max_iter=200, random_state=JUDGE_SEED % 2**31)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)  # a fixed budget is part of the judge's definition
+            model.fit(_flat(images), images.labels.numpy())
+        self.model = model
+
+    def features(self, images: ImageSet) -> np.ndarray:
+        values = _flat(images).astype(np.float64)
+        for weight, bias in zip(self.model.coefs_[:-1], self.model.intercepts_[:-1], strict=True):
+            values = np.maximum(values @ weight + bias, 0)
+        return values
+
+    def accuracy(self, images: ImageSet) -> float:
+        """Share of images whose label it predicts."""
+        assert images.labels is not None  # noqa: S101
+        return float((self.predict(images) == images.labels.numpy()).mean())
+
+    def predict(self, images: ImageSet) -> np.ndarray:
+        """Predicted class indices [N]."""
+        return self.model.classes_[self.model.predict_proba(_flat(images)).argmax(axis=1)]
+
+
+class PixelJudge:
+    """Leading principal components of the pixels, fitted on held-out images of its own.
+
+    Args:
+        images: images that no other part of an experiment uses.
+        components: at most this many.
+    """
+
+    name, title, kind, decides = "pixels", "principal components of the pixels", "label-free", True
+
+    def __init__(self, images: ImageSet, components: int = 32) -> None:
+        flat = _flat(images)
+        self.model = PCA(
+            min(components, *flat.shape), svd_solver="full" if min(flat.shape) < 500 else "randomized", random_state=0
+        )
+        self.model.fit(flat)
+
+    def features(self, images: ImageSet) -> np.ndarray:
+        return self.model.transform(_flat(images).astype(np.float64))
+
+
+class RandomConvJudge:
+    """Pooled responses of a fixed, untrained convolutional network: fine texture, no labels, no training.
+
+    Mean and standard deviation of each of the last layer's channels over the image.
+
+    Args:
+        channels: of the images.
+        width: channels of the last layer; features are twice as many.
+        decides: whether the verdict needs its agreement (it does where there are no labels for another).
+    """
+
+    name, title, kind = "random_conv", "random convolutions (fine texture)", "label-free"
+
+    def __init__(self, channels: int, width: int = 32, decides: bool = False) -> None:
+        draws = generator(JUDGE_SEED, "random convolutions", channels)
+        self.decides = decides
+        self.first = torch.randn(width, channels, 3, 3, generator=draws) / (9 * channels) ** 0.5
+        self.second = torch.randn(width, width, 3, 3, generator=draws) / (9 * width) ** 0.5
+
+    def features(self, images: ImageSet) -> np.ndarray:
+        parts = []
+        for start in range(0, len(images), 512):
+            x = images.floats(torch.arange(start, min(start + 512, len(images))))  # [n, C, H, W]
+            response = F.conv2d(F.relu(F.conv2d(x, self.first, padding=1)), self.second, padding=1).flatten(
+                2
+            )  # [n, width, H W]
+            parts.append(torch.cat([response.mean(2), response.std(2)], dim=1))
+        return torch.cat(parts).double().numpy()
+
+
+def build_judges(images: ImageSet) -> list[Judge]:
+    """Judges for one data set: two that decide, of which one at least needs no labels, and further ones for a second look.
+
+    Args:
+        images: held-out images set aside for judges alone.
+    """
+    labelled = images.labels is not None and len(torch.unique(images.labels)) > 1
+    first: list[Judge] = [MlpJudge(images)] if labelled else []
+    return [*first, PixelJudge(images), RandomConvJudge(images.shape[0], decides=not labelled)]
+
+
+def _flat(images: ImageSet) -> np.ndarray:
+    return images.floats().flatten(1).numpy()

@@ -1,0 +1,111 @@
+"""The engine behind ``sadm compare``: arms × seeds at equal steps and at equal cost, resumable run by run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sadm.core.config import build_config, differences, read_yaml, write_yaml
+from sadm.core.errors import UserError
+from sadm.core.files import make_folder, read_json, write_json
+from sadm.core.progress import Reporter, Silent
+from sadm.experiments.config import CONTROL, TREATMENT, CompareConfig
+from sadm.experiments.jobs import COST_FILE, RunJob, read_cost
+from sadm.experiments.pool import Pool
+from sadm.training.config import FREE_TO_CHANGE
+
+CONFIG, CLOCK = "compare.yaml", "minutes.json"
+MAY_CHANGE = ("seeds", "jobs", "lang", *(f"train.{key}" for key in FREE_TO_CHANGE if key == "log."))
+COST_JOB = "cost"
+
+
+def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = None) -> dict[str, Any]:
+    """Runs a comparison, or what is left of it, and writes ``report.html``, ``summary.json`` and ``comparison.json``.
+
+    Args:
+        config: what to compare. Seeds may be added to a finished comparison.
+        out: its folder.
+        reporter: where progress is shown; None = nowhere.
+
+    Returns:
+        The content of ``comparison.json``.
+
+    Raises:
+        UserError: bad data or configuration, another comparison in the folder, a full disk.
+        InterruptedRun: stopped by Ctrl-C or SIGTERM, after saving.
+    """
+    from sadm.experiments.summary import summarise, write_outputs
+
+    folder, shown = Path(out), reporter or Silent()
+    _check_folder(folder, config)
+    with _clock(folder):
+        write_yaml(folder / CONFIG, config)
+        _run_jobs(config, folder, shown)
+        comparison, pictures = summarise(config, folder)
+    comparison["minutes_total"] = read_json(folder / CLOCK)["minutes"]
+    write_outputs(folder, comparison, pictures, config.lang)
+    return comparison
+
+
+def planned_jobs(config: CompareConfig, folder: Path) -> list[RunJob]:
+    """Every run of a comparison, as far as it is known: those at equal cost once the cost has been measured."""
+    steps = config.train.optimiser.steps
+    jobs = [RunJob(arm, seed, steps) for seed in config.seeds for arm in (CONTROL, TREATMENT)]
+    if (folder / COST_FILE).exists():
+        jobs += [equal_cost_job(config, folder, seed) for seed in config.seeds]
+    return list(dict.fromkeys(jobs))
+
+
+def equal_cost_job(config: CompareConfig, folder: Path, seed: int) -> RunJob:
+    """The treatment's run that costs what the control's costs."""
+    return RunJob(TREATMENT, seed, read_cost(folder).equal_cost_steps(TREATMENT, config.train.optimiser.steps))
+
+
+def _run_jobs(config: CompareConfig, folder: Path, reporter: Reporter) -> None:
+    started: set[str] = set()
+
+    def unfinished() -> list[dict[str, Any]]:
+        jobs = [
+            job
+            for job in planned_jobs(config, folder)
+            if job.name not in started and not job.result_path(folder).exists()
+        ]
+        started.update(job.name for job in jobs)
+        return [{"name": job.name, "run": vars(job)} for job in jobs]
+
+    def after(name: str) -> list[dict[str, Any]]:
+        finished = sum(job.result_path(folder).exists() for job in planned_jobs(config, folder))
+        reporter.update("runs", finished, max(3 * len(config.seeds), finished))
+        return unfinished() if name == COST_JOB else []
+
+    first = [] if (folder / COST_FILE).exists() else [{"name": COST_JOB}]
+    Pool(folder, config.jobs, reporter).run([*first, *unfinished()], after)
+
+
+def _check_folder(folder: Path, config: CompareConfig) -> None:
+    make_folder(folder)
+    path = folder / CONFIG
+    if path.exists():
+        stored = build_config(CompareConfig, read_yaml(path), str(path))
+        changed = differences(config, stored, ignoring=MAY_CHANGE)
+        if changed:
+            raise UserError(
+                f"{folder} holds another comparison ({'; '.join(changed)}). Choose another --out, or give the stored values."
+            )
+    elif any(not entry.name.endswith(".tmp") for entry in folder.iterdir()):
+        raise UserError(f"{folder} is not empty and holds no comparison. Choose another --out.")
+
+
+@contextmanager
+def _clock(folder: Path) -> Iterator[None]:
+    """Adds up the minutes of all sessions."""
+    path = folder / CLOCK
+    before = read_json(path)["minutes"] if path.exists() else 0.0
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        write_json(path, {"minutes": round(before + (time.monotonic() - start) / 60, 3)})

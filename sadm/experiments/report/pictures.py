@@ -1,0 +1,68 @@
+"""Images of the report, embedded as PNG."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+
+import numpy as np
+from PIL import Image
+
+from sadm.core.grids import check_pictures, grid_png
+
+_LARGEST_TILE = 128  # pixels; larger images are averaged down so that the file can be mailed
+
+
+@dataclasses.dataclass(frozen=True)
+class Pictures:
+    """What the report shows as images; all uint8, C = 1 or 3. Every part may be empty.
+
+    Attributes:
+        samples: per arm, generated images [n, H, W, C] from the same noise in the same order.
+        real: real images [n, H, W, C], those of one place of the same class as the samples.
+        labels: class name of each sample (n of them), or of each column where fewer are given; None without classes.
+        neighbours: per arm, generated images [m, H, W, C], the training image nearest to each (alike), m distances.
+    """
+
+    samples: dict[str, np.ndarray]
+    real: np.ndarray
+    labels: list[str] | None = None
+    neighbours: dict[str, tuple[np.ndarray, np.ndarray, list[float]]] = dataclasses.field(default_factory=dict)
+
+
+def grid_uri(images: np.ndarray, columns: int) -> str:
+    """A grid as a data URI, with large images reduced."""
+    return "data:image/png;base64," + base64.b64encode(grid_png(thumbnails(images), columns)).decode("ascii")
+
+
+def thumbnails(images: np.ndarray, limit: int = _LARGEST_TILE) -> np.ndarray:
+    """Averages images [n, H, W, C] down until neither side exceeds `limit`; smaller ones are returned as they are."""
+    check_pictures(images)
+    height, width = images.shape[1:3]
+    if max(height, width) <= limit:
+        return images
+    share = limit / max(height, width)
+    size = (max(1, round(width * share)), max(1, round(height * share)))
+    mode_axes = images[..., 0] if images.shape[-1] == 1 else images
+    small = [np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BOX)) for image in mode_axes]
+    return np.stack(small).reshape(len(images), size[1], size[0], images.shape[-1])
+
+
+def column_layout(labels: list[str] | None, count: int, widest: int = 12) -> tuple[int, list[str]]:
+    """How to arrange samples: images per row, and the class name over each column where a column has one class.
+
+    Args:
+        labels: a name per sample or per column, or None.
+        count: number of samples.
+        widest: most images per row.
+    """
+    fallback = min(count, 10)
+    if not labels:
+        return fallback, []
+    if len(labels) < count:
+        return (len(labels), labels) if len(labels) <= widest else (fallback, [])
+    shown = labels[:count]
+    for period in range(2, min(widest, count) + 1):
+        if count % period == 0 and all(name == shown[index % period] for index, name in enumerate(shown)):
+            return period, shown[:period]
+    return fallback, []

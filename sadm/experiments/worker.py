@@ -1,0 +1,63 @@
+"""A worker of a comparison: ``python -m sadm.experiments.worker FOLDER``.
+
+Reads one job a line from standard input and answers each with lines of JSON on standard output: progress, then "finished".
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from sadm.core.config import build_config, read_yaml
+from sadm.core.errors import InterruptedRun, UserError
+
+
+class LineReporter:
+    """Reports as lines of JSON on standard output."""
+
+    def __init__(self) -> None:
+        self.job = ""
+
+    def update(self, task: str, done: int, total: int, note: str = "") -> None:
+        self.send({"progress": f"{self.job} {task}", "done": done, "total": total, "note": note})
+
+    def say(self, text: str) -> None:
+        self.send({"say": f"{self.job}: {text}"})
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Writes one message."""
+        print(json.dumps(message), flush=True)
+
+
+def main(folder: Path) -> int:
+    """Works until standard input ends; returns the exit code."""
+    from sadm.experiments.config import CompareConfig
+    from sadm.experiments.jobs import Laboratory, RunJob
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside training there is nothing to save
+    path = folder / "compare.yaml"
+    reporter = LineReporter()
+    laboratory = None
+    for line in sys.stdin:
+        order = json.loads(line)
+        reporter.job = order["name"]
+        laboratory = laboratory or Laboratory(build_config(CompareConfig, read_yaml(path), str(path)), folder, reporter)
+        if "run" in order:
+            laboratory.run(RunJob(**order["run"]))
+        else:
+            laboratory.measure_cost()
+        reporter.send({"finished": order["name"]})
+    return 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main(Path(sys.argv[1])))
+    except InterruptedRun:
+        sys.exit(130)
+    except UserError as error:
+        print(json.dumps({"error": str(error)}), flush=True)
+        sys.exit(2)

@@ -1,0 +1,5 @@
+"""Raw networks."""
+
+from sadm.models.dit import DiT
+
+__all__ = ["DiT"]

@@ -1,0 +1,39 @@
+"""What the trainer expects of a training signal."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+import torch
+
+from sadm.diffusion import Denoised
+
+
+@dataclasses.dataclass(frozen=True)
+class SignalStep:
+    """What a signal contributes to one step.
+
+    Attributes:
+        gradient: added to the denoising gradient at x0_hat [B, C, H, W]; None = nothing this time.
+        log: scalars for the metrics, on any device.
+    """
+
+    gradient: torch.Tensor | None
+    log: dict[str, torch.Tensor]
+
+
+class TrainingSignal(Protocol):
+    """A signal sees detached tensors only; it may own parameters, an optimiser and state."""
+
+    def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
+        """One step, given the denoising gradient at x0_hat [B, C, H, W]; ``denoised.x0_hat`` is detached."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Nested dictionaries and lists of tensors and numbers."""
+        ...
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        ...

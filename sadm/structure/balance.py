@@ -1,0 +1,46 @@
+"""Stability by construction: the structure gradient of each image is held to a share of its denoising gradient."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from sadm.structure.errors import StructureError
+
+RELATIVE_EPS = 1e-3
+
+
+def balance_coefficients(
+    g_dsm: torch.Tensor, g_gap: torch.Tensor, ratio: float | torch.Tensor, k_max: float = math.inf
+) -> torch.Tensor:
+    """``k_i = min(k_max, ratio_i |g_dsm_i| / (|g_gap_i| + eps))``, eps relative to the median of ``|g_gap|``.
+
+    ``k_max = 1`` is a pure clip; ``inf`` normalises every image to exactly its ratio. For a flexible denoiser at
+    stationarity x0_hat is moved by at most ``ratio / sqrt(1 - ratio^2)`` posterior standard deviations; with shared weights
+    and Adam that is a guide. The scaled field is the gradient of no scalar.
+
+    Args:
+        g_dsm: gradient of the denoising loss at x0_hat [B, ...].
+        g_gap: gradient of the structure gap at x0_hat [B, ...].
+        ratio: in [0, 1), for all images or for each [B].
+        k_max: upper bound, > 0.
+
+    Returns:
+        [B], at least float32; an image without a structure gradient gets a finite value.
+
+    Raises:
+        StructureError: a ratio outside [0, 1), where the bound on the shift does not exist.
+    """
+    dtype = torch.promote_types(g_gap.dtype, torch.float32)
+    ratios = torch.as_tensor(ratio, dtype=dtype, device=g_gap.device)
+    if not bool(((ratios >= 0) & (ratios < 1)).all()):
+        raise StructureError(
+            f"ratio must lie in [0, 1), got {ratio}: at 1 the game could outweigh denoising without bound"
+        )
+    size_dsm = g_dsm.to(dtype).flatten(1).norm(dim=1)  # [B]
+    size_gap = g_gap.to(dtype).flatten(1).norm(dim=1)  # [B]
+    eps = RELATIVE_EPS * size_gap.median() + torch.finfo(dtype).tiny
+    # tiny / tiny is bounded, but |g_dsm| / tiny overflows where no image has a structure gradient: such k multiply zeros.
+    k = (ratios * size_dsm / (size_gap + eps)).clamp(max=min(k_max, torch.finfo(dtype).max))
+    return torch.where(size_gap > 0, k, torch.zeros_like(k))

@@ -1,0 +1,239 @@
+"""What can be configured in a training run. Imports no torch, so that the command line answers at once."""
+
+from __future__ import annotations
+
+import math
+from importlib import resources
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+from tyro import conf
+
+from sadm.core.config import Config, build_config, merge, parse_yaml, read_yaml
+from sadm.core.errors import UserError
+
+Positive = Annotated[int, Field(gt=0)]
+PositiveFloat = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Source = Annotated[str, conf.arg(aliases=["--data"])]
+Strict = Annotated[bool, conf.arg(aliases=["--strict"])]
+
+
+class DataConfig(Config):
+    """Which images, and how they are brought to one shape."""
+
+    source: Source = "digits"
+    """'digits' (built in), 'fashion-mnist', a folder of IDX files, of class folders, or of images."""
+    resolution: Positive | None = None
+    """Side length in pixels (centre crop, antialiased); None = the images' own size."""
+    channels: Literal[1, 3] | None = None
+    """1 = grey, 3 = colour; None = as the images are."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the images kept away from training, for judging (a source with a test set of its own keeps that)."""
+    limit: Positive | None = None
+    """Train on this many images only; None = all."""
+    flip: bool = False
+    """Mirror images at random; right for most photographs, wrong for digits and text."""
+    strict: Strict = False
+    """Refuse a folder with unreadable files instead of skipping and listing them."""
+
+
+class NetConfig(Config):
+    """The diffusion transformer."""
+
+    patch: Positive = 2
+    """Side of a patch in pixels; must divide the image's height and width."""
+    width: Positive = 64
+    """Channels of a token."""
+    depth: Positive = 4
+    """Number of blocks."""
+    heads: Positive = 4
+    """Attention heads; must divide the width."""
+    mlp_ratio: PositiveFloat = 4.0
+    """Hidden width of the MLP over the width."""
+
+    @model_validator(mode="after")
+    def _fits(self) -> NetConfig:
+        if self.width % self.heads or self.width % 4:
+            raise ValueError(f"net.width must be divisible by 4 and by net.heads ({self.heads}), got {self.width}")
+        return self
+
+
+class ProcessConfig(Config):
+    """The EDM process (arXiv 2206.00364)."""
+
+    sigma_data: PositiveFloat | None = None
+    """Standard deviation of the data; None = measured on the training images."""
+    p_mean: float = -1.2
+    """Mean of ln sigma in training."""
+    p_std: PositiveFloat = 1.2
+    """Standard deviation of ln sigma in training."""
+    label_dropout: Fraction = 0.1
+    """Share of labels replaced by the null class, for classifier-free guidance."""
+
+
+class OptimiserConfig(Config):
+    """Steps, learning rate and averaging of weights."""
+
+    steps: Positive = 1000
+    """Training steps."""
+    batch: Positive = 64
+    """Images a step."""
+    learning_rate: PositiveFloat = 1e-3
+    """Peak learning rate of AdamW."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    """Steps of linear warm-up."""
+    decay: Literal["cosine", "constant"] = "cosine"
+    """What follows the warm-up: down to zero along a cosine, or constant."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Decoupled weight decay."""
+    clip: PositiveFloat | None = 1.0
+    """Largest norm of the network's gradient; None = no clipping."""
+    ema_half_life: PositiveFloat = 5000.0
+    """Half-life of the averaged weights, in images."""
+    ema_warmup: Annotated[float, Field(ge=0)] = 0.1
+    """Early on, the half-life is at most this share of the images seen so far; 0 = no warm-up."""
+
+
+class StructureConfig(Config):
+    """The structure game; used with --signal structure."""
+
+    adversary: Literal["ascend", "frozen"] = "ascend"
+    """Whether the encoder plays against the denoiser."""
+    relation: Literal["cosine", "euclidean"] = "cosine"
+    """How images are related to each other."""
+    penalty: Literal["squared", "huber"] = "squared"
+    """How differences between relations are counted."""
+    ratio: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Norm of the structure gradient over that of the denoising gradient, for each image; below 1."""
+    k_max: PositiveFloat | None = None
+    """Bound on the factor that brings about that ratio; 1 = clip only, None = no bound."""
+    fraction: Annotated[float, Field(gt=0, le=1)] = 1 / 3
+    """Share of each batch, its noisiest images, that plays."""
+    noise_weight: Literal["wiener", "uniform"] = "wiener"
+    """Weight of those images by noise level: 1 / (1 + (sigma / noise_weight_scale)^2), or all equal."""
+    noise_weight_scale: PositiveFloat = 0.5
+    """Noise level at which 'wiener' gives one half."""
+    learning_rate: PositiveFloat = 2e-5
+    """Learning rate of the ascending encoder."""
+    pull: Annotated[float, Field(ge=0)] = 0.0
+    """Strength of the ascending encoder's pull to its pre-trained weights."""
+    warmup: Fraction = 0.05
+    """Share of the training over which the ratio grows to its value."""
+    end: Fraction = 1.0
+    """Share of the training after which the game ends."""
+    encoder_width: Positive = 16
+    """Channels of the encoder's first stage."""
+    encoder_stages: Positive = 2
+    """Stages of the encoder, each at half the resolution of the one before."""
+    encoder_embedding: Positive = 64
+    """Length of the embedding."""
+    encoder_steps: Annotated[int, Field(ge=0)] = 400
+    """Steps of pre-training on the training images; their cost is charged to the run. 0 = a random encoder (it hurts)."""
+    encoder_batch: Annotated[int, Field(ge=2)] = 64
+    """Batch size of the pre-training."""
+    encoder_learning_rate: PositiveFloat = 2e-3
+    """Peak learning rate of the pre-training."""
+
+
+class SamplingConfig(Config):
+    """Drawing samples with Heun's method."""
+
+    steps: Positive = 18
+    """Sampling steps; network evaluations are 2 * steps - 1."""
+    guidance_scale: Annotated[float, Field(ge=0)] = 1.0
+    """Classifier-free guidance; 1 = off."""
+    sigma_min: PositiveFloat = 0.002
+    """Last noise level before 0."""
+    sigma_max: PositiveFloat = 80.0
+    """First noise level."""
+    rho: PositiveFloat = 7.0
+    """Bend of the grid of noise levels; larger = more steps at low noise."""
+    batch: Positive = 256
+    """Images at a time; changes nothing but memory and speed."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> SamplingConfig:
+        if self.sigma_min >= self.sigma_max:
+            raise ValueError(
+                f"sampling.sigma_min ({self.sigma_min}) must be below sampling.sigma_max ({self.sigma_max})"
+            )
+        return self
+
+
+class LogConfig(Config):
+    """How often a run reports and saves; changes no weight."""
+
+    every: Positive = 20
+    """Steps between lines in metrics.jsonl."""
+    checkpoint_every: Positive = 500
+    """Steps between checkpoints."""
+    keep: Positive = 2
+    """Checkpoints kept; the last one always is."""
+    samples: Annotated[int, Field(ge=0)] = 64
+    """Images in the grid drawn with each checkpoint; 0 = none."""
+
+
+class TrainConfig(Config):
+    """A training run: equal configurations on equal images give equal weights."""
+
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of everything random in this run (the split into training and held-out images does not depend on it)."""
+    signal: Literal["none", "structure"] = "structure"
+    """'none' = plain diffusion; 'structure' = structure-guided adversarial training."""
+    data: DataConfig = DataConfig()
+    net: NetConfig = NetConfig()
+    process: ProcessConfig = ProcessConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    structure: StructureConfig = StructureConfig()
+    sampling: SamplingConfig = SamplingConfig()
+    log: LogConfig = LogConfig()
+
+    @model_validator(mode="after")
+    def _has_pairs(self) -> TrainConfig:
+        if self.signal == "structure" and self.optimiser.batch < 2:
+            raise ValueError(
+                "structure is about pairs of images: optimiser.batch must be at least 2 with signal 'structure', "
+                f"got {self.optimiser.batch}. Use a larger batch or --signal none"
+            )
+        return self
+
+    @property
+    def k_max(self) -> float:
+        """The bound on balance coefficients as a number."""
+        return math.inf if self.structure.k_max is None else self.structure.k_max
+
+
+FREE_TO_CHANGE = ("log.", "sampling.")
+"""Keys that a resumed run may change: they alter no weight."""
+
+
+def recipe_names() -> list[str]:
+    """Names of the packaged recipes."""
+    files = resources.files("sadm.recipes").iterdir()
+    return sorted(file.name.removesuffix(".yaml") for file in files if file.name.endswith(".yaml"))
+
+
+def load_train_config(
+    recipe: str | None = None, config: str | Path | None = None, overrides: dict[str, Any] | None = None
+) -> TrainConfig:
+    """A configuration from a packaged recipe, a YAML file on top of it, and overrides on top of both.
+
+    Raises:
+        UserError: an unknown recipe or key, an invalid value, a missing file.
+    """
+    values: dict[str, Any] = {}
+    origin = []
+    if recipe is not None:
+        if recipe not in recipe_names():
+            raise UserError(f"unknown recipe '{recipe}'; there are {', '.join(recipe_names())}.")
+        values = parse_yaml((resources.files("sadm.recipes") / f"{recipe}.yaml").read_text("utf-8"), f"recipe {recipe}")
+        origin.append(f"recipe {recipe}")
+    if config is not None:
+        values = merge(values, read_yaml(config))
+        origin.append(str(config))
+    if overrides:
+        values = merge(values, overrides)
+        origin.append("overrides")
+    return build_config(TrainConfig, values, " + ".join(origin) or "configuration")

@@ -1,0 +1,34 @@
+"""Averaged weights, the ones that samples are drawn from."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import nn
+
+
+class EMA:
+    """Exponential moving average of a module's parameters, counted in images.
+
+    Args:
+        module: what to follow; buffers are copied as they are.
+        half_life: images after which an old weight counts half.
+        warmup: early on the half-life is at most `warmup` times the images seen (EDM's ramp-up); 0 = no warm-up.
+    """
+
+    def __init__(self, module: nn.Module, half_life: float, warmup: float) -> None:
+        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        self.half_life, self.warmup = half_life, warmup
+        self._average: list[torch.Tensor] = list(self.module.parameters())
+        self._current: list[torch.Tensor] = list(module.parameters())
+
+    def decay(self, batch: int, images_seen: int) -> float:
+        """Factor on the old average for a step of `batch` images, `images_seen` including them."""
+        half_life = min(self.half_life, self.warmup * images_seen) if self.warmup else self.half_life
+        return 0.5 ** (batch / half_life)
+
+    @torch.no_grad()
+    def update(self, batch: int, images_seen: int) -> None:
+        """Moves the average towards the current weights."""
+        torch._foreach_lerp_(self._average, self._current, 1 - self.decay(batch, images_seen))

@@ -1,0 +1,138 @@
+"""The training step, read from top to bottom in `Learner.advance`."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import torch
+
+from sadm.core.errors import UserError
+from sadm.core.seeds import derive_seed, generator
+from sadm.data import BatchStream, ImageSet
+from sadm.diffusion import LogNormalSigma, denoise, denoising_loss
+from sadm.signals import TrainingSignal
+from sadm.training.config import OptimiserConfig, TrainConfig
+from sadm.training.ema import EMA
+from sadm.training.model_folder import ModelSpec
+
+
+class Learner:
+    """A denoiser in training: network, averaged weights, optimiser and training signals.
+
+    Every random draw comes from (seed, purpose, step), so its state is a step number and tensors, and signals that are off
+    change nothing, bit for bit.
+
+    Args:
+        config: of the run.
+        images: the training images.
+        spec: of the denoiser.
+        signals: added to the denoising gradient, in this order.
+    """
+
+    def __init__(self, config: TrainConfig, images: ImageSet, spec: ModelSpec, signals: list[TrainingSignal]) -> None:
+        self.config, self.spec, self.signals = config, spec, signals
+        self.stream = BatchStream(images, config.optimiser.batch, config.seed, flip=config.data.flip)
+        self.density = LogNormalSigma(config.process.p_mean, config.process.p_std)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(config.seed, "network"))
+            self.denoiser = spec.build().train()
+        self.ema = EMA(self.denoiser.net, config.optimiser.ema_half_life, config.optimiser.ema_warmup)
+        self.parameters = list(self.denoiser.parameters())
+        self.optimiser = torch.optim.AdamW(
+            self.parameters,
+            lr=config.optimiser.learning_rate,
+            betas=(0.9, 0.99),
+            weight_decay=config.optimiser.weight_decay,
+            fused=True,
+        )
+        self.step = 0
+
+    def advance(self) -> dict[str, torch.Tensor]:
+        """One training step.
+
+        Returns:
+            Scalars of this step: ``loss``, ``grad_norm``, ``learning_rate``, and what the signals log.
+
+        Raises:
+            UserError: the loss or the gradient is not finite; the weights are left as they were.
+        """
+        batch = self.stream.batch(self.step)
+        draws = generator(self.config.seed, "training", self.step)
+        sigma = self.density.sample(len(batch.x0), draws)  # [B]
+        noise = torch.randn(batch.x0.shape, generator=draws)  # [B, C, H, W]
+        dropped = torch.rand(len(batch.x0), generator=draws) < self.config.process.label_dropout  # [B]
+        cond = batch.cond.with_label_dropped(dropped, len(self.spec.class_names))
+
+        denoised = denoise(self.denoiser, batch.x0, sigma, noise, cond, self.denoiser.loss_weight(sigma))
+        leaf = denoised.x0_hat.detach().requires_grad_()
+        loss = denoising_loss(denoised.x0, leaf, denoised.weight)
+        self._refuse_non_finite("loss", loss)
+        (g_dsm,) = torch.autograd.grad(loss, leaf)
+
+        log, gradient = {"loss": loss.detach()}, g_dsm
+        for signal in self.signals:
+            contribution = signal(dataclasses.replace(denoised, x0_hat=leaf.detach()), g_dsm)
+            log.update(contribution.log)
+            if contribution.gradient is not None:
+                gradient = gradient + contribution.gradient
+        torch.autograd.backward([denoised.x0_hat], [gradient])  # the only backward through the network
+
+        self._update(log)
+        return log
+
+    def _update(self, log: dict[str, torch.Tensor]) -> None:
+        limit = self.config.optimiser.clip or math.inf
+        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
+        self._refuse_non_finite("gradient", norm)
+        rate = learning_rate_at(self.step, self.config.optimiser)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.step += 1
+        self.ema.update(self.config.optimiser.batch, self.images_seen)
+        log.update(grad_norm=norm, learning_rate=torch.tensor(rate))
+
+    @property
+    def images_seen(self) -> int:
+        """Training images seen so far, repetitions counted."""
+        return self.step * self.config.optimiser.batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that the next step depends on."""
+        return {
+            "step": self.step,
+            "net": self.denoiser.net.state_dict(),
+            "ema": self.ema.module.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "signals": [signal.state_dict() for signal in self.signals],
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        self.step = int(state["step"])
+        self.denoiser.net.load_state_dict(state["net"])
+        self.ema.module.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        for signal, part in zip(self.signals, state["signals"], strict=True):
+            signal.load_state_dict(part)
+
+    def _refuse_non_finite(self, what: str, value: torch.Tensor) -> None:
+        number = float(value.detach())
+        if not math.isfinite(number):
+            raise UserError(
+                f"the {what} became {number} at step {self.step}; stopped before the weights changed. The last checkpoint "
+                f"is intact. Lower --optimiser.learning-rate (now {self.config.optimiser.learning_rate})."
+            )
+
+
+def learning_rate_at(step: int, config: OptimiserConfig) -> float:
+    """Learning rate of `step` (from 0): linear warm-up, then constant, or a cosine that would reach 0 after the last step."""
+    warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
+    if config.decay == "constant":
+        return config.learning_rate * warm
+    span = max(1, config.steps - config.warmup_steps)
+    done = min(1.0, max(0, step - config.warmup_steps) / span)
+    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))

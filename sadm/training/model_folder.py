@@ -1,0 +1,163 @@
+"""A trained model as a folder: weights and what is needed to sample from them, and nothing of the discriminator."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from sadm.core.errors import UserError
+from sadm.core.files import folder_written_atomically, read_json, write_json
+from sadm.core.seeds import generator
+from sadm.data import ImageSet
+from sadm.diffusion import EDMDenoiser, SamplerSettings, generate, image_seeds
+from sadm.models import DiT
+from sadm.training.checkpoint import save_tensors
+from sadm.training.config import NetConfig, SamplingConfig
+
+FORMAT = 1
+WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """All that fixes a denoiser but its weights.
+
+    Attributes:
+        shape: one image, (C, H, W).
+        net: sizes of the network.
+        sigma_data: standard deviation of the data.
+        class_names: empty for an unconditional model.
+        label_counts: training images of each class.
+    """
+
+    shape: tuple[int, int, int]
+    net: NetConfig
+    sigma_data: float
+    class_names: tuple[str, ...]
+    label_counts: tuple[int, ...]
+
+    def build(self) -> EDMDenoiser:
+        """A denoiser with freshly initialised weights.
+
+        Raises:
+            UserError: the image is not divisible into patches.
+        """
+        sizes = self.net
+        if self.shape[1] % sizes.patch or self.shape[2] % sizes.patch:
+            raise UserError(
+                f"images of {self.shape[1]}x{self.shape[2]} pixels can't be cut into patches of {sizes.patch}x{sizes.patch}. "
+                "Choose another --net.patch, or a --data.resolution that it divides."
+            )
+        classes = len(self.class_names)
+        net = DiT(self.shape, sizes.patch, sizes.width, sizes.depth, sizes.heads, sizes.mlp_ratio, classes)
+        return EDMDenoiser(net, self.sigma_data)
+
+
+@dataclasses.dataclass(frozen=True)
+class Model:
+    """A denoiser in eval mode, with what is known about it."""
+
+    denoiser: EDMDenoiser
+    spec: ModelSpec
+    sampling: SamplingConfig
+    description: dict[str, Any]
+
+    @property
+    def null_label(self) -> int | None:
+        """The null class; None for an unconditional model."""
+        return len(self.spec.class_names) or None
+
+    def training_labels(self, count: int, seed: int) -> torch.Tensor | None:
+        """Labels [count] at the frequencies of the training images, shuffled by `seed`; None for an unconditional model."""
+        if not self.spec.class_names:
+            return None
+        return labels_at_frequencies(torch.tensor(self.spec.label_counts), count, seed)
+
+    def sample(
+        self, count: int, seed: int = 0, labels: torch.Tensor | None = None, sampling: SamplingConfig | None = None
+    ) -> torch.Tensor:
+        """Draws `count` images [count, C, H, W] in [-1, 1]; labels default to the training frequencies."""
+        labels = self.training_labels(count, seed) if labels is None else labels
+        settings = sampler_settings(sampling or self.sampling)
+        return generate(self.denoiser, self.spec.shape, image_seeds(seed, count), labels, self.null_label, settings)
+
+
+def sampler_settings(config: SamplingConfig) -> SamplerSettings:
+    """The sampler's own settings, from a run's configuration."""
+    return SamplerSettings(**config.model_dump())
+
+
+def spec_for(images: ImageSet, net: NetConfig, sigma_data: float | None) -> ModelSpec:
+    """The specification of a denoiser for these training images; `sigma_data` None = measured on them."""
+    counts = torch.bincount(images.labels, minlength=images.num_classes).tolist() if images.labels is not None else []
+    measured = round(float(images.floats().std()), 4) if sigma_data is None else sigma_data
+    if not measured > 0:
+        raise UserError(f"all pixels of the training images in {images.source} are equal; there is nothing to learn.")
+    return ModelSpec(images.shape, net, measured, images.class_names, tuple(counts))
+
+
+def save_model(
+    folder: Path, spec: ModelSpec, weights: dict[str, torch.Tensor], sampling: SamplingConfig, facts: dict[str, Any]
+) -> None:
+    """Writes a model folder, atomically; `facts` (provenance, step, data) are kept in its description."""
+    description = {
+        "format": FORMAT,
+        "shape": list(spec.shape),
+        "net": spec.net.model_dump(),
+        "sigma_data": spec.sigma_data,
+        "class_names": list(spec.class_names),
+        "label_counts": list(spec.label_counts),
+        "sampling": sampling.model_dump(),
+        **facts,
+    }
+    with folder_written_atomically(folder) as temporary:
+        save_tensors(temporary / WEIGHTS, weights)
+        write_json(temporary / DESCRIPTION, description)
+
+
+def load_model(path: str | Path) -> Model:
+    """Loads a model folder, or the model in a run folder.
+
+    Raises:
+        UserError: there is no model, or its files do not fit each other.
+    """
+    folder = Path(path) / "model" if (Path(path) / "model").is_dir() else Path(path)
+    if not (folder / DESCRIPTION).is_file():
+        raise UserError(
+            f"no model in {path}: expected {DESCRIPTION} there or in its 'model' folder. Train one with: sadm train --out {path}"
+        )
+    description = read_json(folder / DESCRIPTION)
+    if description.get("format") != FORMAT:
+        raise UserError(
+            f"{folder / DESCRIPTION} has format {description.get('format')}; this version reads format {FORMAT}."
+        )
+    try:
+        spec = ModelSpec(
+            shape=tuple(description["shape"]),
+            net=NetConfig.model_validate(description["net"]),
+            sigma_data=description["sigma_data"],
+            class_names=tuple(description["class_names"]),
+            label_counts=tuple(description["label_counts"]),
+        )
+        sampling = SamplingConfig.model_validate(description["sampling"])
+        denoiser = spec.build()
+        denoiser.net.load_state_dict(load_file(folder / WEIGHTS))
+    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+        raise UserError(f"the model in {folder} can't be loaded: {error}") from error
+    denoiser.eval().requires_grad_(False)
+    return Model(denoiser, spec, sampling, description)
+
+
+def labels_at_frequencies(counts: torch.Tensor, total: int, seed: int) -> torch.Tensor:
+    """`total` labels in the proportions of `counts` [K] (largest remainders), shuffled; int64 [total]."""
+    exact = counts.double() * total / counts.sum()
+    share = exact.floor().long()
+    missing = total - int(share.sum())
+    share[(exact - share).argsort(descending=True, stable=True)[:missing]] += 1
+    labels = torch.arange(len(counts)).repeat_interleave(share)
+    return labels[torch.randperm(total, generator=generator(seed, "labels"))]

@@ -1,0 +1,300 @@
+"""A training run in a folder: start, go on after a stop, and finish.
+
+R/config.yaml      what was asked for
+R/run.json         what it is about and what it took
+R/metrics.jsonl    losses, gap, gradient norms, speed
+R/tensorboard/     the same, for TensorBoard
+R/checkpoints/     everything the next step depends on
+R/samples/         a grid of samples with each checkpoint
+R/model/           the averaged weights, for sampling
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import math
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sadm.core.config import build_config, differences, read_yaml, write_yaml
+from sadm.core.errors import InterruptedRun, UserError
+from sadm.core.files import make_folder, read_json, remove_leftovers, user_errors_for, write_atomically, write_json
+from sadm.core.grids import grid_png
+from sadm.core.progress import Reporter, Silent
+from sadm.core.provenance import peak_memory_mib, provenance
+from sadm.core.stopping import StopRequest
+from sadm.data import ImageSet, Split, load_split, to_uint8
+from sadm.training.checkpoint import latest_checkpoint, save_checkpoint
+from sadm.training.config import FREE_TO_CHANGE, TrainConfig
+from sadm.training.journal import Journal
+from sadm.training.learner import Learner
+from sadm.training.model_folder import Model, save_model, spec_for
+from sadm.training.signals import PreparedSignals, prepare_signals
+
+CONFIG, FACTS, CHECKPOINTS, MODEL = "config.yaml", "run.json", "checkpoints", "model"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """What a finished run took.
+
+    Attributes:
+        folder: the run folder.
+        steps: training steps done.
+        cpu_seconds: processor time of the training steps, over all sessions; pre-training, saving and samples not counted.
+        pretrain_cpu_seconds: processor time of encoder pre-training.
+        encoder_score: see `Pretrained.score`; None without an encoder.
+    """
+
+    folder: Path
+    steps: int
+    cpu_seconds: float
+    pretrain_cpu_seconds: float
+    encoder_score: float | None
+
+
+def split_for(config: TrainConfig, reporter: Reporter | None = None) -> Split:
+    """The training and held-out images that `config` asks for."""
+    shown = reporter or Silent()
+    data = config.data
+    return load_split(
+        data.source,
+        held_out=data.held_out,
+        resolution=data.resolution,
+        channels=data.channels,
+        strict=data.strict,
+        limit=data.limit,
+        progress=lambda done, total: shown.update("images", done, total),
+    )
+
+
+def train(
+    config: TrainConfig, out: str | Path, reporter: Reporter | None = None, images: ImageSet | None = None
+) -> RunResult:
+    """Trains a model in the folder `out`, or goes on where an earlier call with the same configuration stopped.
+
+    Args:
+        config: what to train.
+        out: the run folder; created, or holding a run with the same configuration.
+        reporter: where progress is shown; None = nowhere.
+        images: the training images, where they are loaded already; None = as `config.data` says.
+
+    Raises:
+        UserError: bad data, another run in the folder, a full disk, a loss that is not finite.
+        InterruptedRun: stopped by Ctrl-C or SIGTERM, after saving.
+    """
+    folder, shown = Path(out), reporter or Silent()
+    _check_folder(folder, config)
+    if images is None:
+        images = split_for(config, shown).train
+    _say_skipped(images, shown)
+    session = _Session(config, folder, images, shown)
+    with _locked(folder), StopRequest() as stop:
+        return session.run(stop)
+
+
+class _Session:
+    """One call of `train`: from the last checkpoint to the end, or to a stop."""
+
+    def __init__(self, config: TrainConfig, folder: Path, images: ImageSet, reporter: Reporter) -> None:
+        self.config, self.folder, self.images, self.reporter = config, folder, images, reporter
+        self.spec = spec_for(images, config.net, config.process.sigma_data)
+        self.spec.build()  # sizes that do not fit are refused before anything is written
+        self.fingerprint = images.fingerprint()
+        self.cpu_seconds = 0.0
+        self.prepared = PreparedSignals([])
+        self.rate = 0.0
+
+    def run(self, stop: StopRequest) -> RunResult:
+        remove_leftovers(self.folder)
+        remove_leftovers(self.folder / CHECKPOINTS)
+        facts = read_json(self.folder / FACTS) if (self.folder / FACTS).exists() else {}
+        if facts and facts["data"]["fingerprint"] != self.fingerprint:
+            raise UserError(
+                f"{self.folder} holds a run on other images (fingerprint {facts['data']['fingerprint'][:12]}, now "
+                f"{self.fingerprint[:12]}). Restore the images, or choose another --out."
+            )
+        if facts.get("finished"):
+            self.reporter.say(f"{self.folder} holds this run already, finished at step {facts['steps']}.")
+            return self._result(facts)
+        write_yaml(self.folder / CONFIG, self.config)
+        self._write_facts(finished=False, steps=0)
+        state = latest_checkpoint(self.folder / CHECKPOINTS, self.reporter.say)
+        learner = self._start(state)
+        self._loop(learner, stop, state)
+        return self._result(self._write_facts(finished=True, steps=learner.step))
+
+    def _start(self, state: dict[str, Any] | None) -> Learner:
+        if state is None:
+            self.prepared = prepare_signals(self.config, self.images, self.reporter)
+            return Learner(self.config, self.images, self.spec, self.prepared.signals)
+        # The encoder's weights come from the checkpoint, so a resumed run does not pre-train again.
+        untrained = self.config.structure.model_copy(update={"encoder_steps": 0})
+        rebuilt = prepare_signals(self.config.model_copy(update={"structure": untrained}), self.images, Silent())
+        self.prepared = dataclasses.replace(rebuilt, **state["prepared"])
+        self.cpu_seconds = state["cpu_seconds"]
+        learner = Learner(self.config, self.images, self.spec, self.prepared.signals)
+        learner.load_state_dict(state["learner"])
+        self.reporter.say(f"Going on from step {learner.step} of {self.config.optimiser.steps}.")
+        return learner
+
+    def _loop(self, learner: Learner, stop: StopRequest, state: dict[str, Any] | None) -> None:
+        total, log = self.config.optimiser.steps, self.config.log
+        journal = Journal(self.folder, learner.step)
+        if state is not None:
+            journal.load_state_dict(state["journal"])
+        with contextlib.closing(journal):
+            cpu, wall, since = time.process_time(), time.monotonic(), learner.step
+            while learner.step < total:
+                if stop.requested:
+                    self._save(learner, journal)
+                    raise InterruptedRun(
+                        f"Stopped and saved at step {learner.step} of {total} in {self.folder}. To go on, run the same command."
+                    )
+                journal.add(learner.advance())
+                now = time.process_time()
+                self.cpu_seconds, cpu = self.cpu_seconds + now - cpu, now
+                if learner.step % log.every == 0 or learner.step == total:
+                    self._report(learner, journal, (learner.step - since) / max(time.monotonic() - wall, 1e-9))
+                    wall, since = time.monotonic(), learner.step
+                if learner.step % log.checkpoint_every == 0 or learner.step == total:
+                    self._save(learner, journal)
+                    self._export(learner)
+                    cpu, wall, since = time.process_time(), time.monotonic(), learner.step
+
+    def _report(self, learner: Learner, journal: Journal, steps_per_second: float) -> None:
+        rate = steps_per_second * self.config.optimiser.batch
+        means = journal.means()
+        note = f"loss {means['loss']:.4f}  |grad| {means['grad_norm']:.3f}"
+        if "gap" in means:
+            note += f"  gap {means['gap']:.4f}"
+        memory = peak_memory_mib()
+        self.reporter.update(
+            "training", learner.step, self.config.optimiser.steps, f"{note}  {rate:.0f} images/s  {memory:.0f} MiB"
+        )
+        journal.write(
+            learner.step,
+            {
+                "images": learner.images_seen,
+                "images_per_second": rate,
+                "cpu_seconds": self.cpu_seconds,
+                "memory_mib": memory,
+            },
+        )
+
+    def _save(self, learner: Learner, journal: Journal) -> None:
+        folder = self.folder / CHECKPOINTS
+        save_checkpoint(
+            folder / f"step-{learner.step:08d}",
+            {
+                "learner": learner.state_dict(),
+                "journal": journal.state_dict(),
+                "cpu_seconds": self.cpu_seconds,
+                "prepared": {
+                    "pretrain_cpu_seconds": self.prepared.pretrain_cpu_seconds,
+                    "encoder_score": self.prepared.encoder_score,
+                },
+            },
+        )
+        for old in sorted(folder.glob("step-*"))[: -self.config.log.keep]:
+            shutil.rmtree(old)
+
+    def _export(self, learner: Learner) -> None:
+        facts = {"step": learner.step, "weights": "ema", "data": self._data_facts(), "provenance": provenance()}
+        save_model(self.folder / MODEL, self.spec, learner.ema.module.state_dict(), self.config.sampling, facts)
+        count = self.config.log.samples
+        if count:
+            denoiser = self.spec.build()
+            denoiser.net.load_state_dict(learner.ema.module.state_dict())
+            model = Model(denoiser.eval(), self.spec, self.config.sampling, facts)
+            labels = grid_labels(len(self.spec.class_names), count)
+            write_grid(self.folder / "samples" / f"step-{learner.step:08d}.png", model.sample(count, labels=labels))
+
+    def _data_facts(self) -> dict[str, Any]:
+        return {"source": self.images.source, "train_images": len(self.images), "fingerprint": self.fingerprint}
+
+    def _write_facts(self, *, finished: bool, steps: int) -> dict[str, Any]:
+        facts = {
+            "finished": finished,
+            "steps": steps,
+            "cpu_seconds": round(self.cpu_seconds, 3),
+            "pretrain_cpu_seconds": round(self.prepared.pretrain_cpu_seconds, 3),
+            "encoder_score": self.prepared.encoder_score,
+            "data": self._data_facts(),
+            "provenance": provenance(),
+        }
+        write_json(self.folder / FACTS, facts)
+        return facts
+
+    def _result(self, facts: dict[str, Any]) -> RunResult:
+        return RunResult(
+            self.folder, facts["steps"], facts["cpu_seconds"], facts["pretrain_cpu_seconds"], facts["encoder_score"]
+        )
+
+
+def grid_labels(classes: int, count: int) -> torch.Tensor | None:
+    """Labels 0, 1, …, 0, 1, … [count] for a grid with one class a column; None without classes."""
+    return torch.arange(count) % classes if classes else None
+
+
+def grid_columns(classes: int, count: int) -> int:
+    """Columns of a grid of `count` images: one a class where that is readable, else nearly square."""
+    return classes if 2 <= classes <= 12 else max(1, math.isqrt(count))
+
+
+def write_grid(path: Path, images: torch.Tensor, columns: int = 10) -> None:
+    """Writes images [N, C, H, W] in [-1, 1] as one PNG."""
+    write_atomically(path, grid_png(to_uint8(images).permute(0, 2, 3, 1).numpy(), columns))
+
+
+def read_run_config(folder: str | Path) -> TrainConfig:
+    """The configuration of a run.
+
+    Raises:
+        UserError: the folder holds no run, or one that this version can't read.
+    """
+    path = Path(folder) / CONFIG
+    if not path.is_file():
+        raise UserError(f"{folder} holds no run: {path} does not exist. Train one with: sadm train --out {folder}")
+    return build_config(TrainConfig, read_yaml(path), str(path))
+
+
+def _check_folder(folder: Path, config: TrainConfig) -> None:
+    make_folder(folder)
+    if (folder / CONFIG).exists():
+        changed = differences(config, read_run_config(folder), ignoring=FREE_TO_CHANGE)
+        if changed:
+            raise UserError(
+                f"{folder} holds a run with another configuration ({'; '.join(changed)}). "
+                "Choose another --out, or give the stored values to go on with that run."
+            )
+    elif any(path.name != ".lock" and not path.name.endswith(".tmp") for path in folder.iterdir()):
+        raise UserError(f"{folder} is not empty and holds no run. Choose another --out.")
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Keeps a second process out of the run folder; the lock goes with this process, however it ends."""
+    path = folder / ".lock"
+    with user_errors_for(path), open(path, "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another process is training in {folder}. Wait for it, or choose another --out."
+            ) from error
+        yield
+
+
+def _say_skipped(images: ImageSet, reporter: Reporter) -> None:
+    if images.skipped:
+        lines = [f"  {item.path}: {item.reason}" for item in images.skipped[:10]]
+        more = f"\n  and {len(images.skipped) - 10} more" if len(images.skipped) > 10 else ""
+        reporter.say(f"Left out {len(images.skipped)} unreadable files:\n" + "\n".join(lines) + more)

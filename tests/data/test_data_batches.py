@@ -1,0 +1,112 @@
+"""The stream of batches against a naive one, and the properties that resuming relies on."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sadm.core.errors import UserError
+from sadm.core.seeds import generator
+from sadm.data import BatchStream, ImageSet
+
+SIZES = {"count": st.integers(1, 13), "batch_size": st.integers(1, 30), "seed": st.integers(0, 2**31)}
+
+
+def image_set(count: int, labelled: bool = True) -> ImageSet:
+    pixels = torch.randint(0, 256, (count, 3, 4, 5), dtype=torch.uint8, generator=torch.Generator().manual_seed(1))
+    return ImageSet(
+        images=pixels,
+        labels=torch.arange(count) % 2 if labelled else None,
+        class_names=("a", "b") if labelled else (),
+        names=tuple(str(i) for i in range(count)),
+        source="stream",
+    )
+
+
+def naive_positions(count: int, seed: int) -> Iterator[int]:
+    for epoch in itertools.count():
+        yield from torch.randperm(count, generator=generator(seed, "order", epoch)).tolist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(**SIZES)
+def test_it_equals_a_naive_stream(count: int, batch_size: int, seed: int) -> None:
+    stream, naive = BatchStream(image_set(count), batch_size, seed), naive_positions(count, seed)
+    for step in range(5):
+        assert stream.batch(step).index.tolist() == list(itertools.islice(naive, batch_size))
+
+
+@settings(max_examples=50, deadline=None)
+@given(**SIZES)
+def test_each_image_comes_once_per_epoch(count: int, batch_size: int, seed: int) -> None:
+    stream = BatchStream(image_set(count), batch_size, seed)
+    steps = -(-3 * count // batch_size)
+    index = torch.cat([stream.batch(step).index for step in range(steps)])
+    for epoch in range(3):
+        assert index[epoch * count : (epoch + 1) * count].sort().values.tolist() == list(range(count))
+
+
+@settings(max_examples=50, deadline=None)
+@given(**SIZES, order=st.permutations(range(6)), flip=st.booleans())
+def test_a_batch_does_not_depend_on_the_calls_before_it(
+    count: int, batch_size: int, seed: int, order: list[int], flip: bool
+) -> None:
+    images = image_set(count)
+    shared = BatchStream(images, batch_size, seed, flip)
+    for step in order:
+        batch, fresh = shared.batch(step), BatchStream(images, batch_size, seed, flip).batch(step)
+        assert torch.equal(batch.index, fresh.index)
+        assert torch.equal(batch.x0, fresh.x0)
+
+
+def test_what_a_batch_holds() -> None:
+    images = image_set(7)
+    batch = BatchStream(images, 4, seed=3).batch(2)
+    assert batch.x0.shape == (4, 3, 4, 5)
+    assert batch.x0.dtype == torch.float32
+    assert torch.equal(batch.x0, images.floats(batch.index))
+    assert images.labels is not None
+    assert batch.cond.label is not None
+    assert torch.equal(batch.cond.label, images.labels[batch.index])
+    assert BatchStream(image_set(7, labelled=False), 4, seed=3).batch(2).cond.label is None
+
+
+def test_flips_mirror_about_half_of_the_images_and_nothing_else() -> None:
+    images = image_set(50)
+    plain, flipped = BatchStream(images, 50, seed=0), BatchStream(images, 50, seed=0, flip=True)
+    mirrored, coins = 0, []
+    for step in range(20):
+        x0, seen = plain.batch(step).x0, flipped.batch(step).x0
+        same = (seen == x0).flatten(1).all(dim=1)
+        turned = (seen == x0.flip(-1)).flatten(1).all(dim=1)
+        assert (same ^ turned).all()
+        mirrored += int(turned.sum())
+        coins.append(tuple(turned.tolist()))
+    assert 420 < mirrored < 580  # 5 standard deviations around 500
+    assert len(set(coins)) == 20
+
+
+def test_seeds_and_epochs_differ() -> None:
+    images = image_set(40)
+    orders = {tuple(BatchStream(images, 40, seed).batch(step).index.tolist()) for seed in (0, 1) for step in (0, 1)}
+    assert len(orders) == 4
+
+
+def test_far_steps_cost_nothing_more() -> None:
+    stream = BatchStream(image_set(10), 4, seed=0)
+    assert len(stream.batch(10**12).index) == 4
+
+
+def test_bad_requests_are_refused() -> None:
+    images = image_set(3)
+    with pytest.raises(UserError, match="batch size is 0; expected at least 1"):
+        BatchStream(images, 0, seed=0)
+    with pytest.raises(UserError, match="stream has no images"):
+        BatchStream(images.subset(torch.empty(0, dtype=torch.int64)), 2, seed=0)
+    with pytest.raises(UserError, match="step -1"):
+        BatchStream(images, 2, seed=0).batch(-1)
