@@ -33,6 +33,8 @@ class EvaluateOptions:
     """Generated images are judged in this many groups, each as large as the reference."""
     seed: int = 0
     """Seed of the generated images."""
+    device: str = "auto"
+    """'auto' = the accelerator if there is one, else 'cpu'."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -48,7 +50,7 @@ def run(arguments: list[str]) -> None:
     from sadm.training.run import read_run_config, split_for
 
     config = read_run_config(options.run)
-    model = load_model(options.run)
+    model = load_model(options.run, options.device)
     with ConsoleReporter() as reporter:
         split = split_for(config, reporter)
         stored = model.description["data"]["fingerprint"]

@@ -34,6 +34,8 @@ class SampleOptions:
     """Class name or index; None = the training images' frequencies."""
     out: str | None = None
     """Folder for the PNG files; None = 'generated' inside the model's folder."""
+    device: str = "auto"
+    """'auto' = the accelerator if there is one, else 'cpu'."""
     steps: Annotated[int | None, tyro.conf.arg(help="Sampling steps; None = the run's own.")] = None
     guidance_scale: Annotated[float | None, tyro.conf.arg(help="1 = off; None = the run's own.")] = None
 
@@ -48,12 +50,11 @@ def run(arguments: list[str]) -> None:
     from sadm.core.config import build_config
     from sadm.core.grids import write_png
     from sadm.data import to_uint8
-    from sadm.diffusion import generate, image_seeds
     from sadm.training.config import SamplingConfig
-    from sadm.training.model_folder import load_model, sampler_settings
+    from sadm.training.model_folder import load_model
     from sadm.training.run import grid_columns, write_grid
 
-    model = load_model(options.model)
+    model = load_model(options.model, options.device)
     change = {"steps": options.steps, "guidance_scale": options.guidance_scale}
     values = model.sampling.model_dump() | {key: value for key, value in change.items() if value is not None}
     sampling = build_config(SamplingConfig, values, "sampling")
@@ -62,15 +63,11 @@ def run(arguments: list[str]) -> None:
     else:
         labels = torch.full((options.count,), class_index(options.label, model.spec.class_names))
     with ConsoleReporter() as reporter:
-        images = generate(
-            model.denoiser,
-            model.spec.shape,
-            image_seeds(options.seed, options.count),
-            labels,
-            model.null_label,
-            sampler_settings(sampling),
-            progress=lambda done, total: reporter.update("sampling", done, total),
-        )
+
+        def show(done: int, total: int) -> None:
+            reporter.update("sampling", done, total)
+
+        images = model.sample(options.count, options.seed, labels, sampling, show)
     out = Path(options.out) if options.out else Path(options.model) / "generated"
     for index, pixels in enumerate(to_uint8(images).permute(0, 2, 3, 1).numpy()):
         write_png(out / f"{options.seed:06d}-{index:06d}.png", pixels)

@@ -12,13 +12,16 @@ from sadm.core.config import build_config, differences, read_yaml, write_yaml
 from sadm.core.errors import UserError
 from sadm.core.files import make_folder, read_json, write_json
 from sadm.core.progress import Reporter, Silent
+from sadm.evaluation import HeldOutParts
 from sadm.experiments.config import CONTROL, TREATMENT, CompareConfig
 from sadm.experiments.jobs import COST_FILE, RunJob, read_cost
 from sadm.experiments.pool import Pool
-from sadm.training.config import FREE_TO_CHANGE
+from sadm.experiments.summary import summarise, write_outputs
+from sadm.training.model_folder import spec_for
+from sadm.training.run import split_for
 
 CONFIG, CLOCK = "compare.yaml", "minutes.json"
-MAY_CHANGE = ("seeds", "jobs", "lang", *(f"train.{key}" for key in FREE_TO_CHANGE if key == "log."))
+MAY_CHANGE = ("seeds", "jobs", "lang", "train.log.")
 COST_JOB = "cost"
 
 
@@ -37,14 +40,15 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
         UserError: bad data or configuration, another comparison in the folder, a full disk.
         InterruptedRun: stopped by Ctrl-C or SIGTERM, after saving.
     """
-    from sadm.experiments.summary import summarise, write_outputs
-
     folder, shown = Path(out), reporter or Silent()
     _check_folder(folder, config)
-    with _clock(folder):
+    split = split_for(config.train, shown)
+    HeldOutParts.of(split.held_out)  # what can't be judged or built is refused before anything is written
+    spec_for(split.train, config.train.net, config.train.process.sigma_data).build()
+    with _clock(make_folder(folder)):
         write_yaml(folder / CONFIG, config)
         _run_jobs(config, folder, shown)
-        comparison, pictures = summarise(config, folder)
+        comparison, pictures = summarise(config, folder, split)
     comparison["minutes_total"] = read_json(folder / CLOCK)["minutes"]
     write_outputs(folder, comparison, pictures, config.lang)
     return comparison
@@ -86,7 +90,6 @@ def _run_jobs(config: CompareConfig, folder: Path, reporter: Reporter) -> None:
 
 
 def _check_folder(folder: Path, config: CompareConfig) -> None:
-    make_folder(folder)
     path = folder / CONFIG
     if path.exists():
         stored = build_config(CompareConfig, read_yaml(path), str(path))
@@ -95,7 +98,7 @@ def _check_folder(folder: Path, config: CompareConfig) -> None:
             raise UserError(
                 f"{folder} holds another comparison ({'; '.join(changed)}). Choose another --out, or give the stored values."
             )
-    elif any(not entry.name.endswith(".tmp") for entry in folder.iterdir()):
+    elif folder.exists() and (not folder.is_dir() or any(not e.name.endswith(".tmp") for e in folder.iterdir())):
         raise UserError(f"{folder} is not empty and holds no comparison. Choose another --out.")
 
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import time
 from typing import Any
 
+from sadm.core.devices import spent_seconds
 from sadm.core.progress import Reporter
 from sadm.data import ImageSet
 from sadm.experiments.config import CONTROL, CompareConfig
@@ -67,9 +67,9 @@ def measure_cost(config: CompareConfig, images: ImageSet, reporter: Reporter) ->
     while done < config.cost_steps:
         count = min(SLICE, config.cost_steps - done)
         for arm, learner in learners.items():
-            start = time.process_time()
+            start = spent_seconds(learner.device)
             _advance(learner, count)
-            spent[arm] += time.process_time() - start
+            spent[arm] += spent_seconds(learner.device) - start
         done += count
         reporter.update("cost per step", done, config.cost_steps)
     per_step = {arm: seconds / config.cost_steps for arm, seconds in spent.items()}

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from pathlib import Path
 from typing import Any
 
+from sadm.core.devices import spent_seconds
 from sadm.core.files import read_json, write_json
 from sadm.core.progress import Reporter
 from sadm.core.provenance import peak_memory_mib, provenance
@@ -86,12 +86,12 @@ class Laboratory:
         out = self.folder / RUNS / job.name
         config = self.config.arm_config(job.arm, job.seed, job.steps)
         trained = train(config, out, self.reporter, self.split.train)
-        model = load_model(out)
+        model = load_model(out, config.device)
         count = self.evaluator.group * self.config.groups
         labels = model.training_labels(count, job.seed)
-        start = time.process_time()
+        start = spent_seconds(model.device)
         images = model.sample(count, job.seed, labels)
-        sampling_seconds = time.process_time() - start
+        sampling_seconds = spent_seconds(model.device) - start
         result = {
             "arm": job.arm,
             "seed": job.seed,

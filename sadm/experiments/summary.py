@@ -13,7 +13,7 @@ from sadm.core.config import flatten
 from sadm.core.files import write_atomically, write_json
 from sadm.core.grids import grid_png
 from sadm.core.provenance import peak_memory_mib, provenance
-from sadm.data import to_uint8
+from sadm.data import ImageSet, Split, to_uint8
 from sadm.diffusion import heun_nfe
 from sadm.evaluation import Evaluator, nearest_neighbours
 from sadm.experiments.config import CONTROL, TREATMENT, CompareConfig
@@ -24,20 +24,19 @@ from sadm.experiments.report.verdict import verdict_sentence
 from sadm.experiments.statistics import AT_THE_FLOOR, Interval, mean_interval, outcome, paired_ratio
 from sadm.training.journal import read_metrics
 from sadm.training.model_folder import load_model
-from sadm.training.run import grid_columns, grid_labels, split_for
+from sadm.training.run import grid_columns, grid_labels
 
 REPORT, SUMMARY, COMPARISON, SAMPLES = "report.html", "summary.json", "comparison.json", "samples.png"
 GRID_IMAGES = 60
-NEIGHBOURS = 10
+NEIGHBOURS = 8
 RULE = (
     "An arm wins when the 95 % interval of the mean log-ratio of (FD - floor) over paired seeds, at equal cost, lies on its side "
     "of 1 in every deciding judge."
 )
 
 
-def summarise(config: CompareConfig, folder: Path) -> tuple[dict[str, Any], Pictures]:
-    """Everything that the report shows, from the stored results of a finished comparison."""
-    split = split_for(config.train)
+def summarise(config: CompareConfig, folder: Path, split: Split) -> tuple[dict[str, Any], Pictures]:
+    """Everything that the report shows, from the stored results of a finished comparison on the images of `split`."""
     evaluator = Evaluator(split.held_out)
     cost = read_cost(folder)
     steps = config.train.optimiser.steps
@@ -78,7 +77,7 @@ def summarise(config: CompareConfig, folder: Path) -> tuple[dict[str, Any], Pict
     }
     comparison["verdict"]["sentence"] = verdict_sentence(comparison, "en")
     runs = {CONTROL: RunJob(CONTROL, config.seeds[0], steps), TREATMENT: RunJob(TREATMENT, config.seeds[0], afforded)}
-    return comparison, _pictures(config, folder, runs, split.train.floats())
+    return comparison, _pictures(config, folder, runs, split)
 
 
 def write_outputs(folder: Path, comparison: dict[str, Any], pictures: Pictures, lang: str) -> None:
@@ -189,7 +188,8 @@ def _memory(results: list[dict[str, Any]], jobs: int) -> float:
     return round(sum(largest) + peak_memory_mib(), 1)
 
 
-def _pictures(config: CompareConfig, folder: Path, runs: dict[str, RunJob], training: torch.Tensor) -> Pictures:
+def _pictures(config: CompareConfig, folder: Path, runs: dict[str, RunJob], split: Split) -> Pictures:
+    training = split.train.floats()
     samples, neighbours, labels = {}, {}, None
     for arm, job in runs.items():
         model = load_model(folder / RUNS / job.name)
@@ -200,12 +200,11 @@ def _pictures(config: CompareConfig, folder: Path, runs: dict[str, RunJob], trai
         index, distance = nearest_neighbours(images[:NEIGHBOURS], training)
         neighbours[arm] = (samples[arm][:NEIGHBOURS], _pixels(training[index]), distance.tolist())
     shown = None if labels is None else [names[int(label)] for label in labels]
-    return Pictures(samples, _pixels(_real_like(config, labels)), shown, neighbours)
+    return Pictures(samples, _pixels(_real_like(split.held_out, labels)), shown, neighbours)
 
 
-def _real_like(config: CompareConfig, labels: torch.Tensor | None) -> torch.Tensor:
+def _real_like(held_out: ImageSet, labels: torch.Tensor | None) -> torch.Tensor:
     """Held-out images of the same classes in the same order."""
-    held_out = split_for(config.train).held_out
     count = min(GRID_IMAGES, len(held_out))
     if labels is None or held_out.labels is None:
         return held_out.floats(torch.arange(count))

@@ -182,6 +182,8 @@ class TrainConfig(Config):
     """Seed of everything random in this run (the split into training and held-out images does not depend on it)."""
     signal: Literal["none", "structure"] = "structure"
     """'none' = plain diffusion; 'structure' = structure-guided adversarial training."""
+    device: str = "auto"
+    """'auto' = the accelerator if there is one, else 'cpu'; random draws are the same everywhere."""
     data: DataConfig = DataConfig()
     net: NetConfig = NetConfig()
     process: ProcessConfig = ProcessConfig()
@@ -205,8 +207,8 @@ class TrainConfig(Config):
         return math.inf if self.structure.k_max is None else self.structure.k_max
 
 
-FREE_TO_CHANGE = ("log.", "sampling.")
-"""Keys that a resumed run may change: they alter no weight."""
+FREE_TO_CHANGE = ("device", "log.", "sampling.")
+"""Keys that a resumed run may change: they alter no weight (a device does so by rounding alone)."""
 
 
 def recipe_names() -> list[str]:

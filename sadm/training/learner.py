@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from sadm.core.devices import resolve_device
 from sadm.core.errors import UserError
 from sadm.core.seeds import derive_seed, generator
 from sadm.data import BatchStream, ImageSet
@@ -34,10 +35,11 @@ class Learner:
     def __init__(self, config: TrainConfig, images: ImageSet, spec: ModelSpec, signals: list[TrainingSignal]) -> None:
         self.config, self.spec, self.signals = config, spec, signals
         self.stream = BatchStream(images, config.optimiser.batch, config.seed, flip=config.data.flip)
+        self.device = resolve_device(config.device)
         self.density = LogNormalSigma(config.process.p_mean, config.process.p_std)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config.seed, "network"))
-            self.denoiser = spec.build().train()
+            self.denoiser = spec.build().to(self.device).train()
         self.ema = EMA(self.denoiser.net, config.optimiser.ema_half_life, config.optimiser.ema_warmup)
         self.parameters = list(self.denoiser.parameters())
         self.optimiser = torch.optim.AdamW(
@@ -63,9 +65,10 @@ class Learner:
         sigma = self.density.sample(len(batch.x0), draws)  # [B]
         noise = torch.randn(batch.x0.shape, generator=draws)  # [B, C, H, W]
         dropped = torch.rand(len(batch.x0), generator=draws) < self.config.process.label_dropout  # [B]
-        cond = batch.cond.with_label_dropped(dropped, len(self.spec.class_names))
+        cond = batch.cond.with_label_dropped(dropped, len(self.spec.class_names)).to(self.device)
+        x0, sigma, noise = (tensor.to(self.device) for tensor in (batch.x0, sigma, noise))
 
-        denoised = denoise(self.denoiser, batch.x0, sigma, noise, cond, self.denoiser.loss_weight(sigma))
+        denoised = denoise(self.denoiser, x0, sigma, noise, cond, self.denoiser.loss_weight(sigma))
         leaf = denoised.x0_hat.detach().requires_grad_()
         loss = denoising_loss(denoised.x0, leaf, denoised.weight)
         self._refuse_non_finite("loss", loss)

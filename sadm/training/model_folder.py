@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from sadm.core.devices import resolve_device
 from sadm.core.errors import UserError
 from sadm.core.files import folder_written_atomically, read_json, write_json
 from sadm.core.seeds import generator
@@ -66,6 +68,7 @@ class Model:
     spec: ModelSpec
     sampling: SamplingConfig
     description: dict[str, Any]
+    device: torch.device = torch.device("cpu")
 
     @property
     def null_label(self) -> int | None:
@@ -79,12 +82,18 @@ class Model:
         return labels_at_frequencies(torch.tensor(self.spec.label_counts), count, seed)
 
     def sample(
-        self, count: int, seed: int = 0, labels: torch.Tensor | None = None, sampling: SamplingConfig | None = None
+        self,
+        count: int,
+        seed: int = 0,
+        labels: torch.Tensor | None = None,
+        sampling: SamplingConfig | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> torch.Tensor:
         """Draws `count` images [count, C, H, W] in [-1, 1]; labels default to the training frequencies."""
         labels = self.training_labels(count, seed) if labels is None else labels
         settings = sampler_settings(sampling or self.sampling)
-        return generate(self.denoiser, self.spec.shape, image_seeds(seed, count), labels, self.null_label, settings)
+        seeds = image_seeds(seed, count)
+        return generate(self.denoiser, self.spec.shape, seeds, labels, self.null_label, settings, self.device, progress)
 
 
 def sampler_settings(config: SamplingConfig) -> SamplerSettings:
@@ -120,8 +129,8 @@ def save_model(
         write_json(temporary / DESCRIPTION, description)
 
 
-def load_model(path: str | Path) -> Model:
-    """Loads a model folder, or the model in a run folder.
+def load_model(path: str | Path, device: str = "cpu") -> Model:
+    """Loads a model folder, or the model in a run folder, to a device (see `resolve_device`).
 
     Raises:
         UserError: there is no model, or its files do not fit each other.
@@ -150,7 +159,8 @@ def load_model(path: str | Path) -> Model:
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise UserError(f"the model in {folder} can't be loaded: {error}") from error
     denoiser.eval().requires_grad_(False)
-    return Model(denoiser, spec, sampling, description)
+    where = resolve_device(device)
+    return Model(denoiser.to(where), spec, sampling, description, where)
 
 
 def labels_at_frequencies(counts: torch.Tensor, total: int, seed: int) -> torch.Tensor:

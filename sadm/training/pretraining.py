@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from sadm.core.devices import spent_seconds
 from sadm.core.seeds import derive_seed, generator
 from sadm.data import BatchStream, ImageSet
 from sadm.structure import ConvEncoder
@@ -39,6 +39,7 @@ def pretrain_encoder(
     images: ImageSet,
     config: StructureConfig,
     seed: int,
+    device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Pretrained:
     """Trains an encoder as a classifier where there are labels, else to recognise two views of one image.
@@ -49,9 +50,10 @@ def pretrain_encoder(
         images: the training images.
         config: encoder and training sizes.
         seed: of the run.
+        device: where to train.
         progress: called with (steps done, steps in all).
     """
-    start = time.process_time()
+    start = spent_seconds(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "encoder"))
         encoder = ConvEncoder(
@@ -59,6 +61,7 @@ def pretrain_encoder(
         )
         head = nn.Linear(config.encoder_embedding, max(images.num_classes, 1))
     supervised = images.labels if images.num_classes > 1 else None  # [N]
+    encoder, head = encoder.to(device), head.to(device)
     stream = BatchStream(images, config.encoder_batch, derive_seed(seed, "encoder batches"))
     parameters = [*encoder.parameters(), *(head.parameters() if supervised is not None else [])]
     optimiser = torch.optim.AdamW(parameters, lr=config.encoder_learning_rate, weight_decay=1e-2, fused=True)
@@ -68,9 +71,9 @@ def pretrain_encoder(
             group["lr"] = config.encoder_learning_rate * (1 - step / steps)
         batch = stream.batch(step)
         draws = generator(seed, "encoder views", step)
-        views = [random_view(batch.x0, draws) for _ in range(2 if supervised is None else 1)]
+        views = [random_view(batch.x0, draws).to(device) for _ in range(2 if supervised is None else 1)]
         if supervised is not None:
-            logits, target = head(F.silu(encoder(views[0]))), supervised[batch.index]
+            logits, target = head(F.silu(encoder(views[0]))), supervised[batch.index].to(device)
         else:
             logits, target = view_similarities(encoder(torch.cat(views)))
         loss = F.cross_entropy(logits, target)
@@ -81,7 +84,7 @@ def pretrain_encoder(
             scores.append(float((logits.argmax(1) == target).float().mean()))
         progress(step + 1, steps)
     score = sum(scores) / len(scores) if scores else 0.0
-    return Pretrained(encoder.requires_grad_(True), time.process_time() - start, score)
+    return Pretrained(encoder.requires_grad_(True), spent_seconds(device) - start, score)
 
 
 def random_view(x0: torch.Tensor, draws: torch.Generator) -> torch.Tensor:
@@ -109,5 +112,5 @@ def view_similarities(embedding: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
     unit = F.normalize(embedding.float(), dim=1)
     logits = (unit @ unit.T / TEMPERATURE).fill_diagonal_(-torch.inf)
     count = len(embedding) // 2
-    target = torch.arange(2 * count).roll(count)
+    target = torch.arange(2 * count, device=logits.device).roll(count)
     return logits, target

@@ -24,6 +24,7 @@ from typing import Any
 import torch
 
 from sadm.core.config import build_config, differences, read_yaml, write_yaml
+from sadm.core.devices import spent_seconds
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.files import make_folder, read_json, remove_leftovers, user_errors_for, write_atomically, write_json
 from sadm.core.grids import grid_png
@@ -48,7 +49,8 @@ class RunResult:
     Attributes:
         folder: the run folder.
         steps: training steps done.
-        cpu_seconds: processor time of the training steps, over all sessions; pre-training, saving and samples not counted.
+        cpu_seconds: processor time of the training steps over all sessions (elapsed time on an accelerator); pre-training,
+            saving and samples not counted.
         pretrain_cpu_seconds: processor time of encoder pre-training.
         encoder_score: see `Pretrained.score`; None without an encoder.
     """
@@ -96,7 +98,7 @@ def train(
         images = split_for(config, shown).train
     _say_skipped(images, shown)
     session = _Session(config, folder, images, shown)
-    with _locked(folder), StopRequest() as stop:
+    with _locked(make_folder(folder)), StopRequest() as stop:
         return session.run(stop)
 
 
@@ -151,7 +153,7 @@ class _Session:
         if state is not None:
             journal.load_state_dict(state["journal"])
         with contextlib.closing(journal):
-            cpu, wall, since = time.process_time(), time.monotonic(), learner.step
+            spent, wall, since = spent_seconds(learner.device), time.monotonic(), learner.step
             while learner.step < total:
                 if stop.requested:
                     self._save(learner, journal)
@@ -159,15 +161,15 @@ class _Session:
                         f"Stopped and saved at step {learner.step} of {total} in {self.folder}. To go on, run the same command."
                     )
                 journal.add(learner.advance())
-                now = time.process_time()
-                self.cpu_seconds, cpu = self.cpu_seconds + now - cpu, now
+                now = spent_seconds(learner.device)
+                self.cpu_seconds, spent = self.cpu_seconds + now - spent, now
                 if learner.step % log.every == 0 or learner.step == total:
                     self._report(learner, journal, (learner.step - since) / max(time.monotonic() - wall, 1e-9))
                     wall, since = time.monotonic(), learner.step
                 if learner.step % log.checkpoint_every == 0 or learner.step == total:
                     self._save(learner, journal)
                     self._export(learner)
-                    cpu, wall, since = time.process_time(), time.monotonic(), learner.step
+                    spent, wall, since = spent_seconds(learner.device), time.monotonic(), learner.step
 
     def _report(self, learner: Learner, journal: Journal, steps_per_second: float) -> None:
         rate = steps_per_second * self.config.optimiser.batch
@@ -213,7 +215,7 @@ class _Session:
         if count:
             denoiser = self.spec.build()
             denoiser.net.load_state_dict(learner.ema.module.state_dict())
-            model = Model(denoiser.eval(), self.spec, self.config.sampling, facts)
+            model = Model(denoiser.to(learner.device).eval(), self.spec, self.config.sampling, facts, learner.device)
             labels = grid_labels(len(self.spec.class_names), count)
             write_grid(self.folder / "samples" / f"step-{learner.step:08d}.png", model.sample(count, labels=labels))
 
@@ -267,7 +269,10 @@ def read_run_config(folder: str | Path) -> TrainConfig:
 
 
 def _check_folder(folder: Path, config: TrainConfig) -> None:
-    make_folder(folder)
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file; --out must be a folder.")
     if (folder / CONFIG).exists():
         changed = differences(config, read_run_config(folder), ignoring=FREE_TO_CHANGE)
         if changed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 
+from sadm.core.devices import resolve_device
 from sadm.core.progress import Reporter
 from sadm.data import ImageSet
 from sadm.signals import StructureSignal, TrainingSignal
@@ -32,8 +33,9 @@ def prepare_signals(config: TrainConfig, images: ImageSet, reporter: Reporter) -
     """Builds the signals that `config` asks for, pre-training encoders on the training images."""
     if config.signal == "none":
         return PreparedSignals([])
+    device = resolve_device(config.device)
     pretrained = pretrain_encoder(
-        images, config.structure, config.seed, lambda done, total: reporter.update("encoder", done, total)
+        images, config.structure, config.seed, device, lambda done, total: reporter.update("encoder", done, total)
     )
     settings, steps = config.structure, config.optimiser.steps
     wiener = partial(wiener_weight, scale=settings.noise_weight_scale)

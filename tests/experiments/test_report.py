@@ -13,8 +13,8 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from PIL import Image
-from report_fixture import SEEDS, comparison, pictures
 
+from report_fixture import SEEDS, comparison, pictures
 from sadm.core.errors import UserError
 from sadm.core.grids import grid_png
 from sadm.experiments.report import Pictures, render_report, verdict_sentence

@@ -1,0 +1,36 @@
+"""Where tensors live, and what time there costs."""
+
+from __future__ import annotations
+
+import time
+
+import torch
+
+from sadm.core.errors import UserError
+
+
+def resolve_device(name: str) -> torch.device:
+    """A device from its name; ``auto`` is the accelerator if there is one, else the CPU.
+
+    Raises:
+        UserError: there is no such device on this machine.
+    """
+    accelerator = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    if name == "auto":
+        return accelerator or torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"unknown device '{name}'; expected auto, cpu, or an accelerator such as cuda.") from error
+    if device.type != "cpu" and (accelerator is None or device.type != accelerator.type):
+        found = accelerator.type if accelerator else "no accelerator"
+        raise UserError(f"device '{name}' was asked for, but this machine has {found}. Use --device auto.")
+    return device
+
+
+def spent_seconds(device: torch.device) -> float:
+    """A clock of what was spent: processor time of all threads on the CPU, elapsed time of finished work elsewhere."""
+    if device.type == "cpu":
+        return time.process_time()
+    torch.accelerator.synchronize()
+    return time.perf_counter()

@@ -1,0 +1,45 @@
+"""What all tests share: one thread, so that bits and timings do not depend on the machine's load."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
+torch.set_num_threads(1)
+
+
+@pytest.fixture
+def class_folder(tmp_path: Path) -> Path:
+    """40 colour images of 10x10 pixels in two class folders."""
+    draws = np.random.default_rng(0)
+    for name, base in (("good", 60), ("scratched", 180)):
+        folder = tmp_path / "images" / name
+        folder.mkdir(parents=True)
+        for index in range(20):
+            pixels = np.clip(draws.normal(base, 30, (10, 10, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / f"{index:02d}.png")
+    return tmp_path / "images"
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 256 KiB; skipped where this user may not mount one."""
+    folder = tmp_path / "small disk"
+    folder.mkdir()
+    mount = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(folder)], capture_output=True, text=True, check=False
+    )
+    if mount.returncode:
+        pytest.skip(f"no small file system to fill: {mount.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", str(folder)], check=True)

@@ -1,0 +1,60 @@
+"""A run that takes a second, and the images for it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from sadm.core.config import merge
+from sadm.core.progress import Silent
+from sadm.data import ImageSet
+from sadm.training.config import TrainConfig, load_train_config
+from sadm.training.learner import Learner
+from sadm.training.model_folder import spec_for
+from sadm.training.signals import prepare_signals
+
+TINY: dict[str, Any] = {
+    "data": {"source": "digits"},
+    "net": {"patch": 4, "width": 16, "depth": 1, "heads": 2},
+    "optimiser": {"steps": 12, "batch": 8, "warmup_steps": 2},
+    "structure": {
+        "encoder_steps": 6,
+        "encoder_width": 4,
+        "encoder_embedding": 8,
+        "encoder_batch": 8,
+        "learning_rate": 1e-3,
+    },
+    "sampling": {"steps": 3},
+    "log": {"every": 4, "checkpoint_every": 6, "samples": 4},
+}
+
+
+def tiny_config(**change: Any) -> TrainConfig:
+    """The tiny configuration with nested changes."""
+    return load_train_config(overrides=merge(TINY, change))
+
+
+def tiny_images(count: int = 24, labelled: bool = True) -> ImageSet:
+    """Smooth random images [count, 1, 8, 8] of three classes: bright above, bright below, bright on both sides."""
+    draws = torch.Generator().manual_seed(1)
+    kinds = torch.arange(count) % 3
+    bright = (
+        torch.tensor([[[1.0, 0.0]], [[0.0, 1.0]], [[1.0, 1.0]]])[kinds].reshape(count, 1, 2, 1).repeat_interleave(2, 2)
+    )
+    coarse = 0.7 * torch.rand(count, 1, 4, 4, generator=draws) + 0.3 * bright
+    pixels = (torch.nn.functional.interpolate(coarse, size=8, mode="bilinear") * 255).round().to(torch.uint8)
+    labels = kinds if labelled else None
+    names = tuple(f"image {index}" for index in range(count))
+    return ImageSet(pixels, labels, ("a", "b", "c") if labelled else (), names, "tiny")
+
+
+def tiny_learner(config: TrainConfig, images: ImageSet) -> Learner:
+    """A learner with the signals that `config` asks for."""
+    spec = spec_for(images, config.net, config.process.sigma_data)
+    return Learner(config, images, spec, prepare_signals(config, images, Silent()).signals)
+
+
+def equal_bits(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    """Whether two state dictionaries hold the same tensors, bit for bit."""
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
