@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check wheel-test clean-demo
+.PHONY: demo test check wheel-test fashion-mnist clean-demo
 
 demo: .venv/demo.stamp
 	$(BIN)/sadm compare --recipe digits --out runs/demo
@@ -17,6 +17,11 @@ check: .venv/dev.stamp
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	@! $(BIN)/pip list 2>/dev/null | grep -qi '^torchvision ' || { echo "torchvision must not be installed (see pyproject.toml)"; exit 1; }
+
+# Fashion-MNIST, which some tests and benchmarks use; without it they are skipped with this reason.
+fashion-mnist:
+	@test -d /usr/share/datasets/fashion-mnist || { apt-get update -q && apt-get install -y -q dataset-fashion-mnist; } >/dev/null 2>&1 \
+	  || { echo "Fashion-MNIST is not there: needs root and Debian's package dataset-fashion-mnist"; exit 1; }
 
 # The built wheel, alone in an environment of its own, outside the repository.
 wheel-test: .venv/dev.stamp

@@ -27,6 +27,7 @@ _REMEDIES = {
     errno.EPERM: "permission denied. Choose a folder that you may write to",
     errno.ENOTDIR: "a part of this path is a file, not a folder. Choose another path",
     errno.EEXIST: "a file is in the way. Choose another path",
+    errno.EISDIR: "a folder is in the way. Choose another path",
 }
 
 
@@ -88,12 +89,14 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     """Reads JSON.
 
     Raises:
-        UserError: the file is missing or is no JSON.
+        UserError: the file is missing, can't be read or is no JSON.
     """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error}.") from error
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid JSON ({error}). Delete it and run the same command again.") from error
 
@@ -103,19 +106,18 @@ def folder_written_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary folder beside `path` that takes its place when the block ends well, and vanishes otherwise.
 
     Raises:
-        UserError: the disk is full, the parent is read-only or forbidden.
+        UserError: the disk is full, the parent is read-only or forbidden; an old folder at `path` stays.
     """
     target = Path(path)
     make_folder(target.parent)
     with user_errors_for(target):
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
         try:
+            temporary.chmod(0o755)
             yield temporary
             for file in temporary.iterdir():
                 _sync(file)
-            if target.exists():
-                shutil.rmtree(target)
-            os.replace(temporary, target)
+            _move_into_place(temporary, target)
             _sync(target.parent)
         except BaseException:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -138,6 +140,23 @@ def remove_leftovers(folder: str | os.PathLike[str]) -> None:
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
+
+
+def _move_into_place(folder: Path, target: Path) -> None:
+    """Renames `folder` to `target`; an old folder there steps aside first, and comes back if that fails."""
+    if not target.exists():
+        os.replace(folder, target)
+        return
+    if not target.is_dir():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
+    aside = folder.with_name(f"{folder.name}.old.tmp")
+    os.replace(target, aside)
+    try:
+        os.replace(folder, target)
+    except BaseException:
+        os.replace(aside, target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def _sync(path: Path) -> None:

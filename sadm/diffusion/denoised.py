@@ -78,6 +78,10 @@ def denoising_loss(x0: torch.Tensor, x0_hat: torch.Tensor, weight: torch.Tensor)
 
     Returns:
         A scalar, at least float32.
+
+    Raises:
+        ValueError: not one weight for each image.
     """
     error = x0_hat.to(torch.promote_types(x0_hat.dtype, torch.float32)) - x0
-    return (weight * error.square().flatten(1).mean(1)).mean()
+    squared = error.square().flatten(1).mean(1)  # [B]
+    return (per_image(weight, squared) * squared).mean()

@@ -55,7 +55,14 @@ def generate(
 
     Returns:
         [N, C, H, W], float32 in [-1, 1] (clamped), on the CPU.
+
+    Raises:
+        ValueError: settings that make no sense, or not one label for each seed.
     """
+    if settings.batch < 1:
+        raise ValueError(f"batch must be at least 1, got {settings.batch}")
+    if labels is not None and labels.shape != (len(seeds),):
+        raise ValueError(f"{len(seeds)} images but labels of shape {tuple(labels.shape)}; expected one for each")
     guided = ClassifierFreeGuidance(denoiser, settings.guidance_scale, null_label)
     sigmas = karras_sigmas(settings.steps, settings.sigma_min, settings.sigma_max, settings.rho)
     images = torch.empty(len(seeds), *shape)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from itertools import pairwise
 
 import torch
@@ -17,11 +18,12 @@ def karras_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0,
         [steps + 1], float64, so that the grid itself carries no rounding.
 
     Raises:
-        ValueError: fewer than one step, or not 0 < sigma_min < sigma_max.
+        ValueError: fewer than one step, not 0 < sigma_min < sigma_max < inf, or rho <= 0.
     """
-    if steps < 1 or not 0 < sigma_min < sigma_max:
+    if steps < 1 or not 0 < sigma_min < sigma_max < math.inf or not rho > 0:
         raise ValueError(
-            f"expected steps >= 1 and 0 < sigma_min < sigma_max, got steps {steps}, sigma_min {sigma_min}, sigma_max {sigma_max}"
+            "expected steps >= 1, 0 < sigma_min < sigma_max < inf and rho > 0, got "
+            f"steps {steps}, sigma_min {sigma_min}, sigma_max {sigma_max}, rho {rho}"
         )
     ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
     low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)

@@ -21,7 +21,7 @@ def kernel_distance(features: np.ndarray, reference: np.ndarray) -> float:
         UserError: fewer than 2 images in a set, different lengths, or values that are not finite.
     """
     x, y = np.asarray(features, dtype=np.float64), np.asarray(reference, dtype=np.float64)
-    if min(len(x), len(y)) < 2 or x.shape[1] != y.shape[1]:
+    if x.ndim != 2 or y.ndim != 2 or min(len(x), len(y)) < 2 or x.shape[1] != y.shape[1]:
         raise UserError(
             f"a kernel distance needs two sets of at least 2 features of one length, got {x.shape} and {y.shape}."
         )

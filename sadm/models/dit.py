@@ -29,7 +29,7 @@ class DiT(nn.Module):
         noise_scale: factor between c_noise and the argument of the sinusoidal embedding, whose fastest period is 2 pi.
 
     Raises:
-        ValueError: sizes that do not fit each other.
+        ValueError: sizes that do not fit each other, or (on a call) images of another shape.
     """
 
     def __init__(
@@ -61,6 +61,10 @@ class DiT(nn.Module):
         self._initialise()
 
     def forward(self, x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor:
+        if tuple(x.shape[1:]) != tuple(self.shape):
+            raise ValueError(
+                f"this network expects images [B, {', '.join(map(str, self.shape))}], got {tuple(x.shape)}"
+            )
         tokens = self.x_embedder(x) + self.pos_embed  # [B, T, D]
         condition = self.t_embedder(c_noise * self.noise_scale)  # [B, D]
         if self.y_embedder is not None:

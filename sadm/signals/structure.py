@@ -6,9 +6,10 @@ from typing import Any
 
 import torch
 
+from sadm.core.errors import UserError
 from sadm.diffusion import Denoised
 from sadm.signals.signal import SignalStep
-from sadm.structure import StructureGame
+from sadm.structure import StructureError, StructureGame
 
 
 class StructureSignal:
@@ -25,7 +26,10 @@ class StructureSignal:
         if self.game.schedule.strength(self.game.step) == 0:
             self.game.step += 1
             return SignalStep(None, {})
-        play = self.game.play(denoised.x0, denoised.x0_hat, denoised.sigma, g_dsm)
+        try:
+            play = self.game.play(denoised.x0, denoised.x0_hat, denoised.sigma, g_dsm)
+        except StructureError as error:
+            raise UserError(f"structure guidance stopped at step {self.game.step}: {error}.") from error
         names = ("gap", "g_dsm", "g_gap", "g_structure")
         return SignalStep(play.gradient, {name: getattr(play, name) for name in names})
 

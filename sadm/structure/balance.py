@@ -30,7 +30,8 @@ def balance_coefficients(
         [B], at least float32; an image without a structure gradient gets a finite value.
 
     Raises:
-        StructureError: a ratio outside [0, 1), where the bound on the shift does not exist.
+        StructureError: a ratio outside [0, 1), where the bound on the shift does not exist; neither one ratio nor one for
+            each image; k_max <= 0.
     """
     dtype = torch.promote_types(g_gap.dtype, torch.float32)
     ratios = torch.as_tensor(ratio, dtype=dtype, device=g_gap.device)
@@ -38,6 +39,12 @@ def balance_coefficients(
         raise StructureError(
             f"ratio must lie in [0, 1), got {ratio}: at 1 the game could outweigh denoising without bound"
         )
+    if ratios.shape not in ((), g_gap.shape[:1]):
+        raise StructureError(
+            f"expected one ratio, or one for each of {len(g_gap)} images, got a tensor of shape {tuple(ratios.shape)}"
+        )
+    if not k_max > 0:
+        raise StructureError(f"k_max must be positive, got {k_max}")
     size_dsm = g_dsm.to(dtype).flatten(1).norm(dim=1)  # [B]
     size_gap = g_gap.to(dtype).flatten(1).norm(dim=1)  # [B]
     eps = RELATIVE_EPS * size_gap.median() + torch.finfo(dtype).tiny

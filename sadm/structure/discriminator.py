@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sadm.structure.errors import StructureError
-from sadm.structure.gap import structure_gap
+from sadm.structure.gap import PENALTIES, structure_gap
 from sadm.structure.relations import RELATIONS, Relation
 
 ADVERSARIES = ("ascend", "frozen")
@@ -47,6 +47,8 @@ class StructureDiscriminator:
             raise StructureError(
                 f"unknown relation {relation!r}; expected one of {', '.join(RELATIONS)}, or a callable"
             )
+        if penalty not in PENALTIES:
+            raise StructureError(f"unknown penalty {penalty!r}; expected one of {', '.join(PENALTIES)}")
         self.encoder = encoder
         self.relation = RELATIONS[relation] if isinstance(relation, str) else relation
         self.penalty, self.adversary, self.pull = penalty, adversary, pull

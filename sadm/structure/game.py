@@ -99,6 +99,8 @@ class StructureGame:
             raise StructureError(f"ratio must lie in [0, 1), got {ratio}")
         if not 0 < fraction <= 1:
             raise StructureError(f"fraction must lie in (0, 1], got {fraction}")
+        if not k_max > 0:
+            raise StructureError(f"k_max must be positive, got {k_max}")
         self.discriminator = StructureDiscriminator(encoder, relation, penalty, adversary, learning_rate, pull)
         self.ratio, self.k_max, self.fraction = ratio, k_max, fraction
         self.noise_weight, self.schedule = noise_weight, schedule
@@ -127,16 +129,23 @@ class StructureGame:
 
         Returns:
             A scalar; zero without a graph when the game rests.
+
+        Raises:
+            StructureError: what `play` refuses, or tensors that do not hang together in one graph.
         """
         if self.schedule.strength(self.step) == 0:
             self.step += 1
             self.last = None
             return loss.new_zeros(())
         place = x0_hat if output is None else output
+        name = "x0_hat" if output is None else "output"
+        for role, tensor in (("the loss", loss), ("x0_hat", x0_hat), (name, place)):
+            if not tensor.requires_grad:
+                raise StructureError(f"{role} is detached; the game needs it in the network's graph")
         (g_dsm,) = torch.autograd.grad(loss, place, retain_graph=True, allow_unused=True)
         if g_dsm is None:
             raise StructureError(
-                "the loss does not depend on x0_hat. If it is computed from the network's raw output (eps or v), pass that "
+                f"the loss does not depend on {name}. If it is computed from the network's raw output (eps or v), pass that "
                 "as output=..."
             )
         pull_back = None if output is None else _pull_back(x0_hat, output)
@@ -161,14 +170,19 @@ class StructureGame:
             pull_back: takes a gradient at x0_hat to the place of `g_dsm`, where the norms are compared.
 
         Raises:
-            StructureError: fewer than 2 images, shapes that do not fit, NaN or infinity.
+            StructureError: fewer than 2 images, shapes that do not fit, NaN or infinity; no weight has changed then.
         """
         _check_batch(x0, x0_hat, sigma)
+        _check_finite({"x0": x0, "x0_hat": x0_hat, "sigma": sigma, "g_dsm": g_dsm})
         strength = self.schedule.strength(self.step)
         chosen = noisiest(sigma, self.fraction)  # [m]
         gap, g_gap = self.discriminator.gap_and_gradient(x0[chosen], x0_hat[chosen], self.noise_weight(sigma[chosen]))
+        _check_finite({"the structure gap": gap, "its gradient": g_gap})
         full = torch.zeros_like(x0_hat, dtype=g_gap.dtype).index_copy_(0, chosen, g_gap)  # [B, C, H, W]
-        compared = (full if pull_back is None else pull_back(full.to(x0_hat.dtype)))[chosen]
+        moved = full if pull_back is None else pull_back(full.to(x0_hat.dtype))
+        if g_dsm.shape != moved.shape:
+            raise StructureError(f"expected g_dsm of shape {tuple(moved.shape)}, got {tuple(g_dsm.shape)}")
+        compared = moved[chosen]
         k = balance_coefficients(g_dsm[chosen], compared, self.ratio * strength, self.k_max)  # [m]
         full[chosen] = k.reshape(-1, *[1] * (x0_hat.ndim - 1)).to(g_gap.dtype) * g_gap
         self.discriminator.ascend()
@@ -207,14 +221,19 @@ def _check_batch(x0: torch.Tensor, x0_hat: torch.Tensor, sigma: torch.Tensor) ->
         raise StructureError(
             "this version plays the game in one process only: with several, the encoders would drift apart. Train with one"
         )
-    for name, tensor in (("x0", x0), ("x0_hat", x0_hat), ("sigma", sigma)):
+
+
+def _check_finite(tensors: dict[str, torch.Tensor]) -> None:
+    for name, tensor in tensors.items():
         if not bool(torch.isfinite(tensor).all()):
             raise StructureError(f"{name} holds NaN or infinite values; the game stops before they reach the weights")
 
 
 def _pull_back(x0_hat: torch.Tensor, output: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
     def apply(gradient: torch.Tensor) -> torch.Tensor:
-        (moved,) = torch.autograd.grad(x0_hat, output, gradient, retain_graph=True)
+        (moved,) = torch.autograd.grad(x0_hat, output, gradient, retain_graph=True, allow_unused=True)
+        if moved is None:
+            raise StructureError("x0_hat does not depend on output; pass the tensor that x0_hat is computed from")
         return moved
 
     return apply

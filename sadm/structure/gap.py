@@ -23,7 +23,7 @@ def structure_gap(
         penalty: ``squared`` or ``huber`` (quadratic up to a difference of 0.1, linear beyond).
 
     Returns:
-        A scalar >= 0; 0 where every weight is 0.
+        A scalar >= 0, at least float32; 0 where every weight is 0.
 
     Raises:
         StructureError: an unknown penalty, or shapes that do not fit.
@@ -33,12 +33,16 @@ def structure_gap(
         raise StructureError(
             f"expected two matrices [B, B], got {tuple(relation.shape)} and {tuple(relation_hat.shape)}"
         )
+    if weight is not None and weight.shape != (batch,):
+        raise StructureError(f"expected a weight [{batch}], one for each image, got {tuple(weight.shape)}")
+    dtype = torch.promote_types(relation.dtype, torch.float32)
+    relation, relation_hat = relation.to(dtype), relation_hat.to(dtype)
     if penalty == "squared":
         cost = (relation - relation_hat).square()
     elif penalty == "huber":
         cost = F.huber_loss(relation_hat, relation, delta=HUBER_DELTA, reduction="none")
     else:
         raise StructureError(f"unknown penalty {penalty!r}; expected one of {', '.join(PENALTIES)}")
-    root = (relation.new_ones(batch) if weight is None else weight.to(cost.dtype)).sqrt()
+    root = (cost.new_ones(batch) if weight is None else weight.to(dtype)).sqrt()
     pair_weight = torch.outer(root, root).fill_diagonal_(0.0)  # [B, B]
-    return (pair_weight * cost).sum() / pair_weight.sum().clamp_min(torch.finfo(cost.dtype).tiny)
+    return (pair_weight * cost).sum() / pair_weight.sum().clamp_min(torch.finfo(dtype).tiny)

@@ -68,7 +68,7 @@ class Model:
     spec: ModelSpec
     sampling: SamplingConfig
     description: dict[str, Any]
-    device: torch.device = torch.device("cpu")
+    device: torch.device
 
     @property
     def null_label(self) -> int | None:

@@ -114,7 +114,7 @@ def test_a_run_does_not_depend_on_the_comparison_around_it(finished, tmp_path):
 
 def test_ctrl_c_keeps_everything_and_the_same_command_goes_on(tmp_path):
     path = tmp_path / "compare.yaml"
-    train = {**TINY["train"], "optimiser": {"steps": 1200, "batch": 8, "warmup_steps": 2}}
+    train = {**TINY["train"], "optimiser": {"steps": 240, "batch": 8, "warmup_steps": 2}}
     path.write_text(yaml.safe_dump({**TINY, "train": train, "seeds": [7]}))
     command = [sys.executable, "-m", "sadm", "compare", "--config", str(path), "--out", str(tmp_path / "out")]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, start_new_session=True)

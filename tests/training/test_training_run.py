@@ -106,7 +106,7 @@ def test_a_run_killed_between_checkpoints_repeats_no_line(tmp_path):
 def test_the_command_survives_a_real_ctrl_c(tmp_path):
     config = {
         **TINY,
-        "optimiser": {**TINY["optimiser"], "steps": 1500},
+        "optimiser": {**TINY["optimiser"], "steps": 240},
         "log": {"every": 10, "checkpoint_every": 10**6, "samples": 0},
     }
     path = tmp_path / "config.yaml"

@@ -1,0 +1,299 @@
+"""Files and folders are there whole or not at all: real full disks, real broken paths, real failures in the middle."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sadm.core.errors import UserError
+from sadm.core.files import (
+    folder_written_atomically,
+    make_folder,
+    read_json,
+    remove_leftovers,
+    sha256_of_file,
+    user_errors_for,
+    write_atomically,
+    write_json,
+)
+
+
+@pytest.fixture
+def tiny_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 64 KiB."""
+    mount, unmount = shutil.which("mount"), shutil.which("umount")
+    if mount is None or unmount is None or os.geteuid() != 0:
+        pytest.skip("mounting a small file system needs root and mount(8)")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    made = subprocess.run([mount, "-t", "tmpfs", "-o", "size=64k", "tmpfs", folder], capture_output=True, text=True)
+    if made.returncode != 0:
+        pytest.skip(f"a small file system can't be mounted here: {made.stderr.strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run([unmount, folder], check=True)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+def fail_on(monkeypatch: pytest.MonkeyPatch, name: str, code: int) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, name, fail)
+
+
+# ---- files -----------------------------------------------------------------------------------------------------------
+
+
+def test_text_and_bytes_arrive_and_nothing_else_stays(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a" / "b" / "text", "Größe ≥ 1\n")
+    write_atomically(str(tmp_path / "raw"), b"\x00\xff")
+    write_atomically(tmp_path / "raw", b"\x01")
+    assert content(tmp_path) == {"a/b/text": "Größe ≥ 1\n".encode(), "raw": b"\x01"}
+    assert (tmp_path / "raw").stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("call", ["replace", "fsync"])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO])
+def test_a_failure_keeps_the_old_content_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
+) -> None:
+    write_atomically(tmp_path / "file", "old")
+    fail_on(monkeypatch, call, code)
+    expected = OSError if code == errno.EIO else UserError  # an error without a remedy is not dressed up as one
+    with pytest.raises(expected):
+        write_atomically(tmp_path / "file", "new")
+    assert content(tmp_path) == {"file": b"old"}
+
+
+def test_an_interrupt_leaves_nothing_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    write_atomically(tmp_path / "file", "old")
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        write_atomically(tmp_path / "file", "new")
+    assert content(tmp_path) == {"file": b"old"}
+
+
+def test_a_full_disk_keeps_the_old_file(tiny_disk: Path) -> None:
+    write_atomically(tiny_disk / "file", "old")
+    with pytest.raises(UserError, match=r"cannot write .*file: the disk is full\. Free some space and run the same"):
+        write_atomically(tiny_disk / "file", b"x" * 200_000)
+    assert content(tiny_disk) == {"file": b"old"}
+    write_atomically(tiny_disk / "file", "new")  # what had been written was given back
+    assert content(tiny_disk) == {"file": b"new"}
+
+
+def test_a_full_disk_keeps_the_old_folder(tiny_disk: Path) -> None:
+    with folder_written_atomically(tiny_disk / "step") as folder:
+        write_atomically(folder / "state", "old")
+    with (  # noqa: PT012
+        pytest.raises(UserError, match="the disk is full"),
+        folder_written_atomically(tiny_disk / "step") as folder,
+    ):
+        (folder / "half").write_bytes(b"x" * 20_000)
+        (folder / "rest").write_bytes(b"x" * 200_000)
+    assert content(tiny_disk) == {"step/state": b"old"}
+
+
+def test_a_read_only_file_system_is_named(tiny_disk: Path) -> None:
+    subprocess.run([str(shutil.which("mount")), "-o", "remount,ro", str(tiny_disk)], check=True)
+    with pytest.raises(UserError, match=r"read-only\. Choose another folder with --out"):
+        write_atomically(tiny_disk / "file", "x")
+    with pytest.raises(UserError, match="read-only"):
+        make_folder(tiny_disk / "folder")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_forbidden_folder_is_named(tmp_path: Path) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(UserError, match="permission denied"):
+        write_atomically(tmp_path / "locked" / "file", "x")
+
+
+def test_paths_that_can_not_be_are_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(UserError, match=r"file/below: a part of this path is a file, not a folder"):
+        make_folder(tmp_path / "file" / "below")
+    with pytest.raises(UserError, match="a part of this path is a file"):
+        write_atomically(tmp_path / "file" / "below" / "deep", "x")
+    with pytest.raises(UserError, match="a file is in the way"):
+        make_folder(tmp_path / "file")
+    with pytest.raises(UserError, match="a folder is in the way"):
+        write_atomically(tmp_path / "folder", "x")
+    assert content(tmp_path) == {"file": b"x"}
+    assert make_folder(tmp_path / "folder") == tmp_path / "folder"
+
+
+def test_only_errors_with_a_remedy_are_turned() -> None:
+    with pytest.raises(FileNotFoundError), user_errors_for("out"):
+        raise FileNotFoundError(errno.ENOENT, "gone")
+    with pytest.raises(OSError, match="no number"), user_errors_for("out"):
+        raise OSError("no number")
+    with pytest.raises(UserError, match="cannot write out: permission denied") as caught, user_errors_for("out"):
+        raise PermissionError(errno.EACCES, "no")
+    assert isinstance(caught.value.__cause__, PermissionError)
+
+
+# ---- folders ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_folder_appears_whole(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "step"
+    with folder_written_atomically(target) as folder:
+        (folder / "a").write_text("1")
+        (folder / "deep").mkdir()
+        (folder / "deep" / "b").write_text("2")
+        assert not target.exists()
+        assert folder.parent == target.parent  # the same file system
+    assert content(tmp_path) == {"new/step/a": b"1", "new/step/deep/b": b"2"}
+    assert [p.name for p in target.parent.iterdir()] == ["step"]
+    assert target.stat().st_mode & 0o777 == 0o755  # others may read it, as they may read files
+
+
+def test_a_folder_takes_the_place_of_an_old_one(tmp_path: Path) -> None:
+    for text in ("old", "new"):
+        with folder_written_atomically(tmp_path / "step") as folder:
+            (folder / text).write_text(text)
+    assert content(tmp_path) == {"step/new": b"new"}
+    assert [p.name for p in tmp_path.iterdir()] == ["step"]
+
+
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("existing", [False, True])
+def test_an_error_in_the_block_leaves_nothing_behind(
+    tmp_path: Path, error: type[BaseException], existing: bool
+) -> None:
+    if existing:
+        (tmp_path / "step").mkdir()
+        (tmp_path / "step" / "state").write_text("old")
+    with pytest.raises(error), folder_written_atomically(tmp_path / "step") as folder:  # noqa: PT012
+        (folder / "half").write_text("x")
+        raise error
+    assert content(tmp_path) == ({"step/state": b"old"} if existing else {})
+    assert [p.name for p in tmp_path.iterdir()] == (["step"] if existing else [])
+
+
+@pytest.mark.parametrize("failing", [1, 2])
+def test_a_swap_that_fails_leaves_the_old_folder_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: int
+) -> None:
+    with folder_written_atomically(tmp_path / "step") as folder:
+        (folder / "state").write_text("old")
+    real, calls = os.replace, []
+
+    def replace(source: Path, target: Path) -> None:
+        calls.append(source)
+        if len(calls) == failing:
+            raise OSError(errno.ENOSPC, "full")
+        real(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", replace)
+        with (
+            pytest.raises(UserError, match="the disk is full"),
+            folder_written_atomically(tmp_path / "step") as folder,
+        ):
+            (folder / "state").write_text("new")
+    assert len(calls) >= failing
+    assert content(tmp_path) == {"step/state": b"old"}
+    assert [p.name for p in tmp_path.iterdir()] == ["step"]
+
+
+def test_an_old_folder_that_can_not_be_emptied_never_stands_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Removing the old folder may stop in the middle; by then the new one must be in its place."""
+    with folder_written_atomically(tmp_path / "step") as folder:
+        (folder / "state").write_text("old")
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "rmtree", stopped)
+        with contextlib.suppress(KeyboardInterrupt), folder_written_atomically(tmp_path / "step") as folder:
+            (folder / "state").write_text("new")
+    assert content(tmp_path / "step") == {"state": b"new"}
+    remove_leftovers(tmp_path)
+    assert [p.name for p in tmp_path.iterdir()] == ["step"]
+
+
+def test_a_file_in_the_folders_place_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "step").write_text("mine")
+    with pytest.raises(UserError, match="a file is in the way"), folder_written_atomically(tmp_path / "step") as folder:
+        (folder / "state").write_text("new")
+    assert content(tmp_path) == {"step": b"mine"}
+    assert [p.name for p in tmp_path.iterdir()] == ["step"]
+
+
+def test_leftovers_of_a_killed_process_go_and_all_else_stays(tmp_path: Path) -> None:
+    (tmp_path / ".step.abc.tmp" / "deep").mkdir(parents=True)
+    (tmp_path / ".step.abc.tmp" / "deep" / "half").write_text("x")
+    (tmp_path / ".config.yaml.abc.tmp").write_text("x")
+    for kept in ("step", "notes.tmp", ".hidden", "config.yaml"):
+        (tmp_path / kept).write_text("x")
+    remove_leftovers(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {"step", "notes.tmp", ".hidden", "config.yaml"}
+
+
+def test_what_an_interrupted_writer_leaves_is_recognised(tmp_path: Path) -> None:
+    with folder_written_atomically(tmp_path / "step") as folder:
+        assert folder.match(".*.tmp")
+
+
+# ---- JSON and checksums ----------------------------------------------------------------------------------------------
+
+
+def test_json_round_trip(tmp_path: Path) -> None:
+    value = {"名前": [1, 2.5, None, True, {"a": "≥"}], "tiny": 1e-300, "third": 1 / 3}
+    write_json(tmp_path / "x.json", value)
+    assert read_json(tmp_path / "x.json") == value
+    assert "名前" in (tmp_path / "x.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_numbers_that_are_not_finite_never_reach_a_file(tmp_path: Path, bad: float) -> None:
+    write_json(tmp_path / "x.json", 1)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(tmp_path / "x.json", {"loss": bad})
+    assert read_json(tmp_path / "x.json") == 1
+
+
+@pytest.mark.parametrize("text", [b"", b'{"a": 1', b"\xff\xfe", b"a: 1"])
+def test_broken_json_names_the_file(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "x.json").write_bytes(text)
+    with pytest.raises(UserError, match=r"x\.json is not valid JSON .*Delete it and run the same command again"):
+        read_json(tmp_path / "x.json")
+
+
+def test_json_that_can_not_be_read_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"x\.json does not exist"):
+        read_json(tmp_path / "x.json")
+    (tmp_path / "file").write_text("1")
+    (tmp_path / "folder.json").mkdir()
+    for path in (tmp_path / "file" / "x.json", tmp_path / "folder.json"):
+        with pytest.raises(UserError, match=rf"cannot read .*{path.name}"):
+            read_json(path)
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 20) + 1])
+def test_checksums(tmp_path: Path, size: int) -> None:
+    data = bytes(range(251)) * (size // 251 + 1)
+    (tmp_path / "x").write_bytes(data[:size])
+    assert sha256_of_file(tmp_path / "x") == hashlib.sha256(data[:size]).hexdigest()

@@ -1,0 +1,136 @@
+"""Sampling with the exact denoiser of Gaussian data, whose trajectories are known in closed form."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+
+from sadm.core.conditions import Cond
+from sadm.diffusion import heun, heun_nfe, karras_sigmas
+
+MEAN, SPREAD = 0.3, 0.5
+
+
+class GaussianDenoiser:
+    """The posterior mean for data N(MEAN, SPREAD^2 I); counts its calls."""
+
+    def __init__(self) -> None:
+        self.levels: list[float] = []
+
+    def __call__(self, x_t: torch.Tensor, sigma: torch.Tensor, cond: Cond) -> torch.Tensor:
+        assert sigma.shape == (len(x_t),)
+        assert len(sigma.unique()) == 1
+        self.levels.append(float(sigma[0]))
+        s = sigma.reshape(-1, 1, 1, 1)
+        return (SPREAD**2 * x_t + s**2 * MEAN) / (SPREAD**2 + s**2)
+
+
+def start(dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(3, 1, 2, 5, generator=torch.Generator().manual_seed(0), dtype=dtype)
+
+
+def exact(noise: torch.Tensor, sigma_max: float, sigma: float) -> torch.Tensor:
+    """Along the flow ``x - MEAN`` scales as sqrt(SPREAD^2 + sigma^2)."""
+    shrink = math.sqrt((SPREAD**2 + sigma**2) / (SPREAD**2 + sigma_max**2))
+    return MEAN + shrink * (sigma_max * noise - MEAN)
+
+
+def test_many_steps_reach_the_closed_form() -> None:
+    sample = heun(GaussianDenoiser(), start(), karras_sigmas(1000), Cond())
+    torch.testing.assert_close(sample, exact(start(), 80, 0), rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("rho", [3.0, 7.0])
+def test_it_converges_with_second_order(rho: float) -> None:
+    errors = []
+    for steps in (16, 32, 64, 128):
+        sigmas = karras_sigmas(steps, 0.01, 20.0, rho)[:-1]  # without the final Euler step, whose length is fixed
+        sample = heun(GaussianDenoiser(), start(), sigmas, Cond())
+        errors.append(float((sample - exact(start(), 20.0, 0.01)).abs().max()))
+    assert all(3 < before / after < 5.5 for before, after in pairwise(errors)), errors
+    assert errors[-1] < 1e-3
+
+
+def test_a_step_of_heun_equals_the_formula() -> None:
+    sigmas = torch.tensor([2.0, 0.8, 0.0], dtype=torch.float64)
+    x = 2.0 * start()
+    slope = (x - GaussianDenoiser()(x, torch.full((3,), 2.0), Cond())) / 2.0
+    guess = x - 1.2 * slope
+    slope_there = (guess - GaussianDenoiser()(guess, torch.full((3,), 0.8), Cond())) / 0.8
+    x = x - 1.2 * 0.5 * (slope + slope_there)
+    expected = GaussianDenoiser()(x, torch.full((3,), 0.8, dtype=torch.float64), Cond())  # Euler to 0 is the denoiser
+    # torch.full without a dtype rounds 0.8 to float32, hence the tolerance.
+    torch.testing.assert_close(heun(GaussianDenoiser(), start(), sigmas, Cond()), expected, rtol=0, atol=1e-7)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3, 18])
+def test_network_evaluations_are_counted_right(steps: int) -> None:
+    denoiser = GaussianDenoiser()
+    heun(denoiser, start(), karras_sigmas(steps), Cond())
+    assert len(denoiser.levels) == heun_nfe(steps) == 2 * steps - 1
+    assert min(denoiser.levels) > 0  # no denoiser is asked at sigma 0
+
+
+def test_one_step_is_the_denoiser_itself() -> None:
+    sample = heun(GaussianDenoiser(), start(), karras_sigmas(1, sigma_max=5.0), Cond())
+    expected = GaussianDenoiser()(5.0 * start(), torch.full((3,), 5.0, dtype=torch.float64), Cond())
+    torch.testing.assert_close(sample, expected, rtol=0, atol=1e-14)
+
+
+def test_samples_keep_the_dtype_carry_no_graph_and_pass_the_condition() -> None:
+    weight = torch.ones((), requires_grad=True)
+    cond, seen = Cond(label=torch.arange(3)), []
+
+    def denoiser(x_t: torch.Tensor, sigma: torch.Tensor, given_cond: Cond) -> torch.Tensor:
+        seen.append(given_cond)
+        assert sigma.dtype == x_t.dtype
+        return x_t * weight * 0.5
+
+    sample = heun(denoiser, start(torch.float32), karras_sigmas(3), cond)
+    assert sample.dtype == torch.float32
+    assert not sample.requires_grad
+    assert all(given_cond is cond for given_cond in seen)
+
+
+@pytest.mark.parametrize(
+    ("steps", "low", "high", "rho"), [(18, 0.002, 80.0, 7.0), (5, 0.1, 3.0, 1.0), (2, 1.0, 2.0, 9.0)]
+)
+def test_the_grid_equals_the_formula(steps: int, low: float, high: float, rho: float) -> None:
+    sigmas = karras_sigmas(steps, low, high, rho)
+    expected = [
+        (high ** (1 / rho) + i / (steps - 1) * (low ** (1 / rho) - high ** (1 / rho))) ** rho for i in range(steps)
+    ]
+    assert sigmas.dtype == torch.float64
+    assert sigmas.tolist() == pytest.approx([*expected, 0.0], rel=1e-12)
+    assert sigmas[0] == pytest.approx(high, rel=1e-12)
+    assert sigmas[-2] == pytest.approx(low, rel=1e-12)
+    assert all(before > after for before, after in pairwise(sigmas.tolist()))
+
+
+def test_a_grid_of_one_step_starts_at_the_top() -> None:
+    assert karras_sigmas(1).tolist() == pytest.approx([80.0, 0.0], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"steps": 0},
+        {"steps": -3},
+        {"sigma_min": 0.0},
+        {"sigma_min": -1.0},
+        {"sigma_min": 80.0},
+        {"sigma_min": 100.0},
+        {"sigma_min": math.nan},
+        {"sigma_max": math.nan},
+        {"sigma_max": math.inf},
+        {"rho": 0.0},
+        {"rho": -7.0},
+        {"rho": math.nan},
+    ],
+)
+def test_a_grid_that_makes_no_sense_is_refused(change: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="expected steps >= 1, 0 < sigma_min < sigma_max < inf and rho > 0, got steps"):
+        karras_sigmas(**{"steps": 4, **change})  # type: ignore[arg-type]

@@ -1,0 +1,258 @@
+"""The transformer: names and sizes of the published weights, and every part against a slow or built-in counterpart."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from sadm.core.conditions import Cond
+from sadm.models import DiT, dit
+
+
+def draws(seed: int, *shape: int, dtype: torch.dtype = torch.float64) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def filled(**options: object) -> DiT:
+    """A network without a zero weight, in double precision."""
+    net = DiT(**{"shape": (3, 4, 8), "patch": 2, "width": 16, "depth": 2, "heads": 4, **options})  # type: ignore[arg-type]
+    for number, parameter in enumerate(net.parameters()):
+        parameter.data = 0.3 * draws(number, *parameter.shape)
+    return net.double()
+
+
+def close(found: torch.Tensor, expected: torch.Tensor, tolerance: float = 1e-12) -> None:
+    torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
+
+
+# ---- names and sizes -------------------------------------------------------------------------------------------------
+
+
+def test_the_parameters_are_named_as_in_the_published_weights() -> None:
+    block = ["attn.qkv", "attn.proj", "mlp.fc1", "mlp.fc2", "adaLN_modulation.1"]
+    linear = ["x_embedder.proj", "t_embedder.mlp.0", "t_embedder.mlp.2"]
+    linear += [f"blocks.{i}.{name}" for i in range(2) for name in block]
+    linear += ["final_layer.linear", "final_layer.adaLN_modulation.1"]
+    expected = {"pos_embed", "y_embedder.embedding_table.weight"}
+    expected |= {f"{name}.{part}" for name in linear for part in ("weight", "bias")}
+    assert set(DiT((4, 8, 8), width=16, depth=2, heads=2, num_classes=10).state_dict()) == expected
+    assert set(DiT((4, 8, 8), width=16, depth=2, heads=2).state_dict()) == expected - {
+        "y_embedder.embedding_table.weight"
+    }
+
+
+def test_the_shapes_are_those_of_the_published_weights() -> None:
+    shapes = {
+        name: tuple(value.shape) for name, value in DiT((4, 32, 32), depth=1, num_classes=1000).state_dict().items()
+    }
+    d = 384
+    assert shapes["pos_embed"] == (1, 256, d)
+    assert shapes["x_embedder.proj.weight"] == (d, 4, 2, 2)
+    assert shapes["t_embedder.mlp.0.weight"] == (d, 256)
+    assert shapes["y_embedder.embedding_table.weight"] == (1001, d)
+    assert shapes["blocks.0.attn.qkv.weight"] == (3 * d, d)
+    assert shapes["blocks.0.mlp.fc1.weight"] == (4 * d, d)
+    assert shapes["blocks.0.adaLN_modulation.1.weight"] == (6 * d, d)
+    assert shapes["final_layer.linear.weight"] == (2 * 2 * 4, d)  # published: twice as many, for the variance
+    assert shapes["final_layer.adaLN_modulation.1.weight"] == (2 * d, d)
+
+
+def test_dit_s_2_has_as_many_parameters_as_published() -> None:
+    """33 million in table 4 of the paper, which counts the fixed positions and eight output channels."""
+    with torch.device("meta"):
+        ours = sum(p.numel() for p in DiT((4, 32, 32), num_classes=1000).parameters())
+    d = 384
+    block = (3 + 1 + 4 + 4 + 6) * d * d + (3 + 1 + 4 + 1 + 6) * d
+    embedders = (4 * 4 + 1) * d + (256 + 1 + d + 1) * d + 1001 * d
+    final = (2 * d * d + 2 * d) + (d + 1) * 4 * 4
+    assert ours == 12 * block + embedders + final
+    published = ours + 256 * d + (d + 1) * 4 * 4
+    assert round(published / 1e6) == 33
+
+
+# ---- parts -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("channels", "patch", "height", "width"), [(1, 2, 8, 8), (3, 2, 4, 10), (4, 4, 8, 12), (2, 1, 3, 5)]
+)
+def test_embedding_patches_equals_a_strided_convolution(channels: int, patch: int, height: int, width: int) -> None:
+    embedder = dit.PatchEmbedder(channels, patch, 16).double()
+    x = draws(1, 2, channels, height, width)
+    expected = F.conv2d(x, embedder.proj.weight, embedder.proj.bias, stride=patch).flatten(2).transpose(1, 2)
+    close(embedder(x), expected)
+
+
+def test_tokens_become_pixels_where_their_patches_were() -> None:
+    net = DiT((3, 4, 6), patch=2, width=16, depth=0, heads=2)
+    x = draws(2, 2, 3, 4, 6)
+    tokens = torch.empty(2, 6, 2 * 2 * 3, dtype=torch.float64)
+    for image in range(2):
+        for row in range(2):
+            for column in range(3):
+                patch = x[image, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+                # Published layout of a token: pixel rows, pixel columns, channels.
+                values = [patch[c, i, j] for i in range(2) for j in range(2) for c in range(3)]
+                tokens[image, 3 * row + column] = torch.stack(values)
+    assert torch.equal(net._unpatchify(tokens), x)
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 63, 64, 70])
+def test_both_attention_kernels_equal_a_loop_over_heads(tokens: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    attention = dit.Attention(12, 3).double()
+    x = draws(3, 2, tokens, 12)
+    q, k, v = attention.qkv(x).split(12, dim=2)
+    heads = []
+    for h in range(3):
+        part = slice(4 * h, 4 * h + 4)
+        scores = torch.einsum("bid,bjd->bij", q[..., part], k[..., part]) / math.sqrt(4)
+        heads.append(torch.exp(scores) / torch.exp(scores).sum(2, keepdim=True) @ v[..., part])
+    expected = attention.proj(torch.cat(heads, dim=2))
+    for threshold in (1, 10**9):
+        monkeypatch.setattr(dit, "FUSED_ATTENTION_FROM", threshold)
+        close(attention(x), expected)
+
+
+def test_the_kernel_is_chosen_by_the_number_of_tokens(monkeypatch: pytest.MonkeyPatch) -> None:
+    fused = []
+    real = F.scaled_dot_product_attention
+    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *qkv: fused.append(qkv[0].shape[2]) or real(*qkv))
+    attention = dit.Attention(8, 2)
+    for tokens in (63, 64, 65):
+        attention(torch.zeros(1, tokens, 8))
+    assert fused == [64, 65]
+
+
+@pytest.mark.parametrize(("width", "rows", "columns"), [(4, 2, 3), (16, 3, 2), (24, 1, 5)])
+def test_positions_equal_a_loop(width: int, rows: int, columns: int) -> None:
+    found = dit.sincos_positions(width, (rows, columns))
+    quarter = width // 4
+    for row in range(rows):
+        for column in range(columns):
+            expected = []
+            for coordinate in (column, row):
+                angles = [coordinate / 10000 ** (i / quarter) for i in range(quarter)]
+                expected += [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
+            assert found[row * columns + column].tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_the_noise_level_embedding_equals_a_loop() -> None:
+    embedder = dit.NoiseLevelEmbedder(8, frequencies=6).double()
+    seen = []
+    embedder.mlp.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    embedder(torch.tensor([0.0, -3.5], dtype=torch.float64))
+    for row, t in zip(seen[0].tolist(), (0.0, -3.5), strict=True):
+        angles = [t / 10000 ** (i / 3) for i in range(3)]
+        assert row == pytest.approx([math.cos(a) for a in angles] + [math.sin(a) for a in angles], abs=1e-6)
+
+
+def test_a_block_equals_its_formula() -> None:
+    block = filled().blocks[0]
+    tokens, condition = draws(4, 2, 8, 16), draws(5, 2, 16)
+    linear = block.adaLN_modulation[1]
+    parts = (condition @ linear.weight.T + linear.bias).reshape(2, 6, 1, 16)
+    shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = (parts[:, i] for i in range(6))
+
+    def normed(x: torch.Tensor) -> torch.Tensor:
+        centred = x - x.mean(2, keepdim=True)
+        return centred / (centred.square().mean(2, keepdim=True) + 1e-6).sqrt()
+
+    def gelu(x: torch.Tensor) -> torch.Tensor:
+        return 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+    expected = tokens + gate_a * block.attn(normed(tokens) * (1 + scale_a) + shift_a)
+    hidden = gelu((normed(expected) * (1 + scale_m) + shift_m) @ block.mlp.fc1.weight.T + block.mlp.fc1.bias)
+    expected = expected + gate_m * (hidden @ block.mlp.fc2.weight.T + block.mlp.fc2.bias)
+    close(block(tokens, condition), expected)
+
+
+# ---- the whole -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 8), (3, 4, 10), (4, 6, 2)])
+@pytest.mark.parametrize("num_classes", [0, 5])
+def test_a_new_network_is_the_zero_function(shape: tuple[int, int, int], num_classes: int) -> None:
+    net = DiT(shape, patch=2, width=16, depth=2, heads=2, num_classes=num_classes)
+    label = torch.tensor([0, 3]) if num_classes else None
+    output = net(draws(6, 2, *shape, dtype=torch.float32), torch.tensor([-1.0, 1.0]), Cond(label=label))
+    assert torch.equal(output, torch.zeros(2, *shape))
+    assert not any(torch.equal(block.attn.qkv.weight, torch.zeros(48, 16)) for block in net.blocks)
+
+
+def test_a_new_networks_every_block_is_the_identity() -> None:
+    net = DiT((1, 8, 8), width=16, depth=2, heads=2)
+    tokens = draws(7, 2, 16, 16, dtype=torch.float32)
+    for block in net.blocks:
+        assert torch.equal(block(tokens, draws(8, 2, 16, dtype=torch.float32)), tokens)
+
+
+def test_a_new_network_learns_from_its_first_step() -> None:
+    net = DiT((1, 4, 4), width=16, depth=1, heads=2)
+    net(draws(9, 2, 1, 4, 4, dtype=torch.float32), torch.zeros(2), Cond()).sum().backward()
+    assert float(net.final_layer.linear.weight.grad.abs().max()) > 0  # type: ignore[union-attr]
+
+
+@torch.no_grad()
+def test_label_position_and_noise_level_all_matter() -> None:
+    net = filled(num_classes=3)
+    x, levels = draws(10, 1, 3, 4, 8), torch.zeros(1, dtype=torch.float64)
+    base = net(x, levels, Cond(label=torch.tensor([0])))
+    assert float((net(x, levels, Cond(label=torch.tensor([1]))) - base).abs().max()) > 1e-2
+    assert float((net(x, levels + 1e-3, Cond(label=torch.tensor([0]))) - base).abs().max()) > 1e-2
+    swapped = net(x.roll(2, dims=3), levels, Cond(label=torch.tensor([0]))).roll(-2, dims=3)
+    assert float((swapped - base).abs().max()) > 1e-2
+
+
+def test_the_noise_scale_multiplies_the_level() -> None:
+    x, levels = draws(10, 2, 3, 4, 8), torch.tensor([0.3, -0.2], dtype=torch.float64)
+    close(filled(noise_scale=1000.0)(x, levels, Cond()), filled(noise_scale=10.0)(x, levels * 100, Cond()), 1e-9)
+
+
+def test_images_of_a_batch_do_not_influence_each_other() -> None:
+    net, x = filled(num_classes=3), draws(11, 3, 3, 4, 8)
+    levels, label = torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64), torch.tensor([0, 1, 2])
+    together = net(x, levels, Cond(label=label))
+    for i in range(3):
+        part = slice(i, i + 1)
+        close(net(x[part], levels[part], Cond(label=label[part])), together[part], 1e-11)
+
+
+def test_no_label_is_the_null_class_which_is_the_last_row() -> None:
+    net, x, levels = filled(num_classes=3), draws(12, 2, 3, 4, 8), torch.zeros(2, dtype=torch.float64)
+    assert net.null_label == 3
+    unknown = net(x, levels, Cond())
+    assert torch.equal(unknown, net(x, levels, Cond(label=torch.tensor([3, 3]))))
+    with torch.no_grad():
+        net.y_embedder.embedding_table.weight[3] += 1  # type: ignore[union-attr]
+    assert not torch.allclose(net(x, levels, Cond()), unknown)
+    assert filled().null_label is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"shape": (1, 9, 8)}, "image of 9x8 pixels can't be cut into patches of 2x2"),
+        ({"shape": (1, 8, 8), "patch": 3}, "image of 8x8 pixels can't be cut into patches of 3x3"),
+        ({"shape": (1, 8, 6), "patch": 4}, "image of 8x6 pixels"),
+        ({"shape": (1, 8, 8), "width": 20, "heads": 3}, r"width 20 must be divisible by heads \(3\) and by 4"),
+        ({"shape": (1, 8, 8), "width": 18, "heads": 3}, "width 18 must be divisible"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DiT(**options)
+
+
+def test_an_image_of_another_size_is_refused() -> None:
+    net = DiT((1, 8, 8), width=16, depth=1, heads=2)
+    for shape in [
+        (1, 4, 16),
+        (1, 2, 2),
+        (1, 16, 16),
+        (2, 8, 8),
+    ]:  # the first has as many patches, the second broadcasts
+        with pytest.raises(ValueError, match=r"expects images \[B, 1, 8, 8\], got \(2, "):
+            net(torch.zeros(2, *shape), torch.zeros(2), Cond())
