@@ -77,7 +77,8 @@ class ConsoleReporter:
         if self._bars is not None:
             if task not in self._tasks:
                 self._tasks[task] = self._bars.add_task(task, total=total, note=note)
-            self._bars.update(self._tasks[task], completed=done, total=total, note=note)
+            # Finished bars make room for those that still move.
+            self._bars.update(self._tasks[task], completed=done, total=total, note=note, visible=done < total)
         else:
             self._print_line(task, done, total, note)
 

@@ -23,6 +23,7 @@ from sadm.training.run import split_for
 CONFIG, CLOCK = "compare.yaml", "minutes.json"
 MAY_CHANGE = ("seeds", "jobs", "lang", "train.log.")
 COST_JOB = "cost"
+FEW = 50
 
 
 def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -43,7 +44,13 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
     folder, shown = Path(out), reporter or Silent()
     _check_folder(folder, config)
     split = split_for(config.train, shown)
-    HeldOutParts.of(split.held_out)  # what can't be judged or built is refused before anything is written
+    # What can't be judged or built is refused before anything is written.
+    parts = HeldOutParts.of(split.held_out)
+    if len(parts.reference) < FEW:
+        shown.say(
+            f"Only {len(parts.reference)} held-out images serve as reference: expect wide intervals. "
+            "More images, or a larger --train.data.held-out, make the judges surer."
+        )
     spec_for(split.train, config.train.net, config.train.process.sigma_data).build()
     with _clock(make_folder(folder)):
         write_yaml(folder / CONFIG, config)
@@ -68,6 +75,16 @@ def equal_cost_job(config: CompareConfig, folder: Path, seed: int) -> RunJob:
     return RunJob(TREATMENT, seed, read_cost(folder).equal_cost_steps(TREATMENT, config.train.optimiser.steps))
 
 
+def equal_cost_note(config: CompareConfig, folder: Path) -> str:
+    """What the measurement of cost means for the comparison."""
+    steps = config.train.optimiser.steps
+    afforded = read_cost(folder).equal_cost_steps(TREATMENT, steps)
+    note = f"Equal cost: {afforded} steps with structure where plain training makes {steps}."
+    if afforded < steps / 2:
+        note += " Encoder pre-training takes most of so short a training; lower --train.structure.encoder-steps or train longer."
+    return note
+
+
 def _run_jobs(config: CompareConfig, folder: Path, reporter: Reporter) -> None:
     started: set[str] = set()
 
@@ -83,7 +100,10 @@ def _run_jobs(config: CompareConfig, folder: Path, reporter: Reporter) -> None:
     def after(name: str) -> list[dict[str, Any]]:
         finished = sum(job.result_path(folder).exists() for job in planned_jobs(config, folder))
         reporter.update("runs", finished, max(3 * len(config.seeds), finished))
-        return unfinished() if name == COST_JOB else []
+        if name != COST_JOB:
+            return []
+        reporter.say(equal_cost_note(config, folder))
+        return unfinished()
 
     first = [] if (folder / COST_FILE).exists() else [{"name": COST_JOB}]
     Pool(folder, config.jobs, reporter).run([*first, *unfinished()], after)

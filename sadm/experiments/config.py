@@ -24,7 +24,7 @@ class CompareConfig(Config):
     """Paired seeds; more can be added to a finished comparison."""
     groups: Positive = 4
     """Generated images are judged in this many groups, each as large as the reference."""
-    cost_steps: Annotated[int, Field(ge=20)] = 200
+    cost_steps: Annotated[int, Field(ge=20, multiple_of=5)] = 200
     """Steps of each arm in the interleaved measurement of cost."""
     jobs: Positive = 2
     """Training runs at a time, each on one thread."""

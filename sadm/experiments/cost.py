@@ -1,6 +1,7 @@
 """What a step of each arm costs, and how many steps the dearer arm gets for the same money.
 
-Processor time, not wall-clock time; arms run in turn in short slices, so that a slow minute hurts all alike.
+Processor time, not wall-clock time; arms run in turn in short slices, so that a slow minute hurts all alike, and slices that
+something else on the machine disturbed are trimmed.
 """
 
 from __future__ import annotations
@@ -8,6 +9,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from typing import Any
+
+import numpy as np
+from scipy.stats import trim_mean
 
 from sadm.core.devices import spent_seconds
 from sadm.core.progress import Reporter
@@ -17,8 +21,9 @@ from sadm.training.learner import Learner
 from sadm.training.model_folder import spec_for
 from sadm.training.signals import prepare_signals
 
-SLICE = 10
+SLICE = 5
 WARM = 3
+TRIMMED = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +31,8 @@ class Cost:
     """The cost of training, by arm.
 
     Attributes:
-        cpu_seconds_per_step: mean over the arm's whole schedule.
+        cpu_seconds_per_step: mean over the arm's whole schedule; for an arm other than the control, the control's times the
+            trimmed mean of the ratios of neighbouring slices.
         pretrain_cpu_seconds: encoder pre-training, once a run.
         steps_measured: steps of each arm.
     """
@@ -62,18 +68,21 @@ def measure_cost(config: CompareConfig, images: ImageSet, reporter: Reporter) ->
         learners[arm] = Learner(short, images, spec_for(images, short.net, short.process.sigma_data), prepared.signals)
     for learner in learners.values():
         _advance(learner, WARM)  # first calls allocate and choose kernels
-    spent = dict.fromkeys(learners, 0.0)
-    done = 0
-    while done < config.cost_steps:
-        count = min(SLICE, config.cost_steps - done)
+    slices: dict[str, list[float]] = {arm: [] for arm in learners}
+    for done in range(SLICE, config.cost_steps + 1, SLICE):
         for arm, learner in learners.items():
             start = spent_seconds(learner.device)
-            _advance(learner, count)
-            spent[arm] += spent_seconds(learner.device) - start
-        done += count
+            _advance(learner, SLICE)
+            slices[arm].append(spent_seconds(learner.device) - start)
         reporter.update("cost per step", done, config.cost_steps)
-    per_step = {arm: seconds / config.cost_steps for arm, seconds in spent.items()}
-    return Cost(per_step, pretraining, config.cost_steps)
+    return Cost(per_step(slices), pretraining, config.cost_steps)
+
+
+def per_step(slices: dict[str, list[float]]) -> dict[str, float]:
+    """Seconds a step from the seconds of interleaved slices, by arm; see `Cost`."""
+    control = np.array(slices[CONTROL])
+    base = float(trim_mean(control, TRIMMED)) / SLICE
+    return {arm: base * float(trim_mean(np.array(times) / control, TRIMMED)) for arm, times in slices.items()}
 
 
 def _advance(learner: Learner, count: int) -> None:

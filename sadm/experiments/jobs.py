@@ -63,7 +63,7 @@ class Laboratory:
 
     def __init__(self, config: CompareConfig, folder: Path, reporter: Reporter) -> None:
         self.config, self.folder, self.reporter = config, folder, reporter
-        self.split = split_for(config.train, reporter)
+        self.split = split_for(config.train)
         self._evaluator: Evaluator | None = None
 
     @property

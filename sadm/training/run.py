@@ -63,10 +63,10 @@ class RunResult:
 
 
 def split_for(config: TrainConfig, reporter: Reporter | None = None) -> Split:
-    """The training and held-out images that `config` asks for."""
+    """The training and held-out images that `config` asks for; the reporter is told about files left out."""
     shown = reporter or Silent()
     data = config.data
-    return load_split(
+    split = load_split(
         data.source,
         held_out=data.held_out,
         resolution=data.resolution,
@@ -75,6 +75,8 @@ def split_for(config: TrainConfig, reporter: Reporter | None = None) -> Split:
         limit=data.limit,
         progress=lambda done, total: shown.update("images", done, total),
     )
+    _say_skipped(split.train, shown)
+    return split
 
 
 def train(
@@ -96,7 +98,6 @@ def train(
     _check_folder(folder, config)
     if images is None:
         images = split_for(config, shown).train
-    _say_skipped(images, shown)
     session = _Session(config, folder, images, shown)
     with _locked(make_folder(folder)), StopRequest() as stop:
         return session.run(stop)
@@ -302,4 +303,6 @@ def _say_skipped(images: ImageSet, reporter: Reporter) -> None:
     if images.skipped:
         lines = [f"  {item.path}: {item.reason}" for item in images.skipped[:10]]
         more = f"\n  and {len(images.skipped) - 10} more" if len(images.skipped) > 10 else ""
-        reporter.say(f"Left out {len(images.skipped)} unreadable files:\n" + "\n".join(lines) + more)
+        reporter.say(
+            f"Left out {len(images.skipped)} of {images.source} (--strict refuses):\n" + "\n".join(lines) + more
+        )

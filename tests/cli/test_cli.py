@@ -107,7 +107,7 @@ def test_bad_files_are_listed_and_skipped_or_refused(capsys, tmp_path, class_fol
     assert "cut.jpg" in said
     assert run(arguments) == 0
     said = capsys.readouterr().err
-    assert "Left out 2 unreadable files" in said
+    assert f"Left out 2 of {class_folder}" in said
     assert "notes.png" in said
     assert "cut.jpg" in said
 

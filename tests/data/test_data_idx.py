@@ -32,7 +32,9 @@ def write_part(
     for what, array in (("images", images), ("labels", labels)):
         content = idx_bytes(array)
         name = f"{part}-{what}{mark}idx{array.ndim}-ubyte"
-        (folder / (name + ".gz" if compress else name)).write_bytes(gzip.compress(content, mtime=0) if compress else content)
+        (folder / (name + ".gz" if compress else name)).write_bytes(
+            gzip.compress(content, mtime=0) if compress else content
+        )
     return images
 
 

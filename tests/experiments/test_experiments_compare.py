@@ -16,7 +16,7 @@ from sadm.core.config import build_config
 from sadm.core.errors import UserError
 from sadm.experiments.compare import compare, planned_jobs
 from sadm.experiments.config import CompareConfig
-from sadm.experiments.cost import Cost
+from sadm.experiments.cost import Cost, per_step
 from sadm.experiments.jobs import RunJob
 
 TINY = {
@@ -149,6 +149,16 @@ def test_equal_cost_steps_by_hand():
     assert cost.equal_cost_steps("sadm", 100) == 66  # (50 - 10) / 0.6
     assert cost.equal_cost_steps("plain", 100) == 100
     assert cost.equal_cost_steps("sadm", 10) == 1  # the encoder alone costs more than that
+
+
+def test_a_disturbed_slice_does_not_move_the_cost():
+    slow = [0.5] * 20
+    assert per_step({"plain": slow, "sadm": [0.6] * 20}) == {"plain": pytest.approx(0.1), "sadm": pytest.approx(0.12)}
+    drifting = [0.5 * (1 + index / 10) for index in range(20)]
+    costs = per_step({"plain": drifting, "sadm": [1.2 * t for t in drifting]})
+    assert costs["sadm"] / costs["plain"] == pytest.approx(1.2)
+    disturbed = per_step({"plain": [*slow[:-1], 9.0], "sadm": [0.6] * 19 + [7.0]})
+    assert disturbed["sadm"] == pytest.approx(0.12)
 
 
 def test_jobs_are_paired_and_named(tmp_path):
