@@ -167,10 +167,13 @@ class _Session:
                 if learner.step % log.every == 0 or learner.step == total:
                     self._report(learner, journal, (learner.step - since) / max(time.monotonic() - wall, 1e-9))
                     wall, since = time.monotonic(), learner.step
-                if learner.step % log.checkpoint_every == 0 or learner.step == total:
+                if learner.step % log.checkpoint_every == 0 and learner.step < total:
                     self._save(learner, journal)
                     self._export(learner)
                     spent, wall, since = spent_seconds(learner.device), time.monotonic(), learner.step
+            # Outside the loop, so that a run killed between its last step and its last file is completed, too.
+            self._save(learner, journal)
+            self._export(learner)
 
     def _report(self, learner: Learner, journal: Journal, steps_per_second: float) -> None:
         rate = steps_per_second * self.config.optimiser.batch

@@ -103,6 +103,17 @@ def test_a_run_killed_between_checkpoints_repeats_no_line(tmp_path):
     assert not list((tmp_path / "killed").rglob("*.tmp"))
 
 
+def test_a_run_killed_before_its_last_file_is_completed(tmp_path):
+    config, images = tiny_config(), tiny_images()
+    train(config, tmp_path / "run", images=images)
+    before = weights(tmp_path / "run")
+    facts = json.loads((tmp_path / "run" / "run.json").read_text())
+    (tmp_path / "run" / "run.json").write_text(json.dumps({**facts, "finished": False}))
+    shutil.rmtree(tmp_path / "run" / "model")
+    assert train(config, tmp_path / "run", images=images).steps == 12
+    assert equal_bits(before, weights(tmp_path / "run"))
+
+
 def test_the_command_survives_a_real_ctrl_c(tmp_path):
     config = {
         **TINY,
