@@ -1,0 +1,44 @@
+"""What the benchmarks share: where results are stored, and their command line."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / "runs" / "benchmarks"
+
+
+def result_path(benchmark: str, name: str) -> Path:
+    """Where a benchmark's result is stored."""
+    return ROOT / "benchmarks" / "results" / benchmark / f"{name}.json"
+
+
+def store(benchmark: str, name: str, value: Any) -> None:
+    """Stores a result, to be committed."""
+    from sadm.core.files import write_json
+
+    write_json(result_path(benchmark, name), value)
+
+
+def stored(benchmark: str, name: str) -> Any:
+    """A stored result."""
+    path = result_path(benchmark, name)
+    if not path.exists():
+        raise SystemExit(f"no stored result: run python -m benchmarks.{benchmark} --run")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def command_line(description: str | None, run: Callable[[], None], summary: Callable[[], Any]) -> None:
+    """``--run`` trains what is missing and stores the result, ``--summary`` prints the stored result as JSON."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--run", action="store_true", help="train what is missing and store the result; resumable")
+    action.add_argument("--summary", action="store_true", help="print the stored result as JSON")
+    if parser.parse_args().run:
+        run()
+    else:
+        print(json.dumps(summary(), indent=1))

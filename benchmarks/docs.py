@@ -1,0 +1,121 @@
+"""Writes every figure in README.md, README.ja.md and docs/results.md, from the stored results.
+
+python -m benchmarks.docs
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import ROOT, result_path, stored
+from sadm.experiments.report import verdict_sentence
+
+CAPTIONS = {
+    "README.md": "Digits, 8x8 pixels. First row: real images; then three rows of plain training, three of SADM at equal cost, "
+    "from the same noise. Columns are classes.",
+    "README.ja.md": "手書き数字、8×8画素。1行目：実画像。続く3行：通常の学習。最後の3行：同じ費用・同じノイズのSADM。"
+    "列はクラス。",
+}
+
+
+def main() -> None:
+    """Writes all pages."""
+    comparison = stored("digits", "comparison")
+    for name, caption in CAPTIONS.items():
+        verdict = verdict_sentence(comparison, "ja" if name.endswith(".ja.md") else "en")
+        replace_block(ROOT / name, f"![{caption}](docs/images/digits.png)\n\n*{caption}*\n\n> {verdict}\n")
+    pages = [HEAD, digits_section(comparison)]
+    if result_path("noise_density", "summary").exists():
+        pages.append(noise_density_section(stored("noise_density", "summary")["rows"]))
+    (ROOT / "docs" / "results.md").write_text("\n".join(pages), encoding="utf-8")
+
+
+HEAD = """# Results
+
+Written by `python -m benchmarks.docs` from `benchmarks/results`; for and against SADM alike. How they were obtained:
+[protocol.md](protocol.md).
+"""
+
+
+def replace_block(path: Path, body: str) -> None:
+    """Replaces what stands between the demo markers of a file."""
+    text = path.read_text(encoding="utf-8")
+    pattern = re.compile(r"(<!-- demo:begin[^\n]*-->\n).*?(<!-- demo:end -->)", re.DOTALL)
+    if not pattern.search(text):
+        raise SystemExit(f"{path} has no demo markers")
+    path.write_text(pattern.sub(lambda match: match[1] + body + match[2], text), encoding="utf-8")
+
+
+def digits_section(comparison: dict[str, Any]) -> str:
+    """The comparison on digits."""
+    plain, sadm = comparison["arms"]["plain"], comparison["arms"]["sadm"]
+    regimes = [
+        (f"plain, {plain['steps']} steps", plain, None),
+        (f"SADM, equal cost, {sadm['steps']} steps", sadm, "equal_cost"),
+        ("SADM, equal steps", comparison["equal_steps"]["sadm"], "equal_steps"),
+    ]
+    lines = [
+        "## Digits",
+        "",
+        "`python -m benchmarks.digits --run`",
+        "",
+        verdict_sentence(comparison, "en"),
+        "",
+        "| judge | arm | FD - floor, mean over seeds | change against plain | 95 % interval | CPU-seconds |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for judge, facts in comparison["judges"].items():
+        name = facts["title"] + ("" if facts["decides"] else ", for information")
+        for title, arm, budget in regimes:
+            excess = arm["fd"][judge]["mean"] - comparison["floor"][judge]
+            ratio = comparison["ratios"][budget][judge] if budget else None
+            lines.append(f"| {name} | {title} | {excess:.4g} | {change_columns(ratio)} | {arm['cpu_seconds']:.1f} |")
+    return "\n".join([*lines, "", conditions(comparison), ""])
+
+
+def conditions(comparison: dict[str, Any]) -> str:
+    """What a comparison's numbers depend on, in sentences."""
+    cost, protocol, where = comparison["cost"], comparison["protocol"], comparison["provenance"]
+    return (
+        f"A step costs {cost['step_ratio']:.3f} times as much with structure, a whole training of equal steps "
+        f"{cost['total_ratio']:.3f} times (encoder pre-training included), measured over {cost['steps_measured']} interleaved "
+        f"steps. Seeds {', '.join(map(str, protocol['seeds']))}; {protocol['sampler']}, {protocol['nfe']} NFE, guidance scale "
+        f"{protocol['guidance_scale']:g}; {protocol['samples']} samples in groups of {protocol['group']}, labels at "
+        f"{protocol['label_sampling']}; EMA {protocol['ema']}; {protocol['reference']}. Commit {where['commit']}, torch "
+        f"{where['torch']}, {where['machine']}, {where['processes']} processes of one thread."
+    )
+
+
+def change_columns(ratio: dict[str, Any] | None) -> str:
+    """Change and interval of a ratio, as two columns."""
+    if ratio is None:
+        return " | "
+    if ratio["mean"] is None:
+        return f"{ratio['reason']} | "
+    return f"{ratio['mean'] - 1:+.1%} | {ratio['low'] - 1:+.1%} to {ratio['high'] - 1:+.1%}"
+
+
+def noise_density_section(rows: list[dict[str, Any]]) -> str:
+    """FD - floor by density of noise levels and arm."""
+    judges = list(rows[0]["excess"]["plain"])
+    lines = [
+        "## Does the density of noise levels explain the gain?",
+        "",
+        "`python -m benchmarks.noise_density --run` (Fashion-MNIST at 16x16, log-normal noise levels of spread 1.2; one search "
+        "seed, so no interval)",
+        "",
+        f"| mean of ln sigma | arm | steps | {' | '.join(f'FD - floor, {judge}' for judge in judges)} | labels right |",
+        f"| --- | --- | --- | {' | '.join('---' for _ in judges)} | --- |",
+    ]
+    for row in rows:
+        for arm, excess in row["excess"].items():
+            values = " | ".join(f"{excess[judge]:.4g}" for judge in judges)
+            steps, right = row["steps"][arm], row["label_accuracy"][arm]
+            lines.append(f"| {row['p_mean']} | {arm.replace('_', ' ')} | {steps} | {values} | {right:.1%} |")
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    main()
