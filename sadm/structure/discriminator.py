@@ -63,7 +63,7 @@ class StructureDiscriminator:
             if not self.parameters:
                 raise StructureError("adversary 'ascend' needs an encoder with trainable parameters; use 'frozen'")
             self.start = [p.detach().clone() for p in self.parameters] if pull else []
-            self.optimiser = torch.optim.Adam(self.parameters, lr=learning_rate, betas=(0.5, 0.9))
+            self.optimiser = torch.optim.Adam(self.parameters, lr=learning_rate)
 
     def gap_and_gradient(
         self, x0: torch.Tensor, x0_hat: torch.Tensor, weight: torch.Tensor | None = None

@@ -45,7 +45,9 @@ class ConvEncoder(nn.Module):
             raise StructureError(f"this encoder expects [B, {self.channels}, H, W], got {tuple(x.shape)}")
         features = self.trunk(x)  # [B, C', H', W']
         pooled = [F.adaptive_avg_pool2d(features, side).flatten(1) for side in self.pyramid]
-        return self.project(torch.cat(pooled, dim=1))  # [B, d]
+        # After the activation: what a classifier's head sees, and (almost) non-negative, so that an adversary gains nothing
+        # by turning cosines negative along directions that pre-training never used.
+        return F.silu(self.project(torch.cat(pooled, dim=1)))  # [B, d]
 
 
 def _norm_act(channels: int) -> list[nn.Module]:

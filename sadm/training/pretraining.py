@@ -73,7 +73,7 @@ def pretrain_encoder(
         draws = generator(seed, "encoder views", step)
         views = [random_view(batch.x0, draws).to(device) for _ in range(2 if supervised is None else 1)]
         if supervised is not None:
-            logits, target = head(F.silu(encoder(views[0]))), supervised[batch.index].to(device)
+            logits, target = head(encoder(views[0])), supervised[batch.index].to(device)
         else:
             logits, target = view_similarities(encoder(torch.cat(views)))
         loss = F.cross_entropy(logits, target)

@@ -54,7 +54,7 @@ def test_three_steps_of_ascent_equal_adam_on_the_negative_gap(pull: float) -> No
     encoder = SmallEncoder(PIXELS, dtype=torch.float64)
     own = copy.deepcopy(encoder)
     start = [p.detach().clone() for p in own.parameters()]
-    adam = torch.optim.Adam(own.parameters(), lr=0.01, betas=(0.5, 0.9))
+    adam = torch.optim.Adam(own.parameters(), lr=0.01)
     player = StructureDiscriminator(encoder, learning_rate=0.01, pull=pull)
     gaps = []
     for step in range(3):
