@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Protocol
 
 import torch
 from torch import nn
@@ -12,17 +11,11 @@ from sadm.core.conditions import Cond
 from sadm.diffusion.denoised import per_image
 
 
-class Net(Protocol):
-    """A raw network F: scaled input [B, C, H, W], noise conditioning c_noise [B] and `cond` to output [B, C, H, W]."""
-
-    def __call__(self, x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor: ...
-
-
 class EDMDenoiser(nn.Module):
     """``x0_hat = c_skip(sigma) x_t + c_out(sigma) net(c_in(sigma) x_t, c_noise(sigma), cond)`` (eq. 7).
 
     Args:
-        net: the raw network.
+        net: the raw network F, called as ``net(x [B, C, H, W], c_noise [B], cond)`` and returning [B, C, H, W].
         sigma_data: standard deviation of the data, > 0.
     """
 

@@ -26,9 +26,9 @@ class SamplerSettings:
     batch: int = 256
 
 
-def image_seeds(seed: int, count: int, first: int = 0) -> list[int]:
-    """Seeds of images ``first`` to ``first + count - 1`` in the sequence that belongs to `seed`."""
-    return [derive_seed(seed, "image", index) for index in range(first, first + count)]
+def image_seeds(seed: int, count: int) -> list[int]:
+    """Seeds of the first `count` images in the sequence that belongs to `seed`."""
+    return [derive_seed(seed, "image", index) for index in range(count)]
 
 
 def generate(
