@@ -15,7 +15,8 @@ from benchmarks.common import RUNS, command_line, store, stored
 NAME = "noise_density"
 MEANS = [-1.2, -0.4]
 SEEDS = [0]
-STEPS = 600
+STEPS = 400
+COST_STEPS = 100
 
 
 def run() -> None:
@@ -29,7 +30,7 @@ def run() -> None:
     for mean in MEANS:
         change = {"process": {"p_mean": mean, "p_std": 1.2}, "optimiser": {"steps": STEPS}}
         train = load_train_config("fashion_mnist_16", overrides=change)
-        config = CompareConfig(train=train, seeds=SEEDS, groups=1)
+        config = CompareConfig(train=train, seeds=SEEDS, groups=1, cost_steps=COST_STEPS)
         with ConsoleReporter() as reporter:
             comparison = compare(config, RUNS / NAME / f"p_mean={mean}", reporter)
         rows.append(row(mean, comparison))
