@@ -32,6 +32,7 @@ from sadm.core.progress import Reporter, Silent
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet, Split, load_split, to_uint8
+from sadm.diffusion import EDMDenoiser
 from sadm.training.checkpoint import latest_checkpoint, save_checkpoint
 from sadm.training.config import FREE_TO_CHANGE, TrainConfig
 from sadm.training.journal import Journal
@@ -217,9 +218,8 @@ class _Session:
         save_model(self.folder / MODEL, self.spec, learner.ema.module.state_dict(), self.config.sampling, facts)
         count = self.config.log.samples
         if count:
-            denoiser = self.spec.build()
-            denoiser.net.load_state_dict(learner.ema.module.state_dict())
-            model = Model(denoiser.to(learner.device).eval(), self.spec, self.config.sampling, facts, learner.device)
+            averaged = EDMDenoiser(learner.ema.module, self.spec.sigma_data).eval()
+            model = Model(averaged, self.spec, self.config.sampling, facts, learner.device)
             labels = grid_labels(len(self.spec.class_names), count)
             write_grid(self.folder / "samples" / f"step-{learner.step:08d}.png", model.sample(count, labels=labels))
 
