@@ -124,6 +124,27 @@ def folder_written_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
             raise
 
 
+def refuse_foreign_folder(folder: Path, marker: str, what: str, ignoring: tuple[str, ...] = ()) -> None:
+    """Refuses an output folder that holds something else than what is kept there.
+
+    Args:
+        folder: where output is to go; may be missing or empty.
+        marker: the file by which a folder of ours is known.
+        what: the word for it, such as "run".
+        ignoring: further names that do not count; temporary leftovers never do.
+
+    Raises:
+        UserError: it is a file, or a folder with other files and without the marker.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise UserError(f"{folder} is a file; --out must be a folder.")
+    others = (path.name for path in folder.iterdir() if not path.name.endswith(".tmp"))
+    if not (folder / marker).exists() and any(name not in ignoring for name in others):
+        raise UserError(f"{folder} is not empty and holds no {what}. Choose another --out.")
+
+
 def sha256_of_file(path: str | os.PathLike[str]) -> str:
     """Hexadecimal SHA-256 of a file's content."""
     digest = hashlib.sha256()

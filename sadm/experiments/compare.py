@@ -10,7 +10,7 @@ from typing import Any
 
 from sadm.core.config import build_config, differences, read_yaml, write_yaml
 from sadm.core.errors import UserError
-from sadm.core.files import make_folder, read_json, write_json
+from sadm.core.files import make_folder, read_json, refuse_foreign_folder, write_json
 from sadm.core.progress import Reporter, Silent
 from sadm.evaluation import HeldOutParts
 from sadm.experiments.config import CONTROL, TREATMENT, CompareConfig
@@ -110,6 +110,7 @@ def _run_jobs(config: CompareConfig, folder: Path, reporter: Reporter) -> None:
 
 
 def _check_folder(folder: Path, config: CompareConfig) -> None:
+    refuse_foreign_folder(folder, CONFIG, "comparison")
     path = folder / CONFIG
     if path.exists():
         stored = build_config(CompareConfig, read_yaml(path), str(path))
@@ -118,8 +119,6 @@ def _check_folder(folder: Path, config: CompareConfig) -> None:
             raise UserError(
                 f"{folder} holds another comparison ({'; '.join(changed)}). Choose another --out, or give the stored values."
             )
-    elif folder.exists() and (not folder.is_dir() or any(not e.name.endswith(".tmp") for e in folder.iterdir())):
-        raise UserError(f"{folder} is not empty and holds no comparison. Choose another --out.")
 
 
 @contextmanager

@@ -26,7 +26,15 @@ import torch
 from sadm.core.config import build_config, differences, read_yaml, write_yaml
 from sadm.core.devices import spent_seconds
 from sadm.core.errors import InterruptedRun, UserError
-from sadm.core.files import make_folder, read_json, remove_leftovers, user_errors_for, write_atomically, write_json
+from sadm.core.files import (
+    make_folder,
+    read_json,
+    refuse_foreign_folder,
+    remove_leftovers,
+    user_errors_for,
+    write_atomically,
+    write_json,
+)
 from sadm.core.grids import grid_png
 from sadm.core.progress import Reporter, Silent
 from sadm.core.provenance import peak_memory_mib, provenance
@@ -273,10 +281,7 @@ def read_run_config(folder: str | Path) -> TrainConfig:
 
 
 def _check_folder(folder: Path, config: TrainConfig) -> None:
-    if not folder.exists():
-        return
-    if not folder.is_dir():
-        raise UserError(f"{folder} is a file; --out must be a folder.")
+    refuse_foreign_folder(folder, CONFIG, "run", ignoring=(".lock",))
     if (folder / CONFIG).exists():
         changed = differences(config, read_run_config(folder), ignoring=FREE_TO_CHANGE)
         if changed:
@@ -284,8 +289,6 @@ def _check_folder(folder: Path, config: TrainConfig) -> None:
                 f"{folder} holds a run with another configuration ({'; '.join(changed)}). "
                 "Choose another --out, or give the stored values to go on with that run."
             )
-    elif any(path.name != ".lock" and not path.name.endswith(".tmp") for path in folder.iterdir()):
-        raise UserError(f"{folder} is not empty and holds no run. Choose another --out.")
 
 
 @contextlib.contextmanager
