@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
@@ -36,6 +36,9 @@ class SampleOptions:
     """Folder for the PNG files; None = 'generated' inside the model's folder."""
     device: str = "auto"
     """'auto' = the accelerator if there is one, else 'cpu'."""
+    solver: Annotated[
+        Literal["heun", "dpmpp_2m"] | None, tyro.conf.arg(help="'dpmpp_2m' needs few steps; None = the run's own.")
+    ] = None
     steps: Annotated[int | None, tyro.conf.arg(help="Sampling steps; None = the run's own.")] = None
     guidance_scale: Annotated[float | None, tyro.conf.arg(help="1 = off; None = the run's own.")] = None
 
@@ -55,7 +58,7 @@ def run(arguments: list[str]) -> None:
     from sadm.training.run import grid_columns, write_grid
 
     model = load_model(options.model, options.device)
-    change = {"steps": options.steps, "guidance_scale": options.guidance_scale}
+    change = {"solver": options.solver, "steps": options.steps, "guidance_scale": options.guidance_scale}
     values = model.sampling.model_dump() | {key: value for key, value in change.items() if value is not None}
     sampling = build_config(SamplingConfig, values, "sampling")
     if options.label is None:

@@ -11,13 +11,14 @@ from sadm.core.conditions import Cond
 from sadm.core.seeds import derive_seed, noise_per_image
 from sadm.diffusion.denoised import Denoiser
 from sadm.diffusion.guidance import ClassifierFreeGuidance
-from sadm.diffusion.samplers import heun, karras_sigmas
+from sadm.diffusion.samplers import SOLVERS, karras_sigmas
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplerSettings:
-    """Settings of Heun sampling; see `karras_sigmas` for the grid. ``guidance_scale`` 1 = off."""
+    """A solver of `SOLVERS` and its grid (see `karras_sigmas`). ``guidance_scale`` 1 = off."""
 
+    solver: str = "heun"
     steps: int = 18
     guidance_scale: float = 1.0
     sigma_min: float = 0.002
@@ -63,6 +64,8 @@ def generate(
         raise ValueError(f"batch must be at least 1, got {settings.batch}")
     if labels is not None and labels.shape != (len(seeds),):
         raise ValueError(f"{len(seeds)} images but labels of shape {tuple(labels.shape)}; expected one for each")
+    if settings.solver not in SOLVERS:
+        raise ValueError(f"unknown solver {settings.solver!r}; expected one of {', '.join(SOLVERS)}")
     guided = ClassifierFreeGuidance(denoiser, settings.guidance_scale, null_label)
     sigmas = karras_sigmas(settings.steps, settings.sigma_min, settings.sigma_max, settings.rho)
     images = torch.empty(len(seeds), *shape)
@@ -70,6 +73,6 @@ def generate(
         part = slice(start, start + settings.batch)
         noise = noise_per_image(seeds[part], shape).to(device)
         cond = Cond(label=None if labels is None else labels[part].to(device))
-        images[part] = heun(guided, noise, sigmas, cond).clamp(-1, 1).cpu()
+        images[part] = SOLVERS[settings.solver](guided, noise, sigmas, cond).clamp(-1, 1).cpu()
         progress(min(start + settings.batch, len(seeds)), len(seeds))
     return images

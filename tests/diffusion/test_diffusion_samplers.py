@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sadm.core.conditions import Cond
-from sadm.diffusion import heun, heun_nfe, karras_sigmas
+from sadm.diffusion import SOLVERS, dpmpp_2m, heun, heun_nfe, karras_sigmas, solver_nfe
 
 MEAN, SPREAD = 0.3, 0.5
 
@@ -134,3 +134,41 @@ def test_a_grid_of_one_step_starts_at_the_top() -> None:
 def test_a_grid_that_makes_no_sense_is_refused(change: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="expected steps >= 1, 0 < sigma_min < sigma_max < inf and rho > 0, got steps"):
         karras_sigmas(**{"steps": 4, **change})  # type: ignore[arg-type]
+
+
+def test_the_multistep_solver_converges_with_second_order_in_the_log_of_sigma() -> None:
+    errors = []
+    for steps in (16, 32, 64, 128):
+        sigmas = torch.logspace(math.log10(20.0), math.log10(0.01), steps, dtype=torch.float64)
+        sample = dpmpp_2m(GaussianDenoiser(), start(), sigmas, Cond())
+        errors.append(float((sample - exact(start(), 20.0, 0.01)).abs().max()))
+    assert all(3 < before / after < 5.5 for before, after in pairwise(errors)), errors
+    assert errors[-1] < 1e-3
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 9])
+def test_the_multistep_solver_equals_that_of_diffusers(steps: int) -> None:
+    diffusers = pytest.importorskip("diffusers", reason="diffusers is not installed: pip install -e '.[dev]'")
+    theirs = diffusers.EDMDPMSolverMultistepScheduler(
+        sigma_min=0.02, sigma_max=20.0, sigma_data=SPREAD, solver_order=2, final_sigmas_type="zero",
+        solver_type="midpoint", lower_order_final=True, euler_at_final=False,
+    )  # fmt: skip
+    theirs.set_timesteps(steps)
+    sigmas = torch.cat([theirs.sigmas[:-1].double(), torch.zeros(1, dtype=torch.float64)])
+    denoiser, x = GaussianDenoiser(), start() * float(sigmas[0])
+    for sigma, timestep in zip(sigmas[:-1], theirs.timesteps, strict=True):
+        x0_hat = denoiser(x, sigma.expand(len(x)), Cond())
+        c_skip = SPREAD**2 / (sigma**2 + SPREAD**2)
+        c_out = sigma * SPREAD / (sigma**2 + SPREAD**2) ** 0.5
+        # Their step takes the raw network output and undoes the preconditioning itself.
+        x = theirs.step((x0_hat - c_skip * x) / c_out, timestep, x).prev_sample
+    torch.testing.assert_close(dpmpp_2m(GaussianDenoiser(), start(), sigmas, Cond()), x, rtol=0, atol=2e-5)
+
+
+@pytest.mark.parametrize("solver", sorted(SOLVERS))
+@pytest.mark.parametrize("steps", [1, 2, 3, 18])
+def test_every_solver_asks_as_often_as_it_says(solver: str, steps: int) -> None:
+    denoiser = GaussianDenoiser()
+    SOLVERS[solver](denoiser, start(), karras_sigmas(steps), Cond())
+    assert len(denoiser.levels) == solver_nfe(solver, steps)
+    assert min(denoiser.levels) > 0
