@@ -13,7 +13,7 @@ from sadm.data.fitting import Fit
 from sadm.data.folders import Progress, open_folder
 from sadm.data.idx import holds_idx, open_fashion_mnist, open_idx
 from sadm.data.imageset import ImageSet, Split
-from sadm.data.splitting import check_share, keep_few, split_by_class
+from sadm.data.splitting import check_share, keep_few, split_by_class, thin_classes
 
 _BUILT_IN: dict[str, Callable[[Fit], ImageSet | Split]] = {
     "digits": open_digits,
@@ -67,6 +67,7 @@ def load_split(
     strict: bool = False,
     split_seed: int = 0,
     limit: int | None = None,
+    keep: dict[str, float] | None = None,
     progress: Progress | None = None,
 ) -> Split:
     """Opens a data set and divides it into training and held-out images.
@@ -74,8 +75,9 @@ def load_split(
     Args:
         source: see `open_source`, as are `resolution`, `channels`, `strict` and `progress`.
         held_out: share to hold out, strictly between 0 and 1. A source that comes divided keeps its own division.
-        split_seed: decides the division and the choice of `limit`.
+        split_seed: decides the division and the choices of `keep` and `limit`.
         limit: at most this many training images, for learning from little data; the held-out part stays whole.
+        keep: share of the training images of some classes, by name, that stays; see `thin_classes`. Applied before `limit`.
 
     Raises:
         UserError: the source is unknown or unfit, the share or the limit is out of range, or a part would have fewer
@@ -87,6 +89,8 @@ def load_split(
     for part, images in (("training", split.train), ("held-out", split.held_out)):
         if len(images) < 2:
             raise UserError(f"{source}: its {part} part holds {len(images)} image; expected at least 2. Add images.")
+    if keep:
+        split = Split(train=thin_classes(split.train, keep, split_seed), held_out=split.held_out)
     if limit is not None:
         split = Split(train=keep_few(split.train, limit, split_seed), held_out=split.held_out)
     return split

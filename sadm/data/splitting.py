@@ -75,6 +75,31 @@ def keep_few(images: ImageSet, limit: int, seed: int) -> ImageSet:
     return images.subset(first.sort().values)
 
 
+def thin_classes(images: ImageSet, keep: dict[str, float], seed: int) -> ImageSet:
+    """Keeps a share of some classes, at least one image of each, to train on unbalanced data.
+
+    Args:
+        images: labelled images.
+        keep: share in (0, 1] by class name; other classes stay whole.
+        seed: decides which images stay; a smaller share keeps a subset of what a larger one keeps.
+
+    Raises:
+        UserError: no such class, or a share out of range.
+    """
+    stays = torch.ones(len(images), dtype=torch.bool)
+    for name, share in keep.items():
+        if name not in images.class_names:
+            known = ", ".join(images.class_names) or "no classes"
+            raise UserError(f"--data.keep names the class '{name}', but {images.source} has {known}.")
+        if not 0 < share <= 1:
+            raise UserError(f"--data.keep of class '{name}' is {share}; expected a share above 0 and at most 1.")
+        assert images.labels is not None  # noqa: S101 - class names come with labels
+        index = (images.labels == images.class_names.index(name)).nonzero().flatten()
+        order = torch.randperm(len(index), generator=generator(seed, "keep", name))
+        stays[index[order[max(1, round(share * len(index))) :]]] = False
+    return images if bool(stays.all()) else images.subset(stays.nonzero().flatten())
+
+
 def _members(images: ImageSet) -> list[torch.Tensor]:
     """Positions of the images of each class that has any."""
     if images.labels is None:

@@ -13,7 +13,7 @@ from PIL import Image
 
 from sadm.core.errors import UserError
 from sadm.data import BUILT_IN_SOURCES, ImageSet, load_split, open_source
-from sadm.data.splitting import keep_few, split_by_class
+from sadm.data.splitting import keep_few, split_by_class, thin_classes
 
 
 def numbered(sizes: list[int] | int) -> ImageSet:
@@ -159,3 +159,37 @@ def test_fewer_images_are_nested_and_stratified(sizes: list[int], limits: tuple[
 def test_a_limit_below_one_image_per_class_is_refused(sizes: list[int] | int, limit: int, least: int) -> None:
     with pytest.raises(UserError, match=rf"--data\.limit is {limit}; expected at least {least}"):
         keep_few(numbered(sizes), limit, 0)
+
+
+@settings(max_examples=30, deadline=None)
+@given(shares=st.tuples(st.floats(0.01, 1.0), st.floats(0.01, 1.0)))
+def test_a_thinned_class_is_nested_and_others_stay_whole(shares: tuple[float, float]) -> None:
+    images = numbered([40, 30, 20])
+    small, large = (thin_classes(images, {images.class_names[1]: share}, 0) for share in sorted(shares))
+    assert set(small.names) <= set(large.names)
+    counts = torch.bincount(small.labels, minlength=3).tolist()
+    assert counts == [40, max(1, round(min(shares) * 30)), 20]
+    kept = set(small.names)
+    assert [name for name in images.names if name in kept] == list(small.names)  # in the order of the set
+
+
+def test_a_rare_class_leaves_the_held_out_images_whole() -> None:
+    whole = load_split("digits", held_out=0.2)
+    rare = load_split("digits", held_out=0.2, keep={"3": 0.02})
+    assert torch.equal(rare.held_out.images, whole.held_out.images)
+    before, after = (torch.bincount(split.train.labels, minlength=10) for split in (whole, rare))
+    assert after[3] == round(0.02 * int(before[3]))
+    assert torch.equal(after[[0, 1, 2, 4, 5, 6, 7, 8, 9]], before[[0, 1, 2, 4, 5, 6, 7, 8, 9]])
+
+
+@pytest.mark.parametrize(
+    ("keep", "message"),
+    [
+        ({"eleven": 0.5}, r"--data\.keep names the class 'eleven', but digits has 0, 1"),
+        ({"3": 0.0}, r"--data\.keep of class '3' is 0\.0; expected a share above 0 and at most 1"),
+        ({"3": 1.5}, r"--data\.keep of class '3' is 1\.5"),
+    ],
+)
+def test_a_share_that_makes_no_sense_is_refused(keep: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_split("digits", held_out=0.2, keep=keep)
