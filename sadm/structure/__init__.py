@@ -7,28 +7,70 @@ Source of the idea: Yang et al., CVPR 2024, arXiv 2402.17563. What the paper lea
 ratio) is an option here, with a measured default.
 """
 
-from sadm.structure.balance import balance_coefficients
+from sadm.structure.adversaries import AscendingDiscriminator, FrozenDiscriminator
+from sadm.structure.balance import Ratio, balance_coefficients
+from sadm.structure.classifier import ClassifyingDiscriminator, RelationClassifier
 from sadm.structure.discriminator import StructureDiscriminator
 from sadm.structure.encoders import ConvEncoder
 from sadm.structure.errors import StructureError
-from sadm.structure.game import Play, Schedule, StructureGame
-from sadm.structure.gap import structure_gap
+from sadm.structure.features import DenoiserFeatures
+from sadm.structure.game import StructureGame
+from sadm.structure.gap import PENALTIES, Gap, huber_gap, rank_gap, spectral_gap, squared_gap, structure_gap
 from sadm.structure.noise_levels import noisiest, uniform_weight, wiener_weight
-from sadm.structure.relations import RELATIONS, Relation, cosine_relations, euclidean_relations
+from sadm.structure.parts import Output, parts_gap
+from sadm.structure.play import Play
+from sadm.structure.pretrained import PretrainedEncoder, load_encoder
+from sadm.structure.relations import (
+    RELATIONS,
+    Relation,
+    angle_relations,
+    cosine_relations,
+    euclidean_relations,
+    rbf_relations,
+)
+from sadm.structure.schedule import Schedule
+from sadm.structure.targets import attribute_affinity, label_affinity
+from sadm.structure.updates import UpdateRule
+from sadm.structure.vit import ViTEncoder
+from sadm.structure.watchdog import Event, Watchdog
 
 __all__ = [
+    "PENALTIES",
     "RELATIONS",
+    "AscendingDiscriminator",
+    "ClassifyingDiscriminator",
     "ConvEncoder",
+    "DenoiserFeatures",
+    "Event",
+    "FrozenDiscriminator",
+    "Gap",
+    "Output",
     "Play",
+    "PretrainedEncoder",
+    "Ratio",
     "Relation",
+    "RelationClassifier",
     "Schedule",
     "StructureDiscriminator",
     "StructureError",
     "StructureGame",
+    "UpdateRule",
+    "ViTEncoder",
+    "Watchdog",
+    "angle_relations",
+    "attribute_affinity",
     "balance_coefficients",
     "cosine_relations",
     "euclidean_relations",
+    "huber_gap",
+    "label_affinity",
+    "load_encoder",
     "noisiest",
+    "parts_gap",
+    "rank_gap",
+    "rbf_relations",
+    "spectral_gap",
+    "squared_gap",
     "structure_gap",
     "uniform_weight",
     "wiener_weight",

@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 
 from sadm.structure.errors import StructureError
 
 RELATIVE_EPS = 1e-3
+
+Ratio = float | Callable[[torch.Tensor], torch.Tensor]
+"""One for all images, or noise levels [B] to one for each image [B]; always in [0, 1)."""
+
+
+def ratios_at(ratio: Ratio, sigma: torch.Tensor) -> float | torch.Tensor:
+    """The ratio, or those of images at noise levels sigma [B] where it is a callable: [B].
+
+    Raises:
+        StructureError: a ratio outside [0, 1), or a callable that does not give one for each image.
+    """
+    if not callable(ratio):
+        _refuse_ratio(0 <= ratio < 1, ratio)
+        return ratio
+    ratios = torch.as_tensor(ratio(sigma), device=sigma.device).detach()
+    if ratios.shape != sigma.shape:
+        raise StructureError(
+            f"expected a ratio for each of {len(sigma)} images from the callable, got a tensor of shape {tuple(ratios.shape)}"
+        )
+    _refuse_ratio(bool(((ratios >= 0) & (ratios < 1)).all()), ratios)
+    return ratios
 
 
 def balance_coefficients(
@@ -35,10 +57,7 @@ def balance_coefficients(
     """
     dtype = torch.promote_types(g_gap.dtype, torch.float32)
     ratios = torch.as_tensor(ratio, dtype=dtype, device=g_gap.device)
-    if not bool(((ratios >= 0) & (ratios < 1)).all()):
-        raise StructureError(
-            f"ratio must lie in [0, 1), got {ratio}: at 1 the game could outweigh denoising without bound"
-        )
+    _refuse_ratio(bool(((ratios >= 0) & (ratios < 1)).all()), ratio)
     if ratios.shape not in ((), g_gap.shape[:1]):
         raise StructureError(
             f"expected one ratio, or one for each of {len(g_gap)} images, got a tensor of shape {tuple(ratios.shape)}"
@@ -51,3 +70,11 @@ def balance_coefficients(
     # tiny / tiny is bounded, but |g_dsm| / tiny overflows where no image has a structure gradient: such k multiply zeros.
     k = (ratios * size_dsm / (size_gap + eps)).clamp(max=min(k_max, torch.finfo(dtype).max))
     return torch.where(size_gap > 0, k, torch.zeros_like(k))
+
+
+def _refuse_ratio(fits: bool, ratio: float | torch.Tensor) -> None:
+    if not fits:
+        given = ratio.tolist() if isinstance(ratio, torch.Tensor) else ratio
+        raise StructureError(
+            f"ratio must lie in [0, 1), got {given}: at 1 the game could outweigh denoising without bound"
+        )

@@ -1,145 +1,242 @@
-"""The structure discriminator: an encoder that makes the difference in structure visible, or is kept frozen.
+"""What every structure discriminator does: embed, relate, and hand each player its gradient.
 
-Reading (a) of the paper's figure 3: the encoder *ascends* the structure gap while the denoiser descends it.
+The kinds differ in who judges: see `sadm.structure.adversaries` (an encoder, ascending or frozen) and
+`sadm.structure.classifier` (a classifier of relation matrices).
 """
 
 from __future__ import annotations
 
-from typing import Any
+import abc
+import dataclasses
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
 
 from sadm.structure.errors import StructureError
-from sadm.structure.gap import PENALTIES, structure_gap
+from sadm.structure.gap import PENALTIES, Gap
+from sadm.structure.independence import refuse_mixing, suspects
+from sadm.structure.memory import Memory
+from sadm.structure.outputs import Stages, pair_moments, relations_of, stages_of
 from sadm.structure.relations import RELATIONS, Relation
 
-ADVERSARIES = ("ascend", "frozen")
+HALVE, FREEZE, ROLL_BACK, END = (
+    "halved the ratio",
+    "froze the discriminator",
+    "rolled the discriminator back",
+    "ended the game",
+)
 
 
-class StructureDiscriminator:
-    """Owns the encoder and its optimiser; both players are served by one encoder pass.
+@dataclasses.dataclass(frozen=True)
+class Probe:
+    """The same images as an ascending encoder sees them now and as it saw them at its start.
+
+    Attributes:
+        gap: now, a scalar.
+        gap_start: as the starting weights see it, a scalar.
+        moments_start: as the starting weights see it; see `pair_moments`.
+    """
+
+    gap: torch.Tensor
+    gap_start: torch.Tensor
+    moments_start: torch.Tensor
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What one pass gives.
+
+    Attributes:
+        gap: what the denoiser descends, a scalar.
+        gradient: ``d gap / d x0_hat`` [B, C, H, W].
+        moments: of the relations of the present images; see `pair_moments`.
+        sensitivity: ``sum_i |gradient_i| |x0_hat_i| / gap``, the relative change of the gap when images change by their own
+            size, a scalar; 1 where the gap is 0.
+        probe: where it was asked for and the encoder changes.
+        problem: what is not finite; None = all is well. The other fields mean nothing then.
+    """
+
+    gap: torch.Tensor
+    gradient: torch.Tensor
+    moments: torch.Tensor
+    sensitivity: torch.Tensor
+    probe: Probe | None = None
+    problem: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Sides:
+    """What is judged: n images, the present ones first, then those of the memory.
+
+    Attributes:
+        x0: present real images [B, C, H, W].
+        leaf: present denoised images [B, C, H, W], the leaf of the gradient.
+        stages: of real images, each [n, ...].
+        stages_hat: of denoised images, each [n, ...].
+        weight: [n].
+        target: affinities [B, B] in place of the real relation, or None.
+    """
+
+    x0: torch.Tensor
+    leaf: torch.Tensor
+    stages: Stages
+    stages_hat: Stages
+    weight: torch.Tensor
+    target: torch.Tensor | None
+
+
+class StructureDiscriminator(abc.ABC):
+    """The protocol of all kinds, and what they share.
+
+    A play is `gap_and_gradient` and then `learn`, which alone changes anything; a play that is given up leaves it out.
 
     Args:
-        encoder: module from [B, C, H, W] to [B, d]. It is changed in place when it ascends.
+        encoder: module from [B, C, H, W] to [B, d], [B, P, d] or a tuple of those.
         relation: a name in `RELATIONS`, or a callable of that shape.
         penalty: see `structure_gap`.
-        adversary: ``ascend`` or ``frozen``.
-        learning_rate: of the ascending encoder's Adam.
-        pull: strength of the pull towards the starting weights, added to the ascent as ``pull / 2 * |w - w_start|^2``.
+        memory: past images that join the relation; 0 = none.
 
     Raises:
-        StructureError: an unknown name, or an encoder that mixes images (batch norm) or is random (dropout).
+        StructureError: an unknown name, or an encoder that mixes images, is random, or is in float16.
     """
+
+    ladder: ClassVar[tuple[str, ...]]
+    """What a watchdog can do about this kind, mildest first."""
 
     def __init__(
         self,
         encoder: nn.Module,
         relation: str | Relation = "cosine",
-        penalty: str = "squared",
-        adversary: str = "ascend",
-        learning_rate: float = 2e-5,
-        pull: float = 0.0,
+        penalty: str | Gap = "squared",
+        memory: int = 0,
     ) -> None:
-        if adversary not in ADVERSARIES:
-            raise StructureError(f"unknown adversary {adversary!r}; expected one of {', '.join(ADVERSARIES)}")
         if isinstance(relation, str) and relation not in RELATIONS:
             raise StructureError(
                 f"unknown relation {relation!r}; expected one of {', '.join(RELATIONS)}, or a callable"
             )
-        if penalty not in PENALTIES:
-            raise StructureError(f"unknown penalty {penalty!r}; expected one of {', '.join(PENALTIES)}")
+        if isinstance(penalty, str) and penalty not in PENALTIES:
+            raise StructureError(f"unknown penalty {penalty!r}; expected one of {', '.join(PENALTIES)}, or a callable")
+        if any(p.dtype == torch.float16 for p in encoder.parameters()):
+            raise StructureError(
+                "the encoder's weights are float16, where the gap's gradient rounds to nothing; convert it with .float()"
+            )
         self.encoder = encoder
         self.relation = RELATIONS[relation] if isinstance(relation, str) else relation
-        self.penalty, self.adversary, self.pull = penalty, adversary, pull
-        self.parameters: list[nn.Parameter] = []
-        self.start: list[torch.Tensor] = []
-        self.optimiser: torch.optim.Optimizer | None = None
-        if adversary == "frozen":
-            encoder.eval().requires_grad_(False)
-        else:
-            refuse_mixing(encoder)
-            self.parameters = [p for p in encoder.parameters() if p.requires_grad]
-            if not self.parameters:
-                raise StructureError("adversary 'ascend' needs an encoder with trainable parameters; use 'frozen'")
-            self.start = [p.detach().clone() for p in self.parameters] if pull else []
-            self.optimiser = torch.optim.Adam(self.parameters, lr=learning_rate)
+        self.penalty = penalty
+        self.memory = Memory(memory)
+        self.suspects = suspects(encoder)
+        self._seen: tuple[Stages, Stages, torch.Tensor] | None = None
+        self._gradients: list[torch.Tensor | None] | None = None
 
     def gap_and_gradient(
-        self, x0: torch.Tensor, x0_hat: torch.Tensor, weight: torch.Tensor | None = None
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The structure gap and its gradient at x0_hat; leaves the ascent's gradients on the encoder for `ascend`.
+        self,
+        x0: torch.Tensor,
+        x0_hat: torch.Tensor,
+        weight: torch.Tensor | None = None,
+        *,
+        target: torch.Tensor | None = None,
+        index: torch.Tensor | None = None,
+        probe: bool = False,
+    ) -> Measured:
+        """The gap and its gradient at x0_hat; what the adversary would learn from it waits for `learn`.
 
         Args:
             x0: real images [B, C, H, W].
             x0_hat: denoised images [B, C, H, W]; the graph behind them is not touched.
-            weight: of each image [B].
+            weight: of each image [B]; None = all equal.
+            target: affinities [B, B] that take the place of the real images' relation; see `parts_gap`.
+            index: of each image in the training set [B]; lets a frozen encoder embed each real image once.
+            probe: also see the images through the starting weights, where there is an ascending encoder.
 
-        Returns:
-            The gap (scalar) and ``d gap / d x0_hat`` [B, C, H, W].
+        Raises:
+            StructureError: an encoder or a relation that does not fit, or a target together with a memory.
         """
+        self._forget()  # what a play that was given up has left
+        refuse_mixing(self.suspects)
+        if target is not None and self.memory.capacity:
+            raise StructureError("target affinities [B, B] know nothing of past images: use memory=0 with a target")
         dtype = self._dtype(x0)
-        leaf = x0_hat.detach().to(dtype).requires_grad_()
+        real, leaf = x0.detach().to(dtype), x0_hat.detach().to(dtype).requires_grad_()
         # Relations and distances lose their digits in half precision, so autocast stops at this door.
         with torch.enable_grad(), torch.autocast(x0.device.type, enabled=False):
-            gap = self._gap(x0.detach().to(dtype), leaf, weight)
-            gradients = torch.autograd.grad(gap, [leaf, *self.parameters], allow_unused=True)
-        for parameter, gradient in zip(self.parameters, gradients[1:], strict=True):
-            parameter.grad = None if gradient is None else -gradient  # the optimiser descends: -gap
-        if gradients[0] is None:
-            raise StructureError("the encoder's output does not depend on its input")
-        return gap.detach(), gradients[0]
+            stages, stages_hat = self._embed(real, leaf, index)
+            if not any(stage.requires_grad for stage in stages_hat):
+                raise StructureError("the encoder's output does not depend on its input")
+            if not all_finite(*stages, *stages_hat):
+                return _broken("the encoder's output", leaf)
+            weight = stages[0].new_ones(len(real)) if weight is None else weight.detach()
+            joined = self.memory.join(stages, stages_hat, weight)
+            gap, gradient = self._judge(Sides(real, leaf, *joined, target))
+            if gradient is None:
+                raise StructureError("the encoder's output does not depend on its input")
+        self._seen = tuple(s.detach() for s in stages), tuple(s.detach() for s in stages_hat), weight
+        learnt = [g for g in self._gradients or [] if g is not None]
+        if not all_finite(gap, gradient, *learnt):
+            own = "its gradient" if all_finite(gap) and not all_finite(gradient) else "the adversary's gradient"
+            return _broken("the structure gap" if not all_finite(gap) else own, leaf)
+        with torch.no_grad(), torch.autocast(x0.device.type, enabled=False):
+            moments = pair_moments(*relations_of(*self._seen[:2], self.relation))
+            seen = self._probe(Sides(real, leaf.detach(), *self._seen, target)) if probe else None
+        return Measured(gap.detach(), gradient, moments, _sensitivity(gap.detach(), gradient, leaf.detach()), seen)
 
-    def ascend(self) -> None:
-        """One step of the adversary with the gradients that the last `gap_and_gradient` left; nothing when frozen."""
-        if self.optimiser is None:
-            return
-        for parameter, start in zip(self.parameters, self.start, strict=False):
-            if parameter.grad is not None:
-                parameter.grad.add_(parameter.detach() - start, alpha=self.pull)
-        self.optimiser.step()
-        self.optimiser.zero_grad(set_to_none=True)
+    def learn(self) -> None:
+        """Ends the play: the adversary takes its step, and the memory its images."""
+        if self._seen is not None:
+            self.memory.remember(*self._seen)
+        self._forget()
+
+    def healthy(self) -> bool:
+        """Whether all that learns is finite."""
+        return True
+
+    def freeze(self) -> None:
+        """Ends the learning for good."""
+        raise NotImplementedError(f"{type(self).__name__} does not learn")
+
+    def roll_back(self) -> None:
+        """Returns to the starting weights, for good."""
+        raise NotImplementedError(f"{type(self).__name__} has no starting weights to return to")
 
     def state_dict(self) -> dict[str, Any]:
-        """Encoder, optimiser and, with a pull, the starting point."""
-        state: dict[str, Any] = {"encoder": self.encoder.state_dict(), "start": list(self.start)}
-        if self.optimiser is not None:
-            state["optimiser"] = self.optimiser.state_dict()
-        return state
+        """All that is needed to go on."""
+        return {"encoder": self.encoder.state_dict(), "memory": self.memory.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` gave."""
         self.encoder.load_state_dict(state["encoder"])
-        self.start = list(state["start"])
-        if self.optimiser is not None:
-            self.optimiser.load_state_dict(state["optimiser"])
+        self.memory.load_state_dict(state["memory"])
 
-    def _gap(self, x0: torch.Tensor, leaf: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
-        if self.adversary == "frozen":
-            with torch.no_grad():
-                embedding = self.encoder(x0)  # [B, d]
-            embedding_hat = self.encoder(leaf)  # [B, d]
-        else:
-            embedding, embedding_hat = self.encoder(torch.cat([x0, leaf])).chunk(2)
-        relation, relation_hat = self.relation(embedding, embedding_hat)
-        return structure_gap(relation, relation_hat, weight, self.penalty)
+    @abc.abstractmethod
+    def _judge(self, sides: Sides) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The gap and its gradient at the leaf; leaves the adversary's gradients in `_gradients`."""
+
+    def _forget(self) -> None:
+        self._seen, self._gradients = None, None
+
+    def _embed(self, x0: torch.Tensor, leaf: torch.Tensor, index: torch.Tensor | None) -> tuple[Stages, Stages]:
+        with torch.no_grad():
+            stages = stages_of(self.encoder(x0), len(x0))
+        return stages, stages_of(self.encoder(leaf), len(leaf))
+
+    def _probe(self, sides: Sides) -> Probe | None:
+        return None
 
     def _dtype(self, x0: torch.Tensor) -> torch.dtype:
-        own = next((p.dtype for p in self.encoder.parameters()), x0.dtype)
-        return own if own.is_floating_point else x0.dtype
+        own = next((p.dtype for p in self.encoder.parameters()), None)
+        return own or torch.promote_types(x0.dtype, torch.float32)
 
 
-def refuse_mixing(encoder: nn.Module) -> None:
-    """Refuses modules that mix the images of a batch or draw random numbers.
+def all_finite(*tensors: torch.Tensor) -> bool:
+    """Whether no tensor holds NaN or infinite values; asks the device once."""
+    return not tensors or bool(torch.stack([tensor.detach().isfinite().all() for tensor in tensors]).all())
 
-    Raises:
-        StructureError: batch norm or dropout, with the module's name.
-    """
-    for name, module in encoder.named_modules():
-        batch_norm = isinstance(module, nn.modules.batchnorm._BatchNorm)
-        dropout = isinstance(module, nn.modules.dropout._DropoutNd) and module.p > 0
-        if batch_norm or dropout:
-            raise StructureError(
-                f"the encoder's module '{name}' is a {type(module).__name__}: it mixes real and denoised images or makes the "
-                "gap random. Use group or layer norm and no dropout, or adversary 'frozen'"
-            )
+
+def _broken(problem: str, leaf: torch.Tensor) -> Measured:
+    nothing = torch.full((), torch.nan, device=leaf.device)
+    return Measured(nothing, torch.zeros_like(leaf).detach(), nothing.expand(6), nothing, problem=problem)
+
+
+def _sensitivity(gap: torch.Tensor, gradient: torch.Tensor, x0_hat: torch.Tensor) -> torch.Tensor:
+    size = (gradient.to(gap.dtype).flatten(1).norm(dim=1) * x0_hat.to(gap.dtype).flatten(1).norm(dim=1)).sum()
+    return torch.where(gap > 0, size / gap.clamp_min(torch.finfo(gap.dtype).tiny), torch.ones_like(gap))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -10,51 +9,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from sadm.structure.balance import balance_coefficients
-from sadm.structure.discriminator import StructureDiscriminator
+from sadm.structure.adversaries import ASCENT_RULE, AscendingDiscriminator, FrozenDiscriminator
+from sadm.structure.balance import Ratio, balance_coefficients, ratios_at
+from sadm.structure.checks import check_batch, check_weight
+from sadm.structure.classifier import CLASSIFIER_RULE, ClassifyingDiscriminator
+from sadm.structure.discriminator import FREEZE, ROLL_BACK, Measured, StructureDiscriminator, all_finite
 from sadm.structure.errors import StructureError
+from sadm.structure.gap import Gap
 from sadm.structure.noise_levels import noisiest, wiener_weight
+from sadm.structure.play import Play
 from sadm.structure.relations import Relation
+from sadm.structure.schedule import ALWAYS, Schedule
+from sadm.structure.surrogate import gradient_of_loss, pull_back_to
+from sadm.structure.updates import UpdateRule
+from sadm.structure.watchdog import Event, Reading, Watchdog
 
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """When the game is played, in steps: linear warm-up of its strength, then full strength, then an end.
-
-    Attributes:
-        warmup: steps over which the ratio grows from 0.
-        end: first step without the game; None = never ends.
-    """
-
-    warmup: int = 0
-    end: int | None = None
-
-    def strength(self, step: int) -> float:
-        """In [0, 1]; 0 = the game rests and costs nothing."""
-        if self.end is not None and step >= self.end:
-            return 0.0
-        return min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Play:
-    """One step of the game.
-
-    Attributes:
-        gradient: scaled structure gradient at x0_hat [B, C, H, W]; zero for images that did not take part.
-        gap: structure gap before the adversary's step, a scalar.
-        k: balance coefficients of the images that took part [m].
-        g_dsm: their mean gradient norm of the denoising loss, a scalar.
-        g_gap: their mean gradient norm of the gap, before balancing, a scalar.
-        g_structure: the same after balancing, a scalar.
-    """
-
-    gradient: torch.Tensor
-    gap: torch.Tensor
-    k: torch.Tensor
-    g_dsm: torch.Tensor
-    g_gap: torch.Tensor
-    g_structure: torch.Tensor
+ADVERSARIES = ("ascend", "classify", "frozen")
 
 
 class StructureGame:
@@ -64,17 +34,36 @@ class StructureGame:
     accelerate go on as before. The game keeps its own optimiser; do not hand the encoder to yours.
 
     Args:
-        encoder: images [B, C, H, W] to embeddings [B, d]; pre-train it on the training images, a random one hurts.
-        relation: ``cosine``, ``euclidean``, or a callable (see `sadm.structure.relations`).
-        penalty: ``squared`` or ``huber``.
-        adversary: ``ascend`` (the encoder plays against the denoiser) or ``frozen``.
-        learning_rate: of the adversary.
+        encoder: images [B, C, H, W] to embeddings [B, d] (or see `sadm.structure.parts`); pre-train it on the training
+            images, a random one hurts.
+        relation: a name in `RELATIONS`, or a callable (see `sadm.structure.relations`).
+        penalty: a name in `PENALTIES`, or a callable (see `sadm.structure.gap`); ``classify`` does not use it.
+        adversary: ``ascend`` (the encoder plays against the denoiser), ``classify`` (a classifier of relation matrices does)
+            or ``frozen`` (nobody does).
+        learning_rate: of the adversary; None = 2e-5 for ``ascend``, 1e-3 for ``classify``.
         pull: of the adversary towards its starting weights.
-        ratio: norm of the structure gradient over that of the denoising gradient, per image, in [0, 1).
+        r1: penalty on the adversary's gradient at real data; see `AscendingDiscriminator` and `ClassifyingDiscriminator`.
+        spectral_bound: on the adversary's weights, relative to their start, >= 1; see `SpectralBound`. None = no bound.
+        update_every: the adversary learns in every k-th play only.
+        group: images in one matrix of ``classify``.
+        classifier: of ``classify``; None = a new `RelationClassifier`.
+        seed: of what ``classify`` draws.
+        ratio: norm of the structure gradient over that of the denoising gradient, per image, in [0, 1): one for all, or a
+            callable from noise levels [B] to ratios [B].
         k_max: bound on the balance coefficients; 1 = clip only, inf = normalise.
         fraction: share of the batch, the noisiest images, that takes part, in (0, 1].
         noise_weight: noise levels [B] to weights [B] of those images.
+        every: play in every k-th step only; the others cost nothing.
+        memory: past images that join the relation; see `Memory`.
         schedule: warm-up and end.
+        watchdog: one of your own, True for one with its defaults, or None for none. Without it, a gap that is not finite is an
+            error.
+
+    Attributes:
+        discriminator: the players' common ground.
+        watchdog: with its `events`; None = off.
+        step: steps so far, those at rest included.
+        last: the latest play; None while the game rests.
 
     Raises:
         StructureError: a value out of range, or an encoder that can't be used.
@@ -85,27 +74,63 @@ class StructureGame:
         encoder: nn.Module,
         *,
         relation: str | Relation = "cosine",
-        penalty: str = "squared",
+        penalty: str | Gap = "squared",
         adversary: str = "ascend",
-        learning_rate: float = 2e-5,
+        learning_rate: float | None = None,
         pull: float = 0.0,
-        ratio: float = 0.5,
+        r1: float = 0.0,
+        spectral_bound: float | None = None,
+        update_every: int = 1,
+        group: int = 8,
+        classifier: nn.Module | None = None,
+        seed: int = 0,
+        ratio: Ratio = 0.5,
         k_max: float = math.inf,
         fraction: float = 1 / 3,
         noise_weight: Callable[[torch.Tensor], torch.Tensor] = wiener_weight,
-        schedule: Schedule = Schedule(),
+        every: int = 1,
+        memory: int = 0,
+        schedule: Schedule = ALWAYS,
+        watchdog: Watchdog | bool | None = True,
     ) -> None:
-        if not 0 <= ratio < 1:
-            raise StructureError(f"ratio must lie in [0, 1), got {ratio}")
+        if not callable(ratio):
+            ratios_at(ratio, torch.empty(0))
         if not 0 < fraction <= 1:
             raise StructureError(f"fraction must lie in (0, 1], got {fraction}")
         if not k_max > 0:
             raise StructureError(f"k_max must be positive, got {k_max}")
-        self.discriminator = StructureDiscriminator(encoder, relation, penalty, adversary, learning_rate, pull)
+        if not isinstance(every, int) or every < 1:
+            raise StructureError(f"every must be a whole number of steps, at least 1, got {every}")
+        if adversary not in ADVERSARIES:
+            raise StructureError(f"unknown adversary {adversary!r}; expected one of {', '.join(ADVERSARIES)}")
+        if learning_rate is None:
+            learning_rate = (CLASSIFIER_RULE if adversary == "classify" else ASCENT_RULE).learning_rate
+        rule = UpdateRule(learning_rate, pull, r1, spectral_bound, update_every)
+        self.discriminator: StructureDiscriminator
+        if adversary == "ascend":
+            self.discriminator = AscendingDiscriminator(encoder, relation, penalty, memory, rule)
+        elif adversary == "classify":
+            self.discriminator = ClassifyingDiscriminator(encoder, relation, memory, rule, group, classifier, seed)
+        else:
+            self.discriminator = FrozenDiscriminator(encoder, relation, penalty, memory)
         self.ratio, self.k_max, self.fraction = ratio, k_max, fraction
-        self.noise_weight, self.schedule = noise_weight, schedule
+        self.noise_weight, self.every, self.schedule = noise_weight, every, schedule
+        self.watchdog = Watchdog() if watchdog is True else watchdog or None
+        if self.watchdog is not None:
+            self.watchdog.attach(self.discriminator.ladder)
         self.step = 0
         self.last: Play | None = None
+
+    @property
+    def resting(self) -> bool:
+        """Whether the game rests in this step: outside its schedule, between plays, or ended by the watchdog."""
+        ended = self.watchdog is not None and self.watchdog.ended
+        return ended or self.step % self.every != 0 or self.schedule.strength(self.step) == 0
+
+    def rest(self) -> None:
+        """Lets a step pass without a play."""
+        self.step += 1
+        self.last = None
 
     def __call__(
         self,
@@ -114,6 +139,9 @@ class StructureGame:
         x0_hat: torch.Tensor,
         sigma: torch.Tensor,
         output: torch.Tensor | None = None,
+        *,
+        target: torch.Tensor | None = None,
+        index: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Plays one step and returns what to add to the loss: ``sum_i <k_i g_gap_i (detached), x0_hat_i>``.
 
@@ -123,9 +151,11 @@ class StructureGame:
             loss: the denoising loss, a scalar in the graph of `output`.
             x0: clean images [B, C, H, W].
             x0_hat: their estimates [B, C, H, W], in the network's graph.
-            sigma: noise levels [B] (for another process: anything that orders images by noise, in units of sigma).
+            sigma: noise levels [B] in [0, inf] (for another process: anything that orders images by noise, in units of sigma).
             output: the network's raw output [B, ...] when the loss is computed from that instead of from x0_hat, as in
                 eps- or v-prediction; gradients are then balanced there.
+            target: see `play`.
+            index: see `play`.
 
         Returns:
             A scalar; zero without a graph when the game rests.
@@ -133,23 +163,13 @@ class StructureGame:
         Raises:
             StructureError: what `play` refuses, or tensors that do not hang together in one graph.
         """
-        if self.schedule.strength(self.step) == 0:
-            self.step += 1
-            self.last = None
+        if self.resting:
+            self.rest()
             return loss.new_zeros(())
         place = x0_hat if output is None else output
-        name = "x0_hat" if output is None else "output"
-        for role, tensor in (("the loss", loss), ("x0_hat", x0_hat), (name, place)):
-            if not tensor.requires_grad:
-                raise StructureError(f"{role} is detached; the game needs it in the network's graph")
-        (g_dsm,) = torch.autograd.grad(loss, place, retain_graph=True, allow_unused=True)
-        if g_dsm is None:
-            raise StructureError(
-                f"the loss does not depend on {name}. If it is computed from the network's raw output (eps or v), pass that "
-                "as output=..."
-            )
-        pull_back = None if output is None else _pull_back(x0_hat, output)
-        play = self.play(x0, x0_hat.detach(), sigma, g_dsm, pull_back)
+        g_dsm = gradient_of_loss(loss, x0_hat, place, "x0_hat" if output is None else "output")
+        pull_back = None if output is None else pull_back_to(x0_hat, output)
+        play = self.play(x0, x0_hat.detach(), sigma, g_dsm, pull_back, target=target, index=index)
         return (play.gradient * x0_hat).sum()
 
     def play(
@@ -159,85 +179,110 @@ class StructureGame:
         sigma: torch.Tensor,
         g_dsm: torch.Tensor,
         pull_back: Callable[[torch.Tensor], torch.Tensor] | None = None,
+        *,
+        target: torch.Tensor | None = None,
+        index: torch.Tensor | None = None,
     ) -> Play:
         """Plays one step from tensors alone: both players' gradients from one encoder pass, then the adversary's step.
+
+        It plays whenever it is called; ask `resting` first.
 
         Args:
             x0: clean images [B, C, H, W].
             x0_hat: estimates [B, C, H, W], detached.
-            sigma: noise levels [B].
+            sigma: noise levels [B] in [0, inf].
             g_dsm: gradient of the denoising loss at x0_hat [B, C, H, W], or at the place that `pull_back` leads to.
             pull_back: takes a gradient at x0_hat to the place of `g_dsm`, where the norms are compared.
+            target: affinities [B, B] that take the place of the real images' relation (see `label_affinity`).
+            index: of each image in the training set [B], integers: a frozen encoder then embeds each real image once. Leave it
+                out with augmentation.
 
         Raises:
-            StructureError: fewer than 2 images, shapes that do not fit, NaN or infinity; no weight has changed then.
+            StructureError: fewer than 2 images, shapes that do not fit, NaN or infinity; no weight has changed then. A gap
+                that is not finite is one only without a watchdog.
         """
-        _check_batch(x0, x0_hat, sigma)
-        _check_finite({"x0": x0, "x0_hat": x0_hat, "sigma": sigma, "g_dsm": g_dsm})
-        strength = self.schedule.strength(self.step)
+        check_batch(x0, x0_hat, sigma, g_dsm)
         chosen = noisiest(sigma, self.fraction)  # [m]
-        gap, g_gap = self.discriminator.gap_and_gradient(x0[chosen], x0_hat[chosen], self.noise_weight(sigma[chosen]))
-        _check_finite({"the structure gap": gap, "its gradient": g_gap})
-        full = torch.zeros_like(x0_hat, dtype=g_gap.dtype).index_copy_(0, chosen, g_gap)  # [B, C, H, W]
-        moved = full if pull_back is None else pull_back(full.to(x0_hat.dtype))
+        levels = sigma[chosen]
+        weight, ratio = self.noise_weight(levels), self._ratio(levels)
+        check_weight(weight, levels)
+        measured = self.discriminator.gap_and_gradient(
+            x0[chosen],
+            x0_hat[chosen],
+            weight,
+            target=None if target is None else _of(_of(target, chosen).mT, chosen).mT,
+            index=None if index is None else _of(index, chosen),
+            probe=self.watchdog is not None and self.watchdog.wants_probe(len(chosen)),
+        )
+        dtype = torch.promote_types(measured.gradient.dtype, torch.float32)
+        full = torch.zeros_like(x0_hat, dtype=dtype).index_copy_(0, chosen, measured.gradient.to(dtype))  # [B, C, H, W]
+        moved = full if pull_back is None else pull_back(full)
         if g_dsm.shape != moved.shape:
             raise StructureError(f"expected g_dsm of shape {tuple(moved.shape)}, got {tuple(g_dsm.shape)}")
-        compared = moved[chosen]
-        k = balance_coefficients(g_dsm[chosen], compared, self.ratio * strength, self.k_max)  # [m]
-        full[chosen] = k.reshape(-1, *[1] * (x0_hat.ndim - 1)).to(g_gap.dtype) * g_gap
-        self.discriminator.ascend()
+        problem = measured.problem or (None if all_finite(moved) else "its gradient at the output")
+        if problem is not None:
+            return self._give_up(problem, full, len(chosen))
+        of_loss, of_gap = g_dsm[chosen], moved[chosen]  # [m, ...]
+        k = balance_coefficients(of_loss, of_gap, ratio, self.k_max)  # [m]
+        full[chosen] *= k.reshape(-1, *[1] * (x0_hat.ndim - 1)).to(dtype)
+        self.discriminator.learn()
+        self.last = Play.of(full, measured, k, of_loss, of_gap, ratio)
+        if self.watchdog is not None:
+            self._act(self.watchdog.observe(_reading(self.step, measured, self.last)))
         self.step += 1
-        balanced = k * _norms(compared)  # [m]
-        self.last = Play(
-            full.to(x0_hat.dtype), gap, k, _norms(g_dsm[chosen]).mean(), _norms(compared).mean(), balanced.mean()
-        )
         return self.last
 
     def state_dict(self) -> dict[str, Any]:
-        """All that is needed to go on: the step, the encoder and its optimiser."""
-        return {"step": self.step, "discriminator": self.discriminator.state_dict()}
+        """All that is needed to go on: the step, the discriminator with its memory, and the watchdog."""
+        return {
+            "step": self.step,
+            "discriminator": self.discriminator.state_dict(),
+            "watchdog": None if self.watchdog is None else self.watchdog.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` gave."""
         self.step = int(state["step"])
         self.discriminator.load_state_dict(state["discriminator"])
+        if self.watchdog is not None and state["watchdog"] is not None:
+            self.watchdog.load_state_dict(state["watchdog"])
+
+    def _ratio(self, levels: torch.Tensor) -> float | torch.Tensor:
+        scale = 1.0 if self.watchdog is None else self.watchdog.ratio_scale
+        return ratios_at(self.ratio, levels) * (self.schedule.strength(self.step) * scale)
+
+    def _give_up(self, problem: str, full: torch.Tensor, images: int) -> Play:
+        if self.watchdog is None:
+            raise StructureError(
+                f"{problem} holds NaN or infinite values; the game stops before they reach the weights"
+            )
+        self._act(self.watchdog.skip(self.step, problem, self.discriminator.healthy()))
+        self.step += 1
+        self.last = Play.given_up(full, images)
+        return self.last
+
+    def _act(self, event: Event | None) -> None:
+        if event is not None and event.action == FREEZE:
+            self.discriminator.freeze()
+        elif event is not None and event.action == ROLL_BACK:
+            self.discriminator.roll_back()
 
 
-def _check_batch(x0: torch.Tensor, x0_hat: torch.Tensor, sigma: torch.Tensor) -> None:
-    if x0.shape != x0_hat.shape or sigma.shape != x0.shape[:1]:
-        raise StructureError(
-            "expected x0 and x0_hat of equal shape [B, C, H, W] and sigma [B]; got "
-            f"{tuple(x0.shape)}, {tuple(x0_hat.shape)} and {tuple(sigma.shape)}"
-        )
-    if len(x0) < 2:
-        raise StructureError(
-            "structure is about pairs: the batch holds 1 image, at least 2 are needed. Use a larger batch"
-        )
-    if (
-        torch.distributed.is_available()
-        and torch.distributed.is_initialized()
-        and torch.distributed.get_world_size() > 1
-    ):
-        raise StructureError(
-            "this version plays the game in one process only: with several, the encoders would drift apart. Train with one"
-        )
+def _reading(step: int, measured: Measured, play: Play) -> Reading:
+    probe = measured.probe
+    probed = () if probe is None else (probe.gap, probe.gap_start, probe.moments_start)
+    own = (measured.moments, play.gap, play.g_dsm, measured.sensitivity)
+    numbers = torch.hstack((*own, *probed)).tolist()  # the device is asked once
+    return Reading(
+        step=step,
+        images=len(play.k),
+        gap=numbers[6],
+        g_dsm=numbers[7],
+        sensitivity=numbers[8],
+        moments=numbers[:6],
+        probed=None if probe is None else (numbers[9], numbers[10], numbers[11:]),
+    )
 
 
-def _check_finite(tensors: dict[str, torch.Tensor]) -> None:
-    for name, tensor in tensors.items():
-        if not bool(torch.isfinite(tensor).all()):
-            raise StructureError(f"{name} holds NaN or infinite values; the game stops before they reach the weights")
-
-
-def _pull_back(x0_hat: torch.Tensor, output: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
-    def apply(gradient: torch.Tensor) -> torch.Tensor:
-        (moved,) = torch.autograd.grad(x0_hat, output, gradient, retain_graph=True, allow_unused=True)
-        if moved is None:
-            raise StructureError("x0_hat does not depend on output; pass the tensor that x0_hat is computed from")
-        return moved
-
-    return apply
-
-
-def _norms(gradient: torch.Tensor) -> torch.Tensor:
-    return gradient.flatten(1).to(torch.promote_types(gradient.dtype, torch.float32)).norm(dim=1)  # [B]
+def _of(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:
+    return values[chosen.to(values.device)]

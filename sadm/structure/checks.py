@@ -1,0 +1,60 @@
+"""What a play needs of its tensors, checked before anything changes."""
+
+from __future__ import annotations
+
+import torch
+
+from sadm.structure.discriminator import all_finite
+from sadm.structure.errors import StructureError
+
+
+def check_batch(x0: torch.Tensor, x0_hat: torch.Tensor, sigma: torch.Tensor, g_dsm: torch.Tensor) -> None:
+    """Shapes, at least one pair, one process, finite values; sigma may be infinite, where flow matching starts.
+
+    Raises:
+        StructureError: something does not fit; the message says what.
+    """
+    if x0.shape != x0_hat.shape or sigma.shape != x0.shape[:1]:
+        raise StructureError(
+            "expected x0 and x0_hat of equal shape [B, C, H, W] and sigma [B]; got "
+            f"{tuple(x0.shape)}, {tuple(x0_hat.shape)} and {tuple(sigma.shape)}"
+        )
+    if len(x0) < 2:
+        raise StructureError(
+            f"structure is about pairs: the batch holds {len(x0)} image, at least 2 are needed. Use a larger batch"
+        )
+    refuse_several_processes()
+    tensors = {"x0": x0, "x0_hat": x0_hat, "g_dsm": g_dsm}
+    if not all_finite(*tensors.values()):
+        name = next(name for name, tensor in tensors.items() if not all_finite(tensor))
+        raise StructureError(f"{name} holds NaN or infinite values; the game stops before they reach the weights")
+    if not bool((sigma >= 0).all()):  # not so for NaN, too
+        raise StructureError("sigma holds NaN or negative values; noise levels lie in [0, inf]")
+
+
+def check_weight(weight: torch.Tensor, sigma: torch.Tensor) -> None:
+    """What a user's profile over noise levels gave.
+
+    Raises:
+        StructureError: not one weight for each image, or NaN, infinite or negative weights.
+    """
+    if not isinstance(weight, torch.Tensor) or weight.shape != sigma.shape:
+        given = tuple(weight.shape) if isinstance(weight, torch.Tensor) else type(weight).__name__
+        raise StructureError(f"noise_weight must give a weight for each of {len(sigma)} images, it gave {given}")
+    if not bool(((weight >= 0) & weight.isfinite()).all()):
+        raise StructureError(
+            f"noise_weight must give finite weights of at least 0, it gave {weight.tolist()} at sigma {sigma.tolist()}"
+        )
+
+
+def refuse_several_processes() -> None:
+    """Refuses to play where encoders would drift apart.
+
+    Raises:
+        StructureError: the training runs in several processes.
+    """
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
+        raise StructureError(
+            "this version plays the game in one process only: with several, the encoders would drift apart. Train with one"
+        )

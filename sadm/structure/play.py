@@ -1,0 +1,78 @@
+"""What one step of the game gives."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+
+from sadm.structure.discriminator import Measured
+
+
+@dataclasses.dataclass(frozen=True)
+class Play:
+    """One step of the game.
+
+    Attributes:
+        gradient: scaled structure gradient at x0_hat [B, C, H, W], at least float32; zero for images that did not take part.
+        gap: structure gap before the adversary's step, a scalar.
+        k: balance coefficients of the images that took part [m].
+        g_dsm: their mean gradient norm of the denoising loss, a scalar.
+        g_gap: their mean gradient norm of the gap, before balancing, a scalar.
+        g_structure: the same after balancing, a scalar.
+        ratio: the mean ratio in force, after schedule and watchdog, a scalar.
+        spread: standard deviation over pairs of the real images' relation, a scalar; 0 where there is one pair.
+        spread_hat: the same of denoised images.
+        skipped: a number was not finite (NaN stands for it in `gap`) and the play was given up: no gradient, nothing learnt.
+    """
+
+    gradient: torch.Tensor
+    gap: torch.Tensor
+    k: torch.Tensor
+    g_dsm: torch.Tensor
+    g_gap: torch.Tensor
+    g_structure: torch.Tensor
+    ratio: torch.Tensor
+    spread: torch.Tensor
+    spread_hat: torch.Tensor
+    skipped: bool = False
+
+    @classmethod
+    def of(
+        cls,
+        gradient: torch.Tensor,
+        measured: Measured,
+        k: torch.Tensor,
+        g_dsm: torch.Tensor,
+        g_gap: torch.Tensor,
+        ratio: float | torch.Tensor,
+    ) -> Play:
+        """A play from its parts: the gradient of all images, and of the m that took part k [m], g_dsm, g_gap and ratio [m]."""
+        count, _, _, square, square_hat, _ = measured.moments
+        size = norms(g_gap)  # [m]
+        return cls(
+            gradient=gradient,
+            gap=measured.gap,
+            k=k,
+            g_dsm=norms(g_dsm).mean(),
+            g_gap=size.mean(),
+            g_structure=(k * size).mean(),
+            ratio=torch.as_tensor(ratio, dtype=k.dtype, device=k.device).mean(),
+            spread=(square / count).sqrt(),
+            spread_hat=(square_hat / count).sqrt(),
+        )
+
+    @classmethod
+    def given_up(cls, gradient: torch.Tensor, images: int) -> Play:
+        """A skipped play of `images` images."""
+        zero = gradient.new_zeros(())
+        gap, rest = torch.full_like(zero, torch.nan), dict.fromkeys(_MEASURED, zero)
+        return cls(torch.zeros_like(gradient), gap, gradient.new_zeros(images), skipped=True, **rest)
+
+
+_MEASURED = ("g_dsm", "g_gap", "g_structure", "ratio", "spread", "spread_hat")
+
+
+def norms(gradient: torch.Tensor) -> torch.Tensor:
+    """The norm of each image's gradient [B], at least float32."""
+    return gradient.flatten(1).to(torch.promote_types(gradient.dtype, torch.float32)).norm(dim=1)

@@ -1,0 +1,27 @@
+"""When the game is played."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Schedule:
+    """When the game is played, in steps: linear warm-up of its strength, then full strength, then an end.
+
+    Attributes:
+        warmup: steps over which the ratio grows from 0.
+        end: first step without the game; None = never ends.
+    """
+
+    warmup: int = 0
+    end: int | None = None
+
+    def strength(self, step: int) -> float:
+        """In [0, 1]; 0 = the game rests and costs nothing."""
+        if self.end is not None and step >= self.end:
+            return 0.0
+        return min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+
+
+ALWAYS = Schedule()
