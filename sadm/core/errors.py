@@ -10,6 +10,19 @@ class UserError(Exception):
     """
 
 
+class DivergedError(UserError):
+    """A number that training depends on became NaN or infinite; stopped before the weights changed.
+
+    Args:
+        message: what and where, and what to do.
+        step: at which it happened.
+    """
+
+    def __init__(self, message: str, step: int) -> None:
+        super().__init__(message)
+        self.step = step
+
+
 class InterruptedRun(Exception):  # noqa: N818 - a request to stop is no error
     """A run was stopped on request after saving; the same command goes on from there.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Protocol
 
 import torch
@@ -31,6 +32,8 @@ class Denoised:
         x0_hat: the denoiser's estimate of x0 [B, C, H, W]; attached to the network's graph when it comes from `denoise`,
             a detached leaf when it reaches a training signal.
         weight: the loss weight of each noise level [B].
+        label: class indices [B] as the images have them, before label dropout; None where they have none.
+        taps: hidden activations that training signals asked for, by module name; detached.
     """
 
     x0: torch.Tensor
@@ -40,6 +43,8 @@ class Denoised:
     cond: Cond
     x0_hat: torch.Tensor
     weight: torch.Tensor
+    label: torch.Tensor | None = None
+    taps: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
 
 def per_image(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

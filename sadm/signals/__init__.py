@@ -1,6 +1,36 @@
 """Training signals: what a training step adds to the denoising gradient, each in a file of its own."""
 
-from sadm.signals.signal import SignalStep, TrainingSignal
+from sadm.signals.contrastive import ContrastiveSignal
+from sadm.signals.dispersive import DispersiveSignal, dispersive_loss
+from sadm.signals.embeddings import embedding_of, parts_of
+from sadm.signals.features import FeatureLoss, feature_signal
+from sadm.signals.labels import LabelLoss, label_signal
+from sadm.signals.pointwise import Balancing, PointwiseLoss, PointwiseSignal
+from sadm.signals.repa import RepaSignal, build_projector, expect_tokens
+from sadm.signals.signal import SignalStep, TrainingSignal, taps_of
 from sadm.signals.structure import StructureSignal
+from sadm.signals.taps import Taps, tapped
 
-__all__ = ["SignalStep", "StructureSignal", "TrainingSignal"]
+__all__ = [
+    "Balancing",
+    "ContrastiveSignal",
+    "DispersiveSignal",
+    "FeatureLoss",
+    "LabelLoss",
+    "PointwiseLoss",
+    "PointwiseSignal",
+    "RepaSignal",
+    "SignalStep",
+    "StructureSignal",
+    "Taps",
+    "TrainingSignal",
+    "build_projector",
+    "dispersive_loss",
+    "embedding_of",
+    "expect_tokens",
+    "feature_signal",
+    "label_signal",
+    "parts_of",
+    "tapped",
+    "taps_of",
+]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
@@ -17,14 +18,20 @@ class SignalStep:
     Attributes:
         gradient: added to the denoising gradient at x0_hat [B, C, H, W]; None = nothing this time.
         log: scalars for the metrics, on any device.
+        taps: gradients at hidden activations, by module name, each of its activation's shape.
     """
 
     gradient: torch.Tensor | None
     log: dict[str, torch.Tensor]
+    taps: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
 
 class TrainingSignal(Protocol):
-    """A signal sees detached tensors only; it may own parameters, an optimiser and state."""
+    """A signal sees detached tensors only; it may own parameters, an optimiser and state.
+
+    A signal that needs hidden activations of the network names their modules in an attribute ``taps: tuple[str, ...]``
+    (see `taps_of`) and finds them in ``denoised.taps``.
+    """
 
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
         """One step, given the denoising gradient at x0_hat [B, C, H, W]; ``denoised.x0_hat`` is detached."""
@@ -37,3 +44,8 @@ class TrainingSignal(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` gave."""
         ...
+
+
+def taps_of(signal: TrainingSignal) -> tuple[str, ...]:
+    """Names of the modules whose activations a signal asks for; most signals ask for none."""
+    return tuple(getattr(signal, "taps", ()))

@@ -14,8 +14,11 @@ from sadm.core.config import Config, build_config, merge, parse_yaml, read_yaml
 from sadm.core.errors import UserError
 
 Positive = Annotated[int, Field(gt=0)]
+Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
+Strength = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
+Signal = Literal["none", "structure", "features", "labels", "dispersive", "contrastive", "repa"]
 Source = Annotated[str, conf.arg(aliases=["--data"])]
 Strict = Annotated[bool, conf.arg(aliases=["--strict"])]
 
@@ -33,6 +36,8 @@ class DataConfig(Config):
     """Share of the images kept away from training, for judging (a source with a test set of its own keeps that)."""
     limit: Positive | None = None
     """Train on this many images only; None = all."""
+    keep: dict[str, Annotated[float, Field(gt=0, le=1)]] = {}
+    """Share of the training images of a class that stays, by class name, to make a class rare; others stay whole."""
     flip: bool = False
     """Mirror images at random; right for most photographs, wrong for digits and text."""
     strict: Strict = False
@@ -82,54 +87,77 @@ class OptimiserConfig(Config):
     """Images a step."""
     learning_rate: PositiveFloat = 1e-3
     """Peak learning rate of AdamW."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 50
+    warmup_steps: Count = 50
     """Steps of linear warm-up."""
     decay: Literal["cosine", "constant"] = "cosine"
     """What follows the warm-up: down to zero along a cosine, or constant."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Strength = 0.0
     """Decoupled weight decay."""
     clip: PositiveFloat | None = 1.0
     """Largest norm of the network's gradient; None = no clipping."""
     ema_half_life: PositiveFloat = 5000.0
     """Half-life of the averaged weights, in images."""
-    ema_warmup: Annotated[float, Field(ge=0)] = 0.1
+    ema_warmup: Strength = 0.1
     """Early on, the half-life is at most this share of the images seen so far; 0 = no warm-up."""
 
 
 class StructureConfig(Config):
-    """The structure game; used with --signal structure."""
+    """The structure game, and what other signals share with it:
+    --signal features and labels use its ratio, k-max, fraction, noise-weight, warmup, end and every;
+    --signal features, labels and repa use its encoder.
+    """
 
-    adversary: Literal["ascend", "frozen"] = "ascend"
-    """Whether the encoder plays against the denoiser."""
-    relation: Literal["cosine", "euclidean"] = "cosine"
+    adversary: Literal["ascend", "classify", "frozen"] = "ascend"
+    """How the discriminator plays: its encoder ascends the gap, a classifier of relations judges them, or it is frozen."""
+    relation: Literal["cosine", "euclidean", "rbf", "angles"] = "cosine"
     """How images are related to each other."""
-    penalty: Literal["squared", "huber"] = "squared"
-    """How differences between relations are counted."""
+    penalty: Literal["squared", "huber", "rank", "spectral"] = "squared"
+    """How differences between relations are counted; without meaning for 'classify'."""
     ratio: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Norm of the structure gradient over that of the denoising gradient, for each image; below 1."""
+    """Norm of the signal's gradient over that of the denoising gradient, for each image; below 1."""
     k_max: PositiveFloat | None = None
     """Bound on the factor that brings about that ratio; 1 = clip only, None = no bound."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1 / 3
-    """Share of each batch, its noisiest images, that plays."""
+    """Share of each batch, its noisiest images, that takes part."""
     noise_weight: Literal["wiener", "uniform"] = "wiener"
     """Weight of those images by noise level: 1 / (1 + (sigma / noise_weight_scale)^2), or all equal."""
     noise_weight_scale: PositiveFloat = 0.5
     """Noise level at which 'wiener' gives one half."""
-    learning_rate: PositiveFloat = 2e-5
-    """Learning rate of the ascending encoder."""
-    pull: Annotated[float, Field(ge=0)] = 0.0
-    """Strength of the ascending encoder's pull to its pre-trained weights."""
     warmup: Fraction = 0.05
     """Share of the training over which the ratio grows to its value."""
     end: Fraction = 1.0
-    """Share of the training after which the game ends."""
+    """Share of the training after which the signal ends."""
+    every: Positive = 1
+    """Play in every k-th step only; 1 = in all."""
+    memory: Count = 0
+    """Past images kept as partners in relations, so that small batches have more pairs; 0 = none."""
+    learning_rate: PositiveFloat | None = None
+    """Learning rate of the adversary; None = 2e-5 for 'ascend', 1e-3 for 'classify'."""
+    update_every: Positive = 1
+    """The adversary learns in every k-th play only; 1 = in all."""
+    pull: Strength = 0.0
+    """Strength of the adversary's pull to the weights it started from."""
+    r1: Strength = 0.0
+    """Strength of the R1 penalty on the adversary (arXiv 1801.04406); 0 = off."""
+    spectral_bound: Annotated[float, Field(ge=1)] | None = None
+    """Bound on the spectral norms of the adversary's weights, relative to their start; None = no bound."""
+    watchdog: bool = True
+    """Watch the game and rein it in, step by step, when it diverges."""
+    encoder_kind: Literal["conv", "vit"] = "conv"
+    """A small convolutional network, or a small vision transformer."""
     encoder_width: Positive = 16
-    """Channels of the encoder's first stage."""
+    """Channels of the encoder's first stage; of a token, for 'vit' (divisible by 4)."""
     encoder_stages: Positive = 2
-    """Stages of the encoder, each at half the resolution of the one before."""
+    """Stages of the encoder, each at half the resolution of the one before; blocks, for 'vit'."""
+    encoder_stride: Positive = 1
+    """Step of the encoder's first layer in pixels; 2 is about four times cheaper. For 'vit', a quarter of the patch's side."""
     encoder_embedding: Positive = 64
     """Length of the embedding."""
-    encoder_steps: Annotated[int, Field(ge=0)] = 400
+    encoder_outputs: Literal["embedding", "stages"] = "embedding"
+    """What is related: one embedding an image, or the features at each stage and place as well."""
+    encoder_training: Literal["auto", "supervised", "views", "denoising"] = "auto"
+    """What the encoder learns: labels, to match two views of an image, to restore noise; auto = labels if any, else views."""
+    encoder_steps: Count = 400
     """Steps of pre-training on the training images; their cost is charged to the run. 0 = a random encoder (it hurts)."""
     encoder_batch: Annotated[int, Field(ge=2)] = 64
     """Batch size of the pre-training."""
@@ -137,12 +165,27 @@ class StructureConfig(Config):
     """Peak learning rate of the pre-training."""
 
 
-class SamplingConfig(Config):
-    """Drawing samples with Heun's method."""
+class ControlConfig(Config):
+    """What --signal dispersive, contrastive and repa need besides the structure options."""
 
+    weight: Strength | None = None
+    """Factor on the control's loss; None = the papers' (dispersive 0.5, contrastive 0.05, repa 0.5)."""
+    temperature: PositiveFloat = 0.5
+    """dispersive: temperature of the repulsion."""
+    tap: str | None = None
+    """dispersive, repa: module of the network whose output is used, such as 'blocks.1'; None = the block in the middle."""
+    projector_width: Positive = 256
+    """repa: hidden width of the projector (2048 in the paper). It learns at optimiser.learning_rate."""
+
+
+class SamplingConfig(Config):
+    """Drawing samples."""
+
+    solver: Literal["heun", "dpmpp_2m"] = "heun"
+    """Heun's method, or the multistep DPM-Solver++(2M), which reaches the same with fewer network evaluations."""
     steps: Positive = 18
-    """Sampling steps; network evaluations are 2 * steps - 1."""
-    guidance_scale: Annotated[float, Field(ge=0)] = 1.0
+    """Sampling steps; network evaluations are 2 * steps - 1 with 'heun', steps with 'dpmpp_2m'."""
+    guidance_scale: Strength = 1.0
     """Classifier-free guidance; 1 = off."""
     sigma_min: PositiveFloat = 0.002
     """Last noise level before 0."""
@@ -171,17 +214,27 @@ class LogConfig(Config):
     """Steps between checkpoints."""
     keep: Positive = 2
     """Checkpoints kept; the last one always is."""
-    samples: Annotated[int, Field(ge=0)] = 64
+    samples: Count = 64
     """Images in the grid drawn with each checkpoint; 0 = none."""
 
 
 class TrainConfig(Config):
     """A training run: equal configurations on equal images give equal weights."""
 
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Count = 0
     """Seed of everything random in this run (the split into training and held-out images does not depend on it)."""
-    signal: Literal["none", "structure"] = "structure"
-    """'none' = plain diffusion; 'structure' = structure-guided adversarial training."""
+    signal: Signal = "structure"
+    """What is added to denoising:
+    none = nothing, plain diffusion;
+    structure = structure-guided adversarial training;
+    features = each image against itself in the structure encoder;
+    labels = the structure encoder's classifier;
+    dispersive = hidden representations repel each other (2506.09027);
+    contrastive = predictions keep away from other pairs' targets (2506.05350);
+    repa = a hidden layer is aligned with the structure encoder (2410.06940).
+    """
+    start_from: str | None = None
+    """A model or run folder whose averaged weights the training starts from; None = from scratch."""
     device: str = "auto"
     """'auto' = the accelerator if there is one, else 'cpu'; random draws are the same everywhere."""
     data: DataConfig = DataConfig()
@@ -189,15 +242,30 @@ class TrainConfig(Config):
     process: ProcessConfig = ProcessConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
     structure: StructureConfig = StructureConfig()
+    control: ControlConfig = ControlConfig()
     sampling: SamplingConfig = SamplingConfig()
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")
     def _has_pairs(self) -> TrainConfig:
-        if self.signal == "structure" and self.optimiser.batch < 2:
+        if self.signal in OF_PAIRS and self.optimiser.batch < 2:
             raise ValueError(
-                "structure is about pairs of images: optimiser.batch must be at least 2 with signal 'structure', "
-                f"got {self.optimiser.batch}. Use a larger batch or --signal none"
+                f"signal '{self.signal}' is about pairs of images: optimiser.batch must be at least 2, got "
+                f"{self.optimiser.batch}. Use a larger batch or --signal none"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _signal_can_work(self) -> TrainConfig:
+        weight, training = self.control.weight, self.structure.encoder_training
+        if self.signal == "contrastive" and weight is not None and weight >= 1:
+            raise ValueError(
+                f"control.weight must be below 1 with signal 'contrastive', got {weight}: from 1 on, its loss has no minimum"
+            )
+        if self.signal == "labels" and training not in ("auto", "supervised"):
+            raise ValueError(
+                "signal 'labels' uses the encoder's classifier: structure.encoder_training must be 'supervised' or 'auto', "
+                f"got '{training}'"
             )
         return self
 
@@ -206,6 +274,9 @@ class TrainConfig(Config):
         """The bound on balance coefficients as a number."""
         return math.inf if self.structure.k_max is None else self.structure.k_max
 
+
+OF_PAIRS = ("structure", "dispersive", "contrastive")
+"""Signals that compare images with each other."""
 
 FREE_TO_CHANGE = ("device", "log.", "sampling.")
 """Keys that a resumed run may change: they alter no weight (a device does so by rounding alone)."""

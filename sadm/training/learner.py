@@ -9,14 +9,14 @@ from typing import Any
 import torch
 
 from sadm.core.devices import resolve_device
-from sadm.core.errors import UserError
+from sadm.core.errors import DivergedError, UserError
 from sadm.core.seeds import derive_seed, generator
 from sadm.data import BatchStream, ImageSet
-from sadm.diffusion import LogNormalSigma, denoise, denoising_loss
-from sadm.signals import TrainingSignal
+from sadm.diffusion import Denoised, LogNormalSigma, denoise, denoising_loss
+from sadm.signals import Taps, TrainingSignal, taps_of
 from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.ema import EMA
-from sadm.training.model_folder import ModelSpec
+from sadm.training.model_folder import Model, ModelSpec
 
 
 class Learner:
@@ -30,6 +30,9 @@ class Learner:
         images: the training images.
         spec: of the denoiser.
         signals: added to the denoising gradient, in this order.
+
+    Raises:
+        UserError: a signal taps a module that the network does not have.
     """
 
     def __init__(self, config: TrainConfig, images: ImageSet, spec: ModelSpec, signals: list[TrainingSignal]) -> None:
@@ -40,6 +43,7 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config.seed, "network"))
             self.denoiser = spec.build().to(self.device).train()
+        self.taps = Taps(self.denoiser.net, [name for signal in signals for name in taps_of(signal)])
         self.ema = EMA(self.denoiser.net, config.optimiser.ema_half_life, config.optimiser.ema_warmup)
         self.parameters = list(self.denoiser.parameters())
         self.optimiser = torch.optim.AdamW(
@@ -58,7 +62,7 @@ class Learner:
             Scalars of this step: ``loss``, ``grad_norm``, ``learning_rate``, and what the signals log.
 
         Raises:
-            UserError: the loss or the gradient is not finite; the weights are left as they were.
+            DivergedError: the loss or the gradient is not finite; the weights are left as they were.
         """
         batch = self.stream.batch(self.step)
         draws = generator(self.config.seed, "training", self.step)
@@ -68,24 +72,40 @@ class Learner:
         cond = batch.cond.with_label_dropped(dropped, len(self.spec.class_names)).to(self.device)
         x0, sigma, noise = (tensor.to(self.device) for tensor in (batch.x0, sigma, noise))
 
-        denoised = denoise(self.denoiser, x0, sigma, noise, cond, self.denoiser.loss_weight(sigma))
+        with self.taps.recording() as activations:
+            denoised = denoise(self.denoiser, x0, sigma, noise, cond, self.denoiser.loss_weight(sigma))
         leaf = denoised.x0_hat.detach().requires_grad_()
         loss = denoising_loss(denoised.x0, leaf, denoised.weight)
         self._refuse_non_finite("loss", loss)
         (g_dsm,) = torch.autograd.grad(loss, leaf)
 
-        log, gradient = {"loss": loss.detach()}, g_dsm
+        taps = {name: activation.detach() for name, activation in activations.items()}
+        seen = dataclasses.replace(denoised, x0_hat=leaf.detach(), label=batch.cond.to(self.device).label, taps=taps)
+        gradient, at_taps, log = self._ask_signals(seen, g_dsm)
+        # The only backward through the network: what reaches a tap from x0_hat and what its signals give add up there.
+        tapped = [activations[name] for name in at_taps]
+        torch.autograd.backward([denoised.x0_hat, *tapped], [gradient, *at_taps.values()])
+
+        return {"loss": loss.detach(), **log, **self._update()}
+
+    def _ask_signals(
+        self, seen: Denoised, g_dsm: torch.Tensor
+    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+        """The sum of all gradients at x0_hat, the sums at the taps that got any, and what the signals log."""
+        log: dict[str, torch.Tensor] = {}
+        at_taps: dict[str, torch.Tensor] = {}
+        gradient = g_dsm
         for signal in self.signals:
-            contribution = signal(dataclasses.replace(denoised, x0_hat=leaf.detach()), g_dsm)
+            contribution = signal(seen, g_dsm)
             log.update(contribution.log)
             if contribution.gradient is not None:
                 gradient = gradient + contribution.gradient
-        torch.autograd.backward([denoised.x0_hat], [gradient])  # the only backward through the network
+            for name, part in contribution.taps.items():
+                at_taps[name] = at_taps[name] + part if name in at_taps else part
+        return gradient, at_taps, log
 
-        self._update(log)
-        return log
-
-    def _update(self, log: dict[str, torch.Tensor]) -> None:
+    def _update(self) -> dict[str, torch.Tensor]:
+        """The optimiser's step; returns its scalars."""
         limit = self.config.optimiser.clip or math.inf
         norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
         self._refuse_non_finite("gradient", norm)
@@ -96,12 +116,32 @@ class Learner:
         self.optimiser.zero_grad(set_to_none=True)
         self.step += 1
         self.ema.update(self.config.optimiser.batch, self.images_seen)
-        log.update(grad_norm=norm, learning_rate=torch.tensor(rate))
+        return {"grad_norm": norm, "learning_rate": torch.tensor(rate)}
 
     @property
     def images_seen(self) -> int:
         """Training images seen so far, repetitions counted."""
         return self.step * self.config.optimiser.batch
+
+    def start_from(self, model: Model) -> None:
+        """Takes over the weights of a trained model, as network and as average.
+
+        Raises:
+            UserError: the model is of another shape, network, data scale or set of classes.
+        """
+        differing = [
+            f"{field.name} {getattr(model.spec, field.name)} there, {getattr(self.spec, field.name)} here"
+            for field in dataclasses.fields(ModelSpec)
+            if field.name != "label_counts" and getattr(model.spec, field.name) != getattr(self.spec, field.name)
+        ]
+        if differing:
+            raise UserError(
+                f"--start-from {self.config.start_from}: that model can't be continued here: {'; '.join(differing)}. "
+                "Give the same network, images and --process.sigma-data, or another model."
+            )
+        weights = model.denoiser.net.state_dict()
+        self.denoiser.net.load_state_dict(weights)
+        self.ema.module.load_state_dict(weights)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""
@@ -125,9 +165,10 @@ class Learner:
     def _refuse_non_finite(self, what: str, value: torch.Tensor) -> None:
         number = float(value.detach())
         if not math.isfinite(number):
-            raise UserError(
+            raise DivergedError(
                 f"the {what} became {number} at step {self.step}; stopped before the weights changed. The last checkpoint "
-                f"is intact. Lower --optimiser.learning-rate (now {self.config.optimiser.learning_rate})."
+                f"is intact. Lower --optimiser.learning-rate (now {self.config.optimiser.learning_rate}).",
+                self.step,
             )
 
 

@@ -45,7 +45,7 @@ from sadm.training.checkpoint import latest_checkpoint, save_checkpoint
 from sadm.training.config import FREE_TO_CHANGE, TrainConfig
 from sadm.training.journal import Journal
 from sadm.training.learner import Learner
-from sadm.training.model_folder import Model, save_model, spec_for
+from sadm.training.model_folder import Model, load_model, save_model, spec_for
 from sadm.training.signals import PreparedSignals, prepare_signals
 
 CONFIG, FACTS, CHECKPOINTS, MODEL = "config.yaml", "run.json", "checkpoints", "model"
@@ -82,6 +82,7 @@ def split_for(config: TrainConfig, reporter: Reporter | None = None) -> Split:
         channels=data.channels,
         strict=data.strict,
         limit=data.limit,
+        keep=data.keep,
         progress=lambda done, total: shown.update("images", done, total),
     )
     _say_skipped(split.train, shown)
@@ -146,10 +147,13 @@ class _Session:
     def _start(self, state: dict[str, Any] | None) -> Learner:
         if state is None:
             self.prepared = prepare_signals(self.config, self.images, self.reporter)
-            return Learner(self.config, self.images, self.spec, self.prepared.signals)
+            learner = Learner(self.config, self.images, self.spec, self.prepared.signals)
+            if self.config.start_from is not None:
+                learner.start_from(load_model(self.config.start_from))
+            return learner
         # The encoder's weights come from the checkpoint, so a resumed run does not pre-train again.
         untrained = self.config.structure.model_copy(update={"encoder_steps": 0})
-        rebuilt = prepare_signals(self.config.model_copy(update={"structure": untrained}), self.images, Silent())
+        rebuilt = prepare_signals(self.config.model_copy(update={"structure": untrained}), self.images, self.reporter)
         self.prepared = dataclasses.replace(rebuilt, **state["prepared"])
         self.cpu_seconds = state["cpu_seconds"]
         learner = Learner(self.config, self.images, self.spec, self.prepared.signals)

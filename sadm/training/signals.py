@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import partial
+from typing import Any, cast
 
+import torch
+from torch import nn
+
+from sadm.core.conditions import Cond
 from sadm.core.devices import resolve_device
+from sadm.core.errors import UserError
 from sadm.core.progress import Reporter
+from sadm.core.seeds import derive_seed
 from sadm.data import ImageSet
-from sadm.signals import StructureSignal, TrainingSignal
-from sadm.structure import Schedule, StructureGame, uniform_weight, wiener_weight
+from sadm.signals import (
+    Balancing,
+    ContrastiveSignal,
+    DispersiveSignal,
+    RepaSignal,
+    StructureSignal,
+    Taps,
+    TrainingSignal,
+    build_projector,
+    expect_tokens,
+    feature_signal,
+    label_signal,
+)
+from sadm.structure import ConvEncoder, Schedule, StructureError, StructureGame, Watchdog, uniform_weight, wiener_weight
 from sadm.training.config import TrainConfig
-from sadm.training.pretraining import pretrain_encoder
+from sadm.training.model_folder import spec_for
+from sadm.training.pretraining import Pretrained, build_encoder, pretrain_encoder, too_few_classes, way_of_training
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,26 +51,157 @@ class PreparedSignals:
 
 
 def prepare_signals(config: TrainConfig, images: ImageSet, reporter: Reporter) -> PreparedSignals:
-    """Builds the signals that `config` asks for, pre-training encoders on the training images."""
-    if config.signal == "none":
-        return PreparedSignals([])
-    device = resolve_device(config.device)
-    pretrained = pretrain_encoder(
-        images, config.structure, config.seed, device, lambda done, total: reporter.update("encoder", done, total)
-    )
-    settings, steps = config.structure, config.optimiser.steps
-    wiener = partial(wiener_weight, scale=settings.noise_weight_scale)
-    game = StructureGame(
-        pretrained.encoder,
-        relation=settings.relation,
-        penalty=settings.penalty,
-        adversary=settings.adversary,
-        learning_rate=settings.learning_rate,
-        pull=settings.pull,
-        ratio=settings.ratio,
-        k_max=config.k_max,
-        fraction=settings.fraction,
-        noise_weight=wiener if settings.noise_weight == "wiener" else uniform_weight,
-        schedule=Schedule(warmup=round(settings.warmup * steps), end=round(settings.end * steps)),
-    )
-    return PreparedSignals([StructureSignal(game)], pretrained.cpu_seconds, pretrained.score)
+    """Builds the signals that `config` asks for, pre-training encoders on the training images.
+
+    Raises:
+        UserError: the images or the network do not allow the signal.
+    """
+    return BUILDERS[config.signal](_Setup(config, images, reporter))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Setup:
+    """What signals are built from."""
+
+    config: TrainConfig
+    images: ImageSet
+    reporter: Reporter
+
+    def pretrain(self) -> Pretrained:
+        """A pre-trained structure encoder."""
+        device = resolve_device(self.config.device)
+        progress = partial(self.reporter.update, "encoder")
+        return pretrain_encoder(self.images, self.config.structure, self.config.seed, device, progress)
+
+    def balancing(self) -> Balancing:
+        """The rules that the game and the point-wise controls share."""
+        settings, steps = self.config.structure, self.config.optimiser.steps
+        wiener = partial(wiener_weight, scale=settings.noise_weight_scale)
+        return Balancing(
+            ratio=settings.ratio,
+            k_max=self.config.k_max,
+            fraction=settings.fraction,
+            noise_weight=wiener if settings.noise_weight == "wiener" else uniform_weight,
+            schedule=Schedule(warmup=round(settings.warmup * steps), end=round(settings.end * steps)),
+            every=settings.every,
+        )
+
+    def weight(self) -> dict[str, float]:
+        """The control's weight as an argument; none where the signal's own, the paper's, holds."""
+        return {} if self.config.control.weight is None else {"weight": self.config.control.weight}
+
+    def tap(self) -> str:
+        """Name of the tapped module."""
+        depth = self.config.net.depth
+        return self.config.control.tap or f"blocks.{(depth - 1) // 2}"
+
+
+def _none(setup: _Setup) -> PreparedSignals:
+    return PreparedSignals([])
+
+
+def _structure(setup: _Setup) -> PreparedSignals:
+    with torch.random.fork_rng(devices=[]):
+        untrained, _ = build_encoder(setup.images.shape, setup.config.structure)
+    _game(setup, untrained)  # options that do not go together are refused before pre-training, which takes time
+    pretrained = setup.pretrain()
+    game = _game(setup, pretrained.encoder)
+    return _charged(StructureSignal(game, setup.reporter.say), pretrained)
+
+
+def _game(setup: _Setup, encoder: nn.Module) -> StructureGame:
+    settings, balancing = setup.config.structure, setup.balancing()
+    shared = {field.name: getattr(balancing, field.name) for field in dataclasses.fields(Balancing)}
+    try:
+        return StructureGame(
+            encoder,
+            relation=settings.relation,
+            penalty=settings.penalty,
+            adversary=settings.adversary,
+            learning_rate=settings.learning_rate,
+            pull=settings.pull,
+            r1=settings.r1,
+            spectral_bound=settings.spectral_bound,
+            update_every=settings.update_every,
+            seed=derive_seed(setup.config.seed, "structure game"),
+            memory=settings.memory,
+            watchdog=Watchdog() if settings.watchdog else None,
+            **shared,
+        )
+    except StructureError as error:
+        raise UserError(f"the structure game can't be played with these --structure options: {error}.") from error
+
+
+def _features(setup: _Setup) -> PreparedSignals:
+    pretrained = setup.pretrain()
+    return _charged(feature_signal(pretrained.encoder, setup.balancing()), pretrained)
+
+
+def _labels(setup: _Setup) -> PreparedSignals:
+    if way_of_training(setup.images, setup.config.structure) != "supervised":
+        raise UserError(
+            f"signal 'labels' needs images of at least two classes, but {setup.images.source} has "
+            f"{too_few_classes(setup.images)}. Put the images into class folders, or use another --signal."
+        )
+    pretrained = setup.pretrain()
+    head = cast(nn.Module, pretrained.head)  # a supervised encoder has one
+    return _charged(label_signal(pretrained.encoder, head, setup.balancing()), pretrained)
+
+
+def _dispersive(setup: _Setup) -> PreparedSignals:
+    temperature = setup.config.control.temperature
+    return PreparedSignals([DispersiveSignal(setup.tap(), temperature=temperature, **setup.weight())])
+
+
+def _contrastive(setup: _Setup) -> PreparedSignals:
+    spec = spec_for(setup.images, setup.config.net, setup.config.process.sigma_data)
+    return PreparedSignals([ContrastiveSignal(spec.sigma_data, **setup.weight())])
+
+
+def _repa(setup: _Setup) -> PreparedSignals:
+    spec, tap = spec_for(setup.images, setup.config.net, setup.config.process.sigma_data), setup.tap()
+    with torch.random.fork_rng(devices=[]):
+        net = spec.build().net
+    blank, grid = torch.zeros(1, *spec.shape), (spec.shape[1] // spec.net.patch, spec.shape[2] // spec.net.patch)
+    tokens = _output_shape(net, tap, blank, torch.zeros(1), Cond())
+    expect_tokens(tap, tokens, grid)  # before pre-training, which takes time
+    pretrained = setup.pretrain()
+    encoder, device = pretrained.encoder, next(pretrained.encoder.parameters()).device
+    features, axis = _features_at_places(encoder)
+    length = _output_shape(encoder, features, blank.to(device))[axis]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(setup.config.seed, "projector"))
+        projector = build_projector(tokens[2], setup.config.control.projector_width, length).to(device)
+    rate = setup.config.optimiser.learning_rate
+    signal = RepaSignal(encoder, features, projector, tap, grid, learning_rate=rate, **setup.weight())
+    return _charged(signal, pretrained)
+
+
+def _charged(signal: TrainingSignal, pretrained: Pretrained) -> PreparedSignals:
+    return PreparedSignals([signal], pretrained.cpu_seconds, pretrained.score)
+
+
+def _features_at_places(encoder: nn.Module) -> tuple[str, int]:
+    """Name of the module that gives an encoder's last features at places, and the axis of their channels."""
+    if isinstance(encoder, ConvEncoder):
+        return f"trunk.{len(encoder.trunk) - 1}", 1  # a map [B, C', H', W']
+    return "norm", 2  # tokens [B, P, D]
+
+
+@torch.no_grad()
+def _output_shape(module: nn.Module, name: str, *inputs: Any) -> torch.Size:
+    """Shape of what the part `name` of a module gives for these inputs."""
+    with Taps(module, [name]).recording() as recorded:
+        module(*inputs)
+    return recorded[name].shape
+
+
+BUILDERS: dict[str, Callable[[_Setup], PreparedSignals]] = {
+    "none": _none,
+    "structure": _structure,
+    "features": _features,
+    "labels": _labels,
+    "dispersive": _dispersive,
+    "contrastive": _contrastive,
+    "repa": _repa,
+}

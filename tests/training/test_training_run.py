@@ -246,3 +246,34 @@ def test_unlabelled_images_train_too(tmp_path):
     model = load_model(tmp_path / "run")
     assert model.null_label is None
     assert model.sample(3).shape == (3, 1, 8, 8)
+
+
+def test_a_training_starts_from_the_averaged_weights_of_another(tmp_path):
+    images = tiny_images()
+    train(tiny_config(signal="none"), tmp_path / "first", images=images)
+    still = tiny_config(signal="none", start_from=str(tmp_path / "first"), optimiser={"learning_rate": 1e-30, "steps": 2})
+    train(still, tmp_path / "second", images=images)
+    before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
+    for name, weight in before.items():
+        torch.testing.assert_close(after[name], weight, rtol=0, atol=1e-7)
+
+
+def test_a_continued_training_resumes_bit_for_bit(tmp_path):
+    images = tiny_images()
+    train(tiny_config(signal="none"), tmp_path / "first", images=images)
+    config = tiny_config(start_from=str(tmp_path / "first"))
+    train(config, tmp_path / "whole", images=images)
+    with pytest.raises(InterruptedRun):
+        train(config, tmp_path / "parts", StopAt(4), images)
+    train(config, tmp_path / "parts", images=images)
+    assert equal_bits(weights(tmp_path / "whole"), weights(tmp_path / "parts"))
+
+
+def test_a_model_of_another_kind_is_no_start(tmp_path):
+    train(tiny_config(signal="none"), tmp_path / "first", images=tiny_images())
+    wider = tiny_config(signal="none", start_from=str(tmp_path / "first"), net={"width": 32})
+    with pytest.raises(UserError, match=r"--start-from .*first: that model can't be continued here: net .*width"):
+        train(wider, tmp_path / "second", images=tiny_images())
+    unlabelled = tiny_config(signal="none", start_from=str(tmp_path / "first"))
+    with pytest.raises(UserError, match=r"class_names \('a', 'b', 'c'\) there, \(\) here"):
+        train(unlabelled, tmp_path / "third", images=tiny_images(labelled=False))

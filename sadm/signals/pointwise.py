@@ -1,0 +1,114 @@
+"""Controls that compare each image with its own target, under the same rules as the structure game."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from sadm.core.errors import UserError
+from sadm.diffusion import Denoised
+from sadm.signals.signal import SignalStep
+from sadm.structure import Schedule, StructureError, balance_coefficients, noisiest, wiener_weight
+
+
+@dataclasses.dataclass(frozen=True)
+class Balancing:
+    """Which images a signal pulls at, how hard, and when: the options of `StructureGame` of the same names.
+
+    Attributes:
+        ratio: norm of an image's gradient over that of its denoising gradient, in [0, 1).
+        k_max: bound on the balance coefficients; 1 = clip only, inf = normalise.
+        fraction: share of the batch, its noisiest images, in (0, 1].
+        noise_weight: noise levels [B] to weights [B] of those images in the mean loss.
+        schedule: warm-up and end of the ratio.
+        every: take part in every k-th step only; 1 = in all.
+    """
+
+    ratio: float = 0.5
+    k_max: float = math.inf
+    fraction: float = 1 / 3
+    noise_weight: Callable[[torch.Tensor], torch.Tensor] = wiener_weight
+    schedule: Schedule = dataclasses.field(default_factory=Schedule)
+    every: int = 1
+
+    def strength(self, step: int) -> float:
+        """Share of the ratio in force at `step`; 0 = the signal rests."""
+        return self.schedule.strength(step) if step % self.every == 0 else 0.0
+
+
+class PointwiseLoss(Protocol):
+    """A module that owns frozen networks and gives one loss for each image."""
+
+    def __call__(self, x0: torch.Tensor, x0_hat: torch.Tensor, label: torch.Tensor | None) -> torch.Tensor:
+        """Losses [m] of estimates x0_hat [m, C, H, W] of images x0 [m, C, H, W] with labels [m]."""
+        ...
+
+
+class PointwiseSignal:
+    """Pulls each image's x0_hat by the gradient of its own loss, balanced at x0_hat as the structure game is.
+
+    The loss is ``sum_i w_i l_i / sum_i w_i`` over the chosen images, so that what differs from the game is l alone.
+
+    Logs the loss under `name` and, over the images that took part, the mean gradient norms ``g_dsm`` (denoising),
+    ``g_NAME_raw`` and ``g_NAME`` (balanced); nothing while the signal rests.
+
+    Args:
+        name: of the signal.
+        loss: a module with the call of `PointwiseLoss`; it is frozen here.
+        balancing: how the loss takes part.
+    """
+
+    def __init__(self, name: str, loss: nn.Module, balancing: Balancing) -> None:
+        self.name, self.loss, self.balancing = name, loss.eval().requires_grad_(False), balancing
+        self.step = 0
+
+    def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
+        strength = self.balancing.strength(self.step)
+        self.step += 1
+        if strength == 0:
+            return SignalStep(None, {})
+        chosen = noisiest(denoised.sigma, self.balancing.fraction)  # [m]
+        try:
+            value, raw = self._loss_and_gradient(denoised, chosen)
+            k = balance_coefficients(g_dsm[chosen], raw, self.balancing.ratio * strength, self.balancing.k_max)  # [m]
+        except StructureError as error:
+            raise UserError(f"signal '{self.name}' stopped at step {self.step - 1}: {error}.") from error
+        pull = k.reshape(-1, *[1] * (raw.ndim - 1)) * raw  # [m, C, H, W]
+        gradient = torch.zeros_like(g_dsm).index_copy_(0, chosen, pull.to(g_dsm.dtype))  # [B, C, H, W]
+        log = {
+            self.name: value,
+            "g_dsm": _mean_norm(g_dsm[chosen]),
+            f"g_{self.name}_raw": _mean_norm(raw),
+            f"g_{self.name}": _mean_norm(pull),
+        }
+        return SignalStep(gradient, log)
+
+    def _loss_and_gradient(self, denoised: Denoised, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        x0, label = denoised.x0[chosen], None if denoised.label is None else denoised.label[chosen]
+        weight = self.balancing.noise_weight(denoised.sigma[chosen])  # [m]
+        dtype = next(p.dtype for p in self.loss.parameters())  # of the frozen networks
+        leaf = denoised.x0_hat[chosen].detach().to(dtype).requires_grad_()  # [m, C, H, W]
+        # Normalised embeddings and log-softmax lose their digits in half precision, so autocast stops at this door.
+        with torch.enable_grad(), torch.autocast(leaf.device.type, enabled=False):
+            losses = self.loss(x0.to(dtype), leaf, label)  # [m]
+            value = (weight * losses).sum() / weight.sum().clamp_min(torch.finfo(losses.dtype).tiny)
+            (gradient,) = torch.autograd.grad(value, leaf)
+        return value.detach(), gradient
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step and the frozen networks."""
+        return {"step": self.step, "loss": self.loss.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        self.step = int(state["step"])
+        self.loss.load_state_dict(state["loss"])
+
+
+def _mean_norm(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient.flatten(1).to(torch.promote_types(gradient.dtype, torch.float32)).norm(dim=1).mean()

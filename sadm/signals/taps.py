@@ -1,0 +1,87 @@
+"""Hidden activations of a network, read through hooks that exist during the forward pass alone."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import torch
+from torch import nn
+
+from sadm.core.errors import UserError
+from sadm.diffusion import Denoised
+
+
+class Taps:
+    """Reads the outputs of chosen modules; the network itself is not changed.
+
+    Args:
+        net: the network.
+        names: of its modules, as `nn.Module.named_modules` spells them (``blocks.0``); repetitions are one.
+
+    Raises:
+        UserError: the network has no such module; the message names the nearest ones.
+    """
+
+    def __init__(self, net: nn.Module, names: Iterable[str]) -> None:
+        modules = {name: module for name, module in net.named_modules() if name}
+        self.modules: dict[str, nn.Module] = {}
+        for name in names:
+            if name not in modules:
+                raise UserError(_unknown(name, list(modules)))
+            self.modules[name] = modules[name]
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[dict[str, torch.Tensor]]:
+        """While open, a forward pass of the network fills the yielded dictionary, by name; still in the network's graph.
+
+        Raises:
+            UserError: a module gives something other than one tensor, or does not run exactly once.
+        """
+        activations: dict[str, torch.Tensor] = {}
+        handles = [module.register_forward_hook(_keep(name, activations)) for name, module in self.modules.items()]
+        try:
+            yield activations
+        finally:
+            for handle in handles:
+                handle.remove()
+        idle = self.modules.keys() - activations.keys()
+        if idle:
+            raise UserError(
+                f"the network's module '{min(idle)}' did not run, so it has no activation. Tap another one."
+            )
+
+
+def tapped(denoised: Denoised, name: str) -> torch.Tensor:
+    """The activation of one module, detached, for a signal that named it in ``taps``.
+
+    Raises:
+        ValueError: the training loop did not provide it.
+    """
+    if name not in denoised.taps:
+        raise ValueError(f"this signal needs the activation of '{name}' in denoised.taps; see Taps.recording")
+    return denoised.taps[name].detach()
+
+
+def _keep(name: str, activations: dict[str, torch.Tensor]) -> Callable[[nn.Module, Any, Any], None]:
+    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+        if not isinstance(output, torch.Tensor):
+            raise UserError(
+                f"the network's module '{name}' gives a {type(output).__name__}; expected one tensor. Tap another module."
+            )
+        if name in activations:
+            raise UserError(
+                f"the network's module '{name}' runs more than once in a step; expected once. Tap another module."
+            )
+        activations[name] = output
+
+    return hook
+
+
+def _unknown(name: str, known: list[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    top = list(dict.fromkeys(module.partition(".")[0] for module in known))
+    hint = f"did you mean {' or '.join(repr(match) for match in near)}?" if near else f"it is made of {', '.join(top)}."
+    return f"the network has no module '{name}'; {hint}"
