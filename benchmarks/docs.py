@@ -70,14 +70,14 @@ def digits_section(comparison: dict[str, Any]) -> str:
         name = facts["title"] + ("" if facts["decides"] else ", for information")
         for title, arm, budget in regimes:
             excess = arm["fd"][judge]["mean"] - comparison["floor"][judge]
-            ratio = comparison["ratios"][budget][judge] if budget else None
+            ratio = comparison["ratios"][budget]["sadm"][judge] if budget else None
             lines.append(f"| {name} | {title} | {excess:.4g} | {change_columns(ratio)} | {arm['cpu_seconds']:.1f} |")
     return "\n".join([*lines, "", conditions(comparison), ""])
 
 
 def conditions(comparison: dict[str, Any]) -> str:
     """What a comparison's numbers depend on, in sentences."""
-    cost, protocol, where = comparison["cost"], comparison["protocol"], comparison["provenance"]
+    cost, protocol, where = comparison["cost"]["sadm"], comparison["protocol"], comparison["provenance"]
     return (
         f"A step costs {cost['step_ratio']:.3f} times as much with structure, a whole training of equal steps "
         f"{cost['total_ratio']:.3f} times (encoder pre-training included), measured over {cost['steps_measured']} interleaved "

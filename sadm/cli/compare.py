@@ -11,15 +11,20 @@ from sadm.experiments.config import CompareConfig
 from sadm.training.config import load_train_config, recipe_names
 
 DESCRIPTION = """Trains plain and structure-guided models with paired seeds, at equal steps and at equal cost, and
-reports which is better, or that it cannot be told. Stop it with Ctrl-C; the same command goes on. More seeds can be added later.
+reports which is better, or that it cannot be told. Stop it with Ctrl-C; the same command goes on. Seeds and arms can be added.
 
   --out FOLDER      where everything is kept (required)
-  --recipe NAME     training recipe of both arms: {recipes}
-  --config FILE     a YAML file with the same keys as the options below
+  --recipe NAME     training recipe of all arms: {recipes}
+  --config FILE     a YAML file with the same keys as the options below, and with arms and samplers of one's own
 
 examples:
   sadm compare --out runs/compare --recipe digits
   sadm compare --out runs/mine --recipe folder32 --data path/to/images --seeds 100 101 102 103 104 --lang ja
+  sadm compare --out runs/arms --recipe digits --config arms.yaml --cost-shares 0.7 --per-class
+
+arms.yaml, for a control of one's own and few-step sampling beside the usual:
+  arms: {{plain: {{signal: none}}, sadm: {{}}, gentle: {{structure: {{ratio: 0.2}}}}}}
+  samplers: {{5 NFE: {{steps: 3}}}}
 """
 
 

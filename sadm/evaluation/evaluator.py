@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cached_property
 from typing import Any
 
+import numpy as np
 import torch
 
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
 from sadm.data import ImageSet, to_uint8
+from sadm.evaluation.coverage import Manifold, precision_recall
 from sadm.evaluation.frechet import GaussianFit, frechet_distance
 from sadm.evaluation.judges import Judge, MlpJudge, build_judges
 from sadm.evaluation.kernel import kernel_distance
+from sadm.evaluation.per_class import ClassEvaluation, PerClass
 
 MIN_HELD_OUT = 12
 
@@ -60,6 +64,9 @@ class Evaluation:
         label_accuracy: share of images that the classifying judge gives the label they were drawn for; None without one.
         images: how many were generated.
         group: images in a group.
+        precision: see `Coverage`; the mean over the same groups; None where it was not asked for.
+        recall: likewise.
+        classes: by class name (see `Evaluator.evaluate_classes`); None where it was not asked for.
     """
 
     fd: dict[str, float]
@@ -67,10 +74,17 @@ class Evaluation:
     label_accuracy: float | None
     images: int
     group: int
+    precision: dict[str, float] | None = None
+    recall: dict[str, float] | None = None
+    classes: dict[str, ClassEvaluation] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return dataclasses.asdict(self)
+        """For JSON; without the parts that were not asked for."""
+        values = dataclasses.asdict(self)
+        for part in ("precision", "recall", "classes"):
+            if values[part] is None:
+                del values[part]
+        return values
 
 
 class Evaluator:
@@ -86,44 +100,76 @@ class Evaluator:
     def __init__(self, held_out: ImageSet) -> None:
         self.parts = HeldOutParts.of(held_out)
         self.judges: list[Judge] = build_judges(self.parts.judging)
-        reference = {judge.name: judge.features(self.parts.reference) for judge in self.judges}
-        self._reference = reference
-        self._fits = {name: GaussianFit.of(values) for name, values in reference.items()}
-        self.floor = self._fd(self.parts.floor)
+        self._reference = self._features(self.parts.reference)
+        self._fits = {name: GaussianFit.of(values) for name, values in self._reference.items()}
+        self.floor = self._fd(self._features(self.parts.floor))
 
     @property
     def group(self) -> int:
         """Images in a group."""
         return len(self.parts.reference)
 
-    def evaluate(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> Evaluation:
+    @cached_property
+    def by_class(self) -> PerClass:
+        """The reference, class by class.
+
+        Raises:
+            UserError: the images have no classes.
+        """
+        return PerClass(self.judges, self.parts.reference, self.parts.floor)
+
+    @cached_property
+    def real_coverage(self) -> dict[str, dict[str, float]]:
+        """``precision`` and ``recall``, by judge, of as many real images: what a perfect generator would score."""
+        precision, recall = self._coverage([self._features(self.parts.floor)])
+        return {"precision": precision, "recall": recall}
+
+    def evaluate(self, images: torch.Tensor, labels: torch.Tensor | None = None, coverage: bool = False) -> Evaluation:
         """Judges generated images.
 
         Args:
             images: [N, C, H, W] in [-1, 1]; N a multiple of `group`.
             labels: the classes that they were drawn for [N], or None.
+            coverage: whether precision and recall are wanted; they take several times as long as the distances.
 
         Raises:
             UserError: N is no multiple of the group, or another image shape.
         """
-        reference = self.parts.reference
-        if len(images) == 0 or len(images) % self.group or tuple(images.shape[1:]) != reference.shape:
+        if len(images) == 0 or len(images) % self.group or tuple(images.shape[1:]) != self.parts.reference.shape:
             raise UserError(
-                f"expected a multiple of {self.group} images of shape {reference.shape}, got {tuple(images.shape)}."
+                f"expected a multiple of {self.group} images of shape {self.parts.reference.shape}, got "
+                f"{tuple(images.shape)}."
             )
-        named = tuple(str(index) for index in range(len(images)))
-        generated = ImageSet(
-            to_uint8(images), labels, reference.class_names if labels is not None else (), named, "samples"
-        )
-        groups = [generated.subset(torch.arange(i, i + self.group)) for i in range(0, len(generated), self.group)]
-        fds = [self._fd(group) for group in groups]
-        kids = [
-            {judge.name: kernel_distance(judge.features(group), self._reference[judge.name]) for judge in self.judges}
-            for group in groups
-        ]
+        generated = self._image_set(images, labels)
+        parts = torch.arange(len(generated)).split(self.group)
+        groups = [self._features(generated.subset(part)) for part in parts]
+        kids = [{name: kernel_distance(x, self._reference[name]) for name, x in group.items()} for group in groups]
         classifier = next((judge for judge in self.judges if isinstance(judge, MlpJudge)), None)
-        accuracy = classifier.accuracy(generated) if classifier is not None and labels is not None else None
-        return Evaluation(_mean_of(fds), _mean_of(kids), accuracy, len(generated), self.group)
+        precision, recall = self._coverage(groups) if coverage else (None, None)
+        return Evaluation(
+            fd=_mean_of([self._fd(group) for group in groups]),
+            kid=_mean_of(kids),
+            label_accuracy=None if classifier is None or labels is None else classifier.accuracy(generated),
+            images=len(generated),
+            group=self.group,
+            precision=precision,
+            recall=recall,
+        )
+
+    def evaluate_classes(self, images: torch.Tensor, labels: torch.Tensor) -> dict[str, ClassEvaluation]:
+        """Judges generated images class by class.
+
+        Args:
+            images: [N, C, H, W] in [-1, 1], drawn for the labels that ``by_class.labels(groups)`` gives.
+            labels: these labels [N].
+
+        Returns:
+            What each class scores, by class name.
+
+        Raises:
+            UserError: the reference has no classes, or there is another number of images of a class.
+        """
+        return self.by_class.evaluate(self._image_set(images, labels))
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Each judge's title, kind, feature length, whether it decides, and a classifier's accuracy on the reference."""
@@ -139,11 +185,30 @@ class Evaluator:
                 facts[judge.name]["accuracy"] = judge.accuracy(self.parts.reference)
         return facts
 
-    def _fd(self, images: ImageSet) -> dict[str, float]:
-        return {
-            judge.name: frechet_distance(GaussianFit.of(judge.features(images)), self._fits[judge.name])
-            for judge in self.judges
-        }
+    def _image_set(self, images: torch.Tensor, labels: torch.Tensor | None) -> ImageSet:
+        names = tuple(str(index) for index in range(len(images)))
+        classes = self.parts.reference.class_names if labels is not None else ()
+        return ImageSet(to_uint8(images), labels, classes, names, "samples")
+
+    def _features(self, images: ImageSet) -> dict[str, np.ndarray]:
+        return {judge.name: judge.features(images) for judge in self.judges}
+
+    def _fd(self, features: dict[str, np.ndarray]) -> dict[str, float]:
+        return {name: frechet_distance(GaussianFit.of(values), self._fits[name]) for name, values in features.items()}
+
+    @cached_property
+    def _manifolds(self) -> dict[str, Manifold]:
+        return {name: Manifold(values) for name, values in self._reference.items()}
+
+    def _coverage(self, groups: list[dict[str, np.ndarray]]) -> tuple[dict[str, float], dict[str, float]]:
+        """Precision and recall by judge, means over groups of features."""
+        found = [
+            {name: precision_recall(values, self._manifolds[name]) for name, values in group.items()}
+            for group in groups
+        ]
+        precision = _mean_of([{name: part.precision for name, part in group.items()} for group in found])
+        recall = _mean_of([{name: part.recall for name, part in group.items()} for group in found])
+        return precision, recall
 
 
 def _mean_of(values: list[dict[str, float]]) -> dict[str, float]:

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sadm.core.config import build_config, differences, read_yaml, write_yaml
+from sadm.core.config import Config, build_config, differences, read_yaml, write_yaml
 from sadm.core.errors import UserError
 from sadm.core.files import make_folder, read_json, refuse_foreign_folder, write_json
 from sadm.core.progress import Reporter, Silent
+from sadm.data import Split
 from sadm.evaluation import HeldOutParts
-from sadm.experiments.config import CONTROL, TREATMENT, CompareConfig
-from sadm.experiments.jobs import COST_FILE, RunJob, read_cost
+from sadm.experiments.config import CONTROL, CompareConfig
+from sadm.experiments.cost import read_costs
+from sadm.experiments.plan import expected_runs, planned_jobs, steps_at
 from sadm.experiments.pool import Pool
 from sadm.experiments.summary import summarise, write_outputs
 from sadm.training.model_folder import spec_for
 from sadm.training.run import split_for
 
 CONFIG, CLOCK = "compare.yaml", "minutes.json"
-MAY_CHANGE = ("seeds", "jobs", "lang", "train.log.")
+MAY_CHANGE = ("seeds", "per_class", "cost_shares", "jobs", "lang", "train.log.")
 COST_JOB = "cost"
 FEW = 50
 
@@ -30,7 +32,8 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
     """Runs a comparison, or what is left of it, and writes ``report.html``, ``summary.json`` and ``comparison.json``.
 
     Args:
-        config: what to compare. Seeds may be added to a finished comparison.
+        config: what to compare. Seeds, arms, samplers and shares of the cost may be added to a finished comparison, as may
+            the judging class by class; only what is missing is trained and judged.
         out: its folder.
         reporter: where progress is shown; None = nowhere.
 
@@ -44,14 +47,7 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
     folder, shown = Path(out), reporter or Silent()
     _check_folder(folder, config)
     split = split_for(config.train, shown)
-    # What can't be judged or built is refused before anything is written.
-    parts = HeldOutParts.of(split.held_out)
-    if len(parts.reference) < FEW:
-        shown.say(
-            f"Only {len(parts.reference)} held-out images serve as reference: expect wide intervals. "
-            "More images, or a larger --train.data.held-out, make the judges surer."
-        )
-    spec_for(split.train, config.train.net, config.train.process.sigma_data).build()
+    _check_split(config, split, shown)
     with _clock(make_folder(folder)):
         write_yaml(folder / CONFIG, config)
         _run_jobs(config, folder, shown)
@@ -61,64 +57,97 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
     return comparison
 
 
-def planned_jobs(config: CompareConfig, folder: Path) -> list[RunJob]:
-    """Every run of a comparison, as far as it is known: those at equal cost once the cost has been measured."""
-    steps = config.train.optimiser.steps
-    jobs = [RunJob(arm, seed, steps) for seed in config.seeds for arm in (CONTROL, TREATMENT)]
-    if (folder / COST_FILE).exists():
-        jobs += [equal_cost_job(config, folder, seed) for seed in config.seeds]
-    return list(dict.fromkeys(jobs))
-
-
-def equal_cost_job(config: CompareConfig, folder: Path, seed: int) -> RunJob:
-    """The treatment's run that costs what the control's costs."""
-    return RunJob(TREATMENT, seed, read_cost(folder).equal_cost_steps(TREATMENT, config.train.optimiser.steps))
-
-
-def equal_cost_note(config: CompareConfig, folder: Path) -> str:
-    """What the measurement of cost means for the comparison."""
-    steps = config.train.optimiser.steps
-    afforded = read_cost(folder).equal_cost_steps(TREATMENT, steps)
-    note = f"Equal cost: {afforded} steps with structure where plain training makes {steps}."
-    if afforded < steps / 2:
-        note += " Encoder pre-training takes most of so short a training; lower --train.structure.encoder-steps or train longer."
-    return note
-
-
 def _run_jobs(config: CompareConfig, folder: Path, reporter: Reporter) -> None:
+    unmeasured = [arm for arm in config.others if arm not in read_costs(folder)]
     started: set[str] = set()
 
     def unfinished() -> list[dict[str, Any]]:
         jobs = [
             job
-            for job in planned_jobs(config, folder)
-            if job.name not in started and not job.result_path(folder).exists()
+            for job in planned_jobs(config, read_costs(folder))
+            if job.name not in started and not job.is_complete(folder, config)
         ]
         started.update(job.name for job in jobs)
         return [{"name": job.name, "run": vars(job)} for job in jobs]
 
     def after(name: str) -> list[dict[str, Any]]:
-        finished = sum(job.result_path(folder).exists() for job in planned_jobs(config, folder))
-        reporter.update("runs", finished, max(3 * len(config.seeds), finished))
+        finished = sum(job.is_complete(folder, config) for job in planned_jobs(config, read_costs(folder)))
+        reporter.update("runs", finished, max(expected_runs(config), finished))
         if name != COST_JOB:
             return []
-        reporter.say(equal_cost_note(config, folder))
+        for arm in unmeasured:
+            reporter.say(_equal_cost_note(config, folder, arm))
         return unfinished()
 
-    first = [] if (folder / COST_FILE).exists() else [{"name": COST_JOB}]
+    first = [{"name": COST_JOB, "measure": unmeasured}] if unmeasured else []
     Pool(folder, config.jobs, reporter).run([*first, *unfinished()], after)
 
 
+def _equal_cost_note(config: CompareConfig, folder: Path, arm: str) -> str:
+    """What the measurement of cost means for an arm."""
+    costs, steps = read_costs(folder), config.train.optimiser.steps
+    afforded = steps_at(config, costs, arm)
+    note = f"Equal cost: {afforded} steps of '{arm}' where plain training makes {steps}."
+    if costs[arm].pretraining > steps / 2:
+        note += " Encoder pre-training takes most of so short a training; pre-train less or train longer."
+    return note
+
+
+def _check_split(config: CompareConfig, split: Split, reporter: Reporter) -> None:
+    """Refuses what can't be judged or built before anything is written."""
+    parts = HeldOutParts.of(split.held_out)
+    if len(parts.reference) < FEW:
+        reporter.say(
+            f"Only {len(parts.reference)} held-out images serve as reference: expect wide intervals. "
+            "More images, or a larger --train.data.held-out, make the judges surer."
+        )
+    if config.per_class and split.train.labels is None:
+        raise UserError(
+            f"{config.train.data.source} has no classes, so nothing can be judged class by class. Leave out --per-class, or "
+            "give a folder with one folder for each class."
+        )
+    for arm in config.arms:
+        own = config.arm_config(arm, config.seeds[0])
+        spec_for(split.train, own.net, own.process.sigma_data).build()
+
+
 def _check_folder(folder: Path, config: CompareConfig) -> None:
+    """Refuses a folder with another comparison: what is stored may be added to, but not changed."""
     refuse_foreign_folder(folder, CONFIG, "comparison")
     path = folder / CONFIG
-    if path.exists():
-        stored = build_config(CompareConfig, read_yaml(path), str(path))
-        changed = differences(config, stored, ignoring=MAY_CHANGE)
-        if changed:
-            raise UserError(
-                f"{folder} holds another comparison ({'; '.join(changed)}). Choose another --out, or give the stored values."
-            )
+    if not path.exists():
+        return
+    stored = build_config(CompareConfig, read_yaml(path), str(path))
+    named: dict[str, Any] = {"arms": {}, "samplers": {}}  # compared one by one below
+    changed = differences(config.model_copy(update=named), stored.model_copy(update=named), ignoring=MAY_CHANGE)
+    if not changed:
+        changed = [
+            *_changed_entries("arms", _arms(config), _arms(stored)),
+            *_changed_entries("samplers", _samplers(config), _samplers(stored)),
+        ]
+    if changed:
+        raise UserError(
+            f"{folder} holds another comparison ({'; '.join(changed)}). Choose another --out, or give the stored values."
+        )
+
+
+def _arms(config: CompareConfig) -> dict[str, Config]:
+    return {arm: config.arm_config(arm, seed=0) for arm in config.arms}
+
+
+def _samplers(config: CompareConfig) -> dict[str, Config]:
+    return {name: config.sampling(CONTROL, name) for name in config.samplers}
+
+
+def _changed_entries(kind: str, given: Mapping[str, Config], stored: Mapping[str, Config]) -> list[str]:
+    """Named entries that were changed or taken away; further ones do no harm."""
+    changed = []
+    for name, config in stored.items():
+        if name in given:
+            changed += [f"{kind}.{name}.{line}" for line in differences(given[name], config, ignoring=("log.",))]
+        else:
+            changed.append(f"{kind}: stored with '{name}', given without")
+    return changed
 
 
 @contextmanager

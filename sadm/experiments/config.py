@@ -2,28 +2,46 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 from tyro import conf
 
-from sadm.core.config import Config, build_config, merge
-from sadm.training.config import Positive, TrainConfig
+from sadm.core.config import Config, build_config, flatten, merge
+from sadm.core.errors import UserError
+from sadm.training.config import Positive, SamplingConfig, TrainConfig
 
-CONTROL, TREATMENT = "plain", "sadm"
+CONTROL, SADM = "plain", "sadm"
+NOT_AN_ARMS = {
+    "data": "all arms train on the same images, and are judged by the same held-out ones; set it for the whole comparison",
+    "seed": "seeds are paired; list them under 'seeds'",
+    "optimiser.steps": "budgets are the comparison's; set it for the whole comparison",
+    "device": "costs on different devices can't be compared; set it for the whole comparison",
+}
+_NAME = re.compile(r"\w([\w .+-]{0,58}[\w+])?")
+
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class CompareConfig(Config):
-    """Plain against structure-guided training: paired seeds, at equal steps and at equal cost."""
+    """Plain training against other arms: paired seeds, at equal steps and at equal cost."""
 
     train: TrainConfig = TrainConfig()
-    """What both arms share; its signal and seed are set by arm and seed."""
-    arms: conf.Suppress[dict[str, dict[str, Any]]] = {CONTROL: {"signal": "none"}, TREATMENT: {"signal": "structure"}}
-    """What each arm changes in `train`. 'plain' is the control."""
+    """What all arms share; signal and seed are set by arm and seed."""
+    arms: conf.Suppress[dict[str, dict[str, Any]]] = {CONTROL: {"signal": "none"}, SADM: {"signal": "structure"}}
+    """What each arm changes in `train`. 'plain' is the control; the verdict is about 'sadm', or else the first other arm."""
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [100, 101, 102]
     """Paired seeds; more can be added to a finished comparison."""
     groups: Positive = 4
     """Generated images are judged in this many groups, each as large as the reference."""
+    samplers: conf.Suppress[dict[str, dict[str, Any]]] = {}
+    """Further sampler settings by name, such as {"5 NFE": {"steps": 3}}: what each changes in an arm's `sampling`. Every
+    trained model is judged with them, too, from the same noise."""
+    per_class: bool = False
+    """Judge class by class as well, and by precision and recall; takes longer."""
+    cost_shares: list[Share] = []
+    """Train at these shares of plain training's budget, too, such as 0.7, to see at what cost an arm gets as good."""
     cost_steps: Annotated[int, Field(ge=20, multiple_of=5)] = 200
     """Steps of each arm in the interleaved measurement of cost."""
     jobs: Positive = 2
@@ -35,11 +53,29 @@ class CompareConfig(Config):
     def _sensible(self) -> CompareConfig:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ from each other, got {self.seeds}")
-        if set(self.arms) != {CONTROL, TREATMENT}:
-            raise ValueError(f"arms must be '{CONTROL}' and '{TREATMENT}', got {sorted(self.arms)}")
+        if CONTROL not in self.arms or len(self.arms) < 2:
+            raise ValueError(f"arms must be '{CONTROL}', the control, and at least one other, got {sorted(self.arms)}")
+        for name in (*self.arms, *self.samplers):
+            if not _NAME.fullmatch(name):
+                raise ValueError(
+                    f"'{name}' can't name an arm or a sampler: use at most 60 letters, digits, spaces, '_', '-', '+' and "
+                    "'.', with a letter or digit first"
+                )
         for arm in self.arms:
-            self.arm_config(arm, self.seeds[0])
+            self._check_arm(arm)
+            for name in self.samplers:
+                self.sampling(arm, name)
         return self
+
+    @property
+    def treatment(self) -> str:
+        """The arm that the verdict is about; the others are controls."""
+        return SADM if SADM in self.arms else self.others[0]
+
+    @property
+    def others(self) -> list[str]:
+        """All arms but the control."""
+        return [arm for arm in self.arms if arm != CONTROL]
 
     def arm_config(self, arm: str, seed: int, steps: int | None = None) -> TrainConfig:
         """The training configuration of one run; `steps` None = as many as `train` says."""
@@ -47,3 +83,16 @@ class CompareConfig(Config):
             self.arms[arm], {"seed": seed} if steps is None else {"seed": seed, "optimiser": {"steps": steps}}
         )
         return build_config(TrainConfig, merge(self.train.model_dump(mode="json"), change), f"arm {arm}")
+
+    def sampling(self, arm: str, sampler: str) -> SamplingConfig:
+        """How an arm's models are sampled with one of `samplers`."""
+        base = self.arm_config(arm, self.seeds[0]).sampling.model_dump(mode="json")
+        return build_config(SamplingConfig, merge(base, self.samplers[sampler]), f"sampler {sampler}")
+
+    def _check_arm(self, arm: str) -> None:
+        own = build_config(TrainConfig, merge(self.train.model_dump(mode="json"), self.arms[arm]), f"arm {arm}")
+        shared = flatten(self.train.model_dump(mode="json"))
+        for key, value in flatten(own.model_dump(mode="json")).items():
+            reason = next((why for part, why in NOT_AN_ARMS.items() if key == part or key.startswith(f"{part}.")), None)
+            if reason is not None and value != shared[key]:
+                raise UserError(f"arm '{arm}' sets {key} to {value!r}, the comparison to {shared[key]!r}: {reason}.")

@@ -1,55 +1,27 @@
-"""The pieces of a comparison that run on their own: one measurement of cost, and one training with its evaluation a run."""
+"""The pieces of a comparison that run on their own: a measurement of cost, and one training with its evaluation a run."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from sadm.core.devices import spent_seconds
-from sadm.core.files import read_json, write_json
+from sadm.core.errors import DivergedError
+from sadm.core.files import write_json
 from sadm.core.progress import Reporter
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.evaluation import Evaluator
 from sadm.experiments.config import CompareConfig
-from sadm.experiments.cost import Cost, measure_cost
-from sadm.training.model_folder import load_model
+from sadm.experiments.cost import measure_costs, store_costs
+from sadm.experiments.plan import RESULT, RunJob, missing_evaluations
+from sadm.training.config import SamplingConfig, TrainConfig
+from sadm.training.journal import read_metrics
+from sadm.training.model_folder import Model, labels_at_frequencies, load_model
 from sadm.training.run import split_for, train
-
-COST_FILE, RUNS, RESULT = "cost.json", "runs", "result.json"
-
-
-@dataclasses.dataclass(frozen=True)
-class RunJob:
-    """One training run of a comparison.
-
-    Attributes:
-        arm: its name.
-        seed: of the run.
-        steps: training steps.
-    """
-
-    arm: str
-    seed: int
-    steps: int
-
-    @property
-    def name(self) -> str:
-        """Name of its folder."""
-        return f"{self.arm}-{self.steps}-steps-seed-{self.seed}"
-
-    def result_path(self, folder: Path) -> Path:
-        """Where its result is, once there is one."""
-        return folder / RUNS / self.name / RESULT
-
-    def read_result(self, folder: Path) -> dict[str, Any]:
-        """Its stored result."""
-        return read_json(self.result_path(folder))
-
-
-def read_cost(folder: Path) -> Cost:
-    """The stored measurement of cost."""
-    return Cost(**read_json(folder / COST_FILE))
 
 
 class Laboratory:
@@ -73,36 +45,80 @@ class Laboratory:
             self._evaluator = Evaluator(self.split.held_out)
         return self._evaluator
 
-    def measure_cost(self) -> None:
-        """Measures what a step costs and stores it."""
-        write_json(self.folder / COST_FILE, measure_cost(self.config, self.split.train, self.reporter).as_dict())
+    def measure_costs(self, arms: Sequence[str]) -> None:
+        """Measures what steps of these arms cost beside the control's, and stores it."""
+        store_costs(self.folder, measure_costs(self.config, arms, self.split.train, self.reporter))
 
     def run(self, job: RunJob) -> None:
-        """Trains, samples, judges and stores the result.
+        """Trains, samples, judges and stores the result, or does what a stored result lacks.
+
+        A training whose loss becomes non-finite, or whose model draws such images, is stored as diverged.
 
         Raises:
             InterruptedRun: stopped in training, after saving.
         """
-        out = self.folder / RUNS / job.name
         config = self.config.arm_config(job.arm, job.seed, job.steps)
-        trained = train(config, out, self.reporter, self.split.train)
-        model = load_model(out, config.device)
-        count = self.evaluator.group * self.config.groups
-        labels = model.training_labels(count, job.seed)
-        start = spent_seconds(model.device)
-        images = model.sample(count, job.seed, labels)
-        sampling_seconds = spent_seconds(model.device) - start
-        result = {
-            "arm": job.arm,
-            "seed": job.seed,
-            "steps": trained.steps,
+        result = job.read_result(self.folder) or self._train(job, config)
+        if not result["diverged"]:
+            self._judge(job, config, result)
+        write_json(job.folder(self.folder) / RESULT, {**result, "memory_mib": peak_memory_mib()})
+
+    def _train(self, job: RunJob, config: TrainConfig) -> dict[str, Any]:
+        folder = job.folder(self.folder)
+        result: dict[str, Any] = {**dataclasses.asdict(job), "diverged": False, "provenance": provenance()}
+        try:
+            trained = train(config, folder, self.reporter, self.split.train)
+        except DivergedError as error:
+            self.reporter.say(f"diverged at step {error.step}; that is its result.")
+            seconds = [line["cpu_seconds"] for line in read_metrics(folder)]
+            return {
+                **result,
+                "diverged": True,
+                "diverged_at": error.step,
+                "cpu_seconds": seconds[-1] if seconds else 0.0,
+            }
+        return {
+            **result,
             "cpu_seconds": trained.cpu_seconds,
             "pretrain_cpu_seconds": trained.pretrain_cpu_seconds,
             "encoder_score": trained.encoder_score,
-            "sample_ms_per_image": 1000 * sampling_seconds / count,
-            "parameters": sum(parameter.numel() for parameter in model.denoiser.parameters()),
-            "evaluation": self.evaluator.evaluate(images, labels).as_dict(),
-            "memory_mib": peak_memory_mib(),
-            "provenance": provenance(),
         }
-        write_json(job.result_path(self.folder), result)
+
+    def _judge(self, job: RunJob, config: TrainConfig, result: dict[str, Any]) -> None:
+        """Adds to `result` the evaluations that it lacks."""
+        model = load_model(job.folder(self.folder), config.device)
+        result["parameters"] = sum(parameter.numel() for parameter in model.denoiser.parameters())
+        count = self.evaluator.group * self.config.groups
+        labels = self._labels(model, count, job.seed)
+        for sampler in missing_evaluations(result, self.config):
+            sampling = config.sampling if sampler is None else self.config.sampling(job.arm, sampler)
+            start = spent_seconds(model.device)
+            images = model.sample(count, job.seed, labels, sampling)
+            seconds = spent_seconds(model.device) - start
+            if not bool(torch.isfinite(images).all()):
+                self.reporter.say(
+                    "the trained model draws NaN or infinite pixels: it has diverged; that is its result."
+                )
+                result.update(diverged=True, diverged_at=job.steps)
+                return
+            main = sampler is None
+            found = self.evaluator.evaluate(images, labels, coverage=main and self.config.per_class)
+            if main and self.config.per_class:
+                found = dataclasses.replace(found, classes=self._classes(model, job.seed, sampling))
+            if main:
+                result["sample_ms_per_image"] = 1000 * seconds / count
+                result["evaluation"] = found.as_dict()
+            else:
+                result.setdefault("evaluations", {})[sampler] = found.as_dict()
+
+    def _labels(self, model: Model, count: int, seed: int) -> torch.Tensor | None:
+        """Labels at the training images' frequencies; at the reference's where classes were thinned out on purpose."""
+        reference = self.evaluator.parts.reference
+        if not self.config.train.data.keep or reference.labels is None:
+            return model.training_labels(count, seed)
+        counts = torch.bincount(reference.labels, minlength=reference.num_classes)
+        return labels_at_frequencies(counts, count, seed)
+
+    def _classes(self, model: Model, seed: int, sampling: SamplingConfig) -> Any:
+        labels = self.evaluator.by_class.labels(self.config.groups)
+        return self.evaluator.evaluate_classes(model.sample(len(labels), seed, labels, sampling), labels)

@@ -35,7 +35,8 @@ class LineReporter:
 def main(folder: Path) -> int:
     """Works until standard input ends; returns the exit code."""
     from sadm.experiments.config import CompareConfig
-    from sadm.experiments.jobs import Laboratory, RunJob
+    from sadm.experiments.jobs import Laboratory
+    from sadm.experiments.plan import RunJob
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside training there is nothing to save
     path = folder / "compare.yaml"
@@ -48,7 +49,7 @@ def main(folder: Path) -> int:
         if "run" in order:
             laboratory.run(RunJob(**order["run"]))
         else:
-            laboratory.measure_cost()
+            laboratory.measure_costs(order["measure"])
         reporter.send({"finished": order["name"]})
     return 0
 

@@ -45,22 +45,23 @@ def arm(rng: np.random.Generator, factor: float, steps: int, cpu_seconds: float,
         "sample_ms_per_image": 1.9 + 0.02 * factor,
         "parameters": 301_834,
         "seeds": SEEDS,
+        "diverged": [],
     }
 
 
-def comparison(outcome: str = "sadm") -> dict[str, Any]:
+def comparison(outcome: str = "better") -> dict[str, Any]:
     """A whole comparison whose numbers agree with the outcome."""
     rng = np.random.default_rng(0)
-    factor = {"sadm": 0.78, "plain": 1.4, "undecided": 1.0, "mixed": 0.8}[outcome]
+    factor = {"better": 0.78, "worse": 1.4, "undecided": 1.0, "mixed": 0.8}[outcome]
     plain = arm(rng, 1.0, 1000, 51.2, 0.0)
     arms = {"plain": plain, "sadm": arm(rng, factor, 833, 51.0, 6.1)}
     longer = {"sadm": arm(rng, factor * 0.93, 1000, 61.4, 6.1)}
     ratios = {
-        "equal_cost": {judge: _ratios(arms["sadm"], plain, judge) for judge in FLOOR},
-        "equal_steps": {judge: _ratios(longer["sadm"], plain, judge) for judge in FLOOR},
+        "equal_cost": {"sadm": {judge: _ratios(arms["sadm"], plain, judge) for judge in FLOOR}},
+        "equal_steps": {"sadm": {judge: _ratios(longer["sadm"], plain, judge) for judge in FLOOR}},
     }
     if outcome == "mixed":
-        ratios["equal_cost"]["pixels"] = ratio_estimate([1.2, 1.25, 1.15, 1.22, 1.3])
+        ratios["equal_cost"]["sadm"]["pixels"] = ratio_estimate([1.2, 1.25, 1.15, 1.22, 1.3])
     return {
         "title": "digits",
         "data": {
@@ -80,16 +81,20 @@ def comparison(outcome: str = "sadm") -> dict[str, Any]:
         "arms": arms,
         "equal_steps": longer,
         "cost": {
-            "cpu_seconds_per_step": {"plain": 0.0512, "sadm": 0.0549},
-            "step_ratio": 1.07,
-            "total_ratio": 1.2,
-            "pretrain_cpu_seconds": 6.1,
-            "steps_measured": 200,
+            "plain": {"cpu_seconds_per_step": 0.0512},
+            "sadm": {
+                "cpu_seconds_per_step": 0.0549,
+                "step_ratio": 1.07,
+                "total_ratio": 1.2,
+                "pretrain_cpu_seconds": 6.1,
+                "steps_measured": 200,
+            },
         },
         "ratios": ratios,
-        "verdict": {"outcome": outcome, "sentence": "composed by the report"},
+        "verdict": {"treatment": "sadm", "outcome": outcome, "sentence": "composed by the report"},
         "curves": _curves(rng),
         "protocol": {
+            "arms": {"plain": "signal = none", "sadm": "signal = structure"},
             "sampler": "Heun",
             "nfe": 35,
             "guidance_scale": 1.0,
@@ -115,6 +120,74 @@ def comparison(outcome: str = "sadm") -> dict[str, Any]:
     }
 
 
+CLASSES = {"0": 108, "1": 5, "2": 40}
+RARE_RECALL = 0.12
+
+
+def rich_comparison() -> dict[str, Any]:
+    """A comparison with everything a report can hold: a third arm, of which a training diverged, samplers, classes, shares."""
+    given, rng = comparison(), np.random.default_rng(2)
+    plain, frozen, longer = given["arms"]["plain"], arm(rng, 0.9, 870, 50.8, 6.1), arm(rng, 0.85, 1000, 58.0, 6.1)
+    longer["diverged"], longer["seeds"] = [SEEDS[-1]], SEEDS[:-1]
+    given["arms"]["frozen_encoder"], given["equal_steps"]["frozen_encoder"] = frozen, longer
+    given["ratios"]["equal_cost"]["frozen_encoder"] = {judge: _ratios(frozen, plain, judge) for judge in FLOOR}
+    diverged = {judge: {"mean": None, "reason": "a run diverged"} for judge in FLOOR}
+    given["ratios"]["equal_steps"]["frozen_encoder"] = diverged
+    given["cost"]["frozen_encoder"] = {
+        "cpu_seconds_per_step": 0.0533,
+        "step_ratio": 1.04,
+        "total_ratio": 1.17,
+        "pretrain_cpu_seconds": 6.1,
+        "steps_measured": 200,
+    }
+    curve = given["curves"]["sadm"]
+    given["curves"]["frozen_encoder"] = {key: [1.1 * value for value in values] for key, values in curve.items()}
+    given["protocol"]["arms"]["frozen_encoder"] = "signal = structure; structure.adversary = frozen"
+    given["cost_to_plain"] = {
+        "plain": {judge: _reach(1.0, 0.94, 1.0) for judge in FLOOR},
+        "sadm": {"mlp": _reach(0.62, 0.55, 0.81), "pixels": {**_reach(None, None, None), "outside": "<", "limit": 0.5}},
+        "frozen_encoder": {"mlp": _reach(0.9, None, None), "pixels": {"mean": None, "reason": "a run diverged"}},
+    }
+    given["samplers"] = {
+        "5 NFE": {
+            "changes": {"steps": 3},
+            "nfe": dict.fromkeys(given["arms"], 5),
+            "arms": {"plain": {"fd": arm(rng, 3.0, 1000, 51.2, 0.0)["fd"]}},
+            "ratios": given["ratios"],
+        }
+    }
+    given["real"] = {metric: dict.fromkeys(FLOOR, 0.93) for metric in ("precision", "recall")}
+    for facts in [*given["arms"].values(), *given["equal_steps"].values()]:
+        facts |= {metric: {judge: estimate([0.7, 0.74, 0.71]) for judge in FLOOR} for metric in ("precision", "recall")}
+    given["per_class"] = _per_class(given)
+    return given
+
+
+def _reach(mean: float | None, low: float | None, high: float | None) -> dict[str, Any]:
+    return {"mean": mean, "outside": None, "limit": None, "low": low, "high": high}
+
+
+def _per_class(given: dict[str, Any]) -> dict[str, Any]:
+    def scores(recall: float) -> dict[str, Any]:
+        parts = {
+            "fd": [3.1, 3.3, 2.9],
+            "precision": [0.8, 0.82, 0.85],
+            "recall": [recall, recall - 0.03, recall + 0.03],
+        }
+        return {metric: {judge: estimate(values) for judge in FLOOR} for metric, values in parts.items()}
+
+    recalls = {name: RARE_RECALL if count < 10 else 0.7 for name, count in CLASSES.items()}
+    return {
+        "classes": {name: {"train_images": count, "reference_images": 24} for name, count in CLASSES.items()},
+        "real": {
+            name: {"fd": FLOOR, "precision": dict.fromkeys(FLOOR, 0.9), "recall": dict.fromkeys(FLOOR, 0.9)}
+            for name in CLASSES
+        },
+        "arms": {arm: {name: scores(recall) for name, recall in recalls.items()} for arm in given["arms"]},
+        "ratios": dict.fromkeys(CLASSES, given["ratios"]),
+    }
+
+
 def pictures() -> Pictures:
     """Digits as real images, noisy digits as samples; four rows of ten classes."""
     data = load_digits()
@@ -122,7 +195,7 @@ def pictures() -> Pictures:
     chosen = np.array([np.flatnonzero(data.target == digit)[row] for row in range(4) for digit in range(10)])
     rng = np.random.default_rng(1)
     real = images[chosen]
-    plain, sadm = (_noisy(rng, images[chosen + 0], amount) for amount in (45, 25))
+    plain, sadm = (_noisy(rng, images[chosen], amount) for amount in (45, 25))
     neighbours = {
         name: (samples[:8], real[:8], [round(float(d), 3) for d in rng.uniform(0.6, 2.4, 8)])
         for name, samples in (("plain", plain), ("sadm", sadm))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
+import json
 import re
 import string
 from html.parser import HTMLParser
@@ -14,19 +16,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from report_fixture import SEEDS, comparison, pictures
+from report_fixture import SEEDS, comparison, pictures, rich_comparison
 from sadm.core.errors import UserError
 from sadm.core.grids import grid_png
-from sadm.experiments.report import Pictures, render_report, verdict_sentence
-from sadm.experiments.report.facts import in_words, reading
+from sadm.experiments.report import Pictures, details, render_report, verdict_sentence
+from sadm.experiments.report.facts import in_words, palette, ratio_groups, reading, regimes
 from sadm.experiments.report.figures import _set_apart, _shortened, key_mark
 from sadm.experiments.report.formatting import change, number
-from sadm.experiments.report.messages import MESSAGES
+from sadm.experiments.report.messages import MESSAGES, term
 from sadm.experiments.report.pictures import column_layout, thumbnails
 
 LANGUAGES = ["en", "ja"]
-OUTCOMES = ["sadm", "plain", "undecided", "mixed"]
+OUTCOMES = ["better", "worse", "undecided", "mixed"]
 VOID = {"meta", "img", "br", "hr", "link", "input"}
+OPTIONAL = {"heading_classes", "heading_coverage", "heading_reach", "heading_samplers"}
 NOTHING = Pictures({}, np.zeros((0, 8, 8, 1), np.uint8))
 
 
@@ -65,9 +68,28 @@ class Page(HTMLParser):
         return re.sub(r"\s+", " ", " ".join(self.words))
 
 
-@pytest.fixture(scope="module", params=LANGUAGES)
+def spaced(text: str) -> str:
+    return text.replace("\N{NO-BREAK SPACE}", " ")
+
+
+@functools.cache
+def html_of(outcome: str = "better", lang: str = "en") -> str:
+    return render_report(comparison(outcome), pictures(), lang)
+
+
+@functools.cache
+def rich_page(lang: str) -> Page:
+    return Page(render_report(rich_comparison(), NOTHING, lang))
+
+
+@pytest.fixture(params=LANGUAGES)
 def rendered(request: pytest.FixtureRequest) -> tuple[str, str]:
-    return request.param, render_report(comparison(), pictures(), request.param)
+    return request.param, html_of(lang=request.param)
+
+
+@pytest.fixture(params=LANGUAGES)
+def rich(request: pytest.FixtureRequest) -> tuple[str, Page]:
+    return request.param, rich_page(request.param)
 
 
 def test_page_holds_every_section(rendered: tuple[str, str]) -> None:
@@ -75,7 +97,7 @@ def test_page_holds_every_section(rendered: tuple[str, str]) -> None:
     page, message = Page(html), MESSAGES[lang]
     assert ("html", {"lang": lang}) in page.tags
     for key in (key for key in message if key.startswith("heading_")):
-        assert message[key] in page.text, key
+        assert (message[key] in page.text) == (key not in OPTIONAL), key
     for key in ("explain_fd", "explain_floor", "explain_interval", "explain_judge"):
         assert message[key] in page.text
     assert "FID" not in page.text
@@ -87,7 +109,7 @@ def test_verdict_stands_before_everything_else(rendered: tuple[str, str]) -> Non
     lang, html = rendered
     body = html[html.index("<main>") :]
     assert body.index('class="headline"') < min(body.index("<table"), body.index("<img"), body.index('class="cards"'))
-    assert MESSAGES[lang]["verdict_sadm"] in Page(html).text
+    assert MESSAGES[lang]["verdict_better"].format(arm="SADM") in Page(html).text
 
 
 def test_page_loads_nothing(rendered: tuple[str, str]) -> None:
@@ -121,13 +143,13 @@ def test_figures_are_described_and_follow_the_page(rendered: tuple[str, str]) ->
     assert all(attributes["alt"] for tag, attributes in Page(rendered[1]).tags if tag == "img")
 
 
-def test_rendering_is_deterministic(rendered: tuple[str, str]) -> None:
-    assert render_report(comparison(), pictures(), rendered[0]) == rendered[1]
+def test_rendering_is_deterministic() -> None:
+    assert render_report(comparison(), pictures()) == html_of()
 
 
 def test_quality_shows_fd_floor_and_difference() -> None:
     given = comparison()
-    page = Page(render_report(given, pictures()))
+    page = Page(html_of())
     fd = given["arms"]["plain"]["fd"]["mlp"]["mean"]
     for value in (fd, given["floor"]["mlp"], fd - given["floor"]["mlp"]):
         assert number(value) in page.text
@@ -139,14 +161,16 @@ def test_quality_shows_fd_floor_and_difference() -> None:
 def test_verdict_sentence_says_outcome_and_numbers(lang: str, outcome: str) -> None:
     given = comparison(outcome)
     sentence = verdict_sentence(given, lang)
-    assert sentence.startswith(MESSAGES[lang][f"verdict_{outcome}"])
-    for ratio in given["ratios"]["equal_cost"].values():
+    headline = MESSAGES[lang][f"verdict_{outcome}"].format(arm="SADM")
+    assert sentence.startswith(headline)
+    for ratio in given["ratios"]["equal_cost"]["sadm"].values():
         for key in ("mean", "low", "high"):
             assert change(ratio[key]) in sentence
     assert MESSAGES[lang]["verdict_seed_many"].format(count=len(SEEDS)) in sentence
     help_words = {key: MESSAGES[lang][f"verdict_{key}_help"] for key in ("undecided", "mixed")}
     assert {key for key, words in help_words.items() if words in sentence} == {outcome} & set(help_words)
-    assert MESSAGES[lang][f"verdict_{outcome}"] in Page(render_report(given, NOTHING, lang)).text
+    if lang == "en":
+        assert headline in Page(html_of(outcome)).text
 
 
 def test_outcomes_have_different_sentences() -> None:
@@ -156,7 +180,7 @@ def test_outcomes_have_different_sentences() -> None:
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_every_outcome_gets_the_same_page(outcome: str) -> None:
-    ours, other = (Page(render_report(comparison(name), pictures())) for name in (outcome, "sadm"))
+    ours, other = (Page(html_of(name)) for name in (outcome, "better"))
 
     def classes(page: Page) -> list[str]:
         return [value for value in page.values("class") if value != "key"]
@@ -165,7 +189,7 @@ def test_every_outcome_gets_the_same_page(outcome: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "key"), [(0.7, 0.9, "better_sadm"), (1.1, 1.3, "better_plain"), (0.9, 1.1, "open_question")]
+    ("low", "high", "key"), [(0.7, 0.9, "side_better"), (1.1, 1.3, "side_worse"), (0.9, 1.1, "open_question")]
 )
 def test_reading_follows_the_interval(low: float, high: float, key: str) -> None:
     assert reading({"mean": (low + high) / 2, "low": low, "high": high}, "en") == MESSAGES["en"][key]
@@ -173,13 +197,101 @@ def test_reading_follows_the_interval(low: float, high: float, key: str) -> None
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
-def test_ratio_at_the_floor_is_said(lang: str) -> None:
+@pytest.mark.parametrize(
+    ("reason", "key"), [("at the floor", "verdict_at_floor"), ("a run diverged", "verdict_diverged_help")]
+)
+def test_a_missing_ratio_is_said(lang: str, reason: str, key: str) -> None:
     given = comparison("undecided")
-    given["ratios"]["equal_cost"] = {judge: {"mean": None, "reason": "at the floor"} for judge in given["floor"]}
+    given["ratios"]["equal_cost"]["sadm"] = {judge: {"mean": None, "reason": reason} for judge in given["floor"]}
     sentence = verdict_sentence(given, lang)
-    assert MESSAGES[lang]["verdict_at_floor"] in sentence
+    assert MESSAGES[lang][key] in sentence
     assert MESSAGES[lang]["verdict_undecided_help"] not in sentence
-    assert MESSAGES[lang]["no_value"] in Page(render_report(given, NOTHING, lang)).text
+    shown = [row for _, rows in ratio_groups(given, palette(given["arms"]), lang) for row in rows]
+    missing = [text["change"] for drawn, text in shown if drawn.mark is None]
+    assert missing == [f"{MESSAGES[lang]['no_value']} ({term(reason, lang)})"] * len(given["floor"])
+
+
+def test_a_rich_comparison_has_every_section(rich: tuple[str, Page]) -> None:
+    lang, page = rich
+    for key in OPTIONAL:
+        assert MESSAGES[lang][key] in page.text, key
+    assert "frozen_encoder:" in page.text  # what it changes, in the protocol
+    assert sum(a.get("role") == "img" for _, a in page.tags) == 6
+
+
+def test_other_arms_stand_beside_the_treatment_as_controls(rich: tuple[str, Page]) -> None:
+    lang, page = rich
+    given, message = rich_comparison(), MESSAGES[lang]
+    control = message["verdict_control"].split("{changes}")[0].format(arm="frozen encoder")
+    assert control in page.text
+    for ratio in given["ratios"]["equal_cost"]["frozen_encoder"].values():
+        assert spaced(change(ratio["mean"])) in page.text[page.text.index(control) :]
+    headline = message["verdict_better"].format(arm="SADM")
+    assert page.text.index(headline) < page.text.index(control)
+    regime = message["arm_regime"].format(arm="frozen encoder", regime=message["at_equal_steps"])
+    assert message["verdict_diverged"].format(arm=regime, count=1, total=len(SEEDS)) in page.text
+    assert message["cost_diverged"] in page.text
+
+
+def test_without_sadm_the_page_names_the_arm_in_question() -> None:
+    text = json.dumps(rich_comparison()).replace("sadm", "own").replace("frozen_encoder", "other")
+    page = Page(render_report(json.loads(text), NOTHING)).text
+    assert "Is own worth it?" in page
+    assert MESSAGES["en"]["verdict_better"].format(arm="own") in page
+    assert MESSAGES["en"]["verdict_sampling"] not in page
+    assert "SADM" not in page.replace("SADM version", "")
+
+
+def test_shares_of_the_cost_are_shown_with_what_lies_outside(rich: tuple[str, Page]) -> None:
+    cells = [row for row in details.reach(rich_comparison(), rich[0])["rows"] if row[0] != "plain"]  # type: ignore[index]
+    sadm, frozen = (row[2] for row in cells)
+    between = MESSAGES[rich[0]]["interval_range"].format(low="55\u00a0%", high="81\u00a0%")
+    assert sadm == [("62\u00a0%", between), ("< 50\u00a0%", "")]
+    assert frozen[0] == ("90\u00a0%", "")
+    assert frozen[1][0].startswith("–")
+    assert all(spaced(cell[0]) in rich[1].text for cell in sadm)
+
+
+def test_classes_come_rarest_first_with_recall() -> None:
+    given = rich_comparison()
+    found = regimes(given, palette(given["arms"]), "en")
+    (first, second) = details.classes(given, found, "en")
+    assert [name for name, *_ in first["rows"]] == ["1", "2", "0"]
+    assert [count for _, count, _ in first["rows"]] == ["5", "40", "108"]
+    assert [name for _, name in first["arms"]] == ["Plain training", "SADM", "frozen encoder"]
+    cells = first["rows"][0][2]
+    assert cells[0][0] == number(3.1 - given["floor"]["mlp"])
+    ratios = given["ratios"]["equal_cost"]
+    assert [cell[0] for cell in cells[1:3]] == [
+        change(ratios[arm]["mlp"]["mean"]) for arm in ("sadm", "frozen_encoder")
+    ]
+    assert [cell[0] for cell in cells[3:]] == ["90\u00a0%", *["12\u00a0%"] * 3]
+    assert first["judge"] != second["judge"]
+
+
+def test_shares_of_images_end_at_zero_and_one() -> None:
+    given = rich_comparison()
+    given["arms"]["plain"]["recall"]["mlp"] = {"mean": 0.99, "low": 0.96, "high": 1.02, "values": []}
+    table = details.coverage(given, regimes(given, palette(given["arms"]), "en"), "en")
+    assert table is not None
+    assert table["rows"][0][0] is None  # real images
+    assert table["rows"][1][1][1] == ("99\u00a0%", "96\u00a0% to 100\u00a0%")
+
+
+def test_samplers_show_every_arm_against_plain() -> None:
+    given = rich_comparison()
+    found = details.samplers(given, regimes(given, palette(given["arms"]), "en"), "en")
+    assert found is not None
+    ((name, rows),) = found["groups"]
+    assert name == "5 NFE (5 network evaluations per image)"
+    plain = given["samplers"]["5 NFE"]["arms"]["plain"]["fd"]["mlp"]["mean"] - given["floor"]["mlp"]
+    assert rows[0][1][0][0] == number(plain)
+    expected = [change(given["ratios"][b][a]["mlp"]["mean"]) for a, b in ARMS_AT[:3]]
+    assert [cell[0] for cell in rows[0][1][1:4]] == expected
+    assert rows[0][1][4][0] == "no ratio (a run diverged)"
+
+
+ARMS_AT = [(arm, budget) for arm in ("sadm", "frozen_encoder") for budget in ("equal_cost", "equal_steps")]
 
 
 def test_languages_have_the_same_keys_and_fields() -> None:
@@ -196,9 +308,9 @@ def test_languages_have_the_same_keys_and_fields() -> None:
 
 def test_every_text_is_used() -> None:
     folder = resources.files("sadm.experiments.report")
-    names = ("facts.py", "render.py", "verdict.py", "template.html.j2")
+    names = ("details.py", "facts.py", "naming.py", "render.py", "verdict.py", "template.html.j2")
     sources = "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
-    built = ("arm_", "at_", "data_", "explain_", "heading_", "protocol_", "provenance_", "verdict_")
+    built = ("arm_", "at_", "curves_", "data_", "explain_", "heading_", "protocol_", "provenance_", "verdict_")
     assert [key for key in MESSAGES["en"] if not key.startswith(built) and key not in sources] == []
 
 
@@ -208,9 +320,10 @@ def test_names_cannot_become_markup() -> None:
     for key in ("arms", "curves"):
         given[key] = {"plain": given[key]["plain"], evil: given[key]["sadm"], "sadm": given[key]["sadm"]}
     given["title"] = given["data"]["source"] = evil
-    given["judges"]["mlp"]["title"] = evil
+    given["judges"]["mlp"]["title"], given["judges"]["pixels"]["title"] = evil, "x" * 300
     given["protocol"][evil] = {evil: [evil]}
-    given["ratios"]["equal_cost"]["pixels"] = {"mean": None, "reason": evil}
+    given["ratios"]["equal_cost"]["sadm"]["pixels"] = {"mean": None, "reason": evil}
+    given["ratios"]["equal_cost"][evil] = given["ratios"]["equal_cost"]["sadm"]
     labels = [evil, *(shown.labels or [])[1:10]] * 4
     samples = {evil: shown.samples["plain"], **shown.samples}
     page_text = render_report(
@@ -220,11 +333,15 @@ def test_names_cannot_become_markup() -> None:
     assert "script" not in {tag for tag, _ in page.tags}
     assert "<script" not in page_text
     assert evil in page.text, "the name itself is shown, as text"
+    assert "x" * 300 in page.text, "a long name is cut in figures only"
 
 
-@pytest.mark.parametrize("missing", [*comparison(), None])
-def test_missing_parts_are_left_out(missing: str | None) -> None:
-    given = {} if missing is None else {key: value for key, value in comparison().items() if key != missing}
+PARTS = list(rich_comparison())
+
+
+@pytest.mark.parametrize("missing", [PARTS, PARTS[0::2], PARTS[1::2]])
+def test_missing_parts_are_left_out(missing: list[str]) -> None:
+    given = {key: value for key, value in rich_comparison().items() if key not in missing}
     Page(render_report(given, NOTHING, "en"))
     assert verdict_sentence(given)
 
@@ -237,7 +354,7 @@ def test_missing_numbers_inside_parts_are_left_out() -> None:
     given["arms"]["sadm"]["fd"]["mlp"] = {"mean": float("nan"), "values": [None]}
     given["arms"]["plain"]["fd"]["mlp"] = {"mean": 2.0}
     given["floor"] = {"mlp": 0.4}
-    given["ratios"]["equal_cost"]["mlp"] = {"mean": 0.9, "low": None, "high": None, "values": [0.9]}
+    given["ratios"]["equal_cost"]["sadm"]["mlp"] = {"mean": 0.9, "low": None, "high": None, "values": [0.9]}
     given["curves"]["sadm"] = {"step": [1, 2, 3], "loss": [1.0, float("nan"), None], "g_structure": [0.0, 0.0, 0.0]}
     given["judges"]["pixels"] = None
     page = Page(render_report(given, NOTHING))
@@ -251,10 +368,10 @@ def test_unknown_language_is_refused() -> None:
 
 
 def test_japanese_page_translates_fixed_terms() -> None:
-    text = Page(render_report(comparison(), pictures(), "ja")).text
+    text = Page(html_of(lang="ja")).text
     assert "別の画像で学習した分類器" in text
     assert "classifier trained on other images" not in text
-    assert MESSAGES["en"]["subtitle"] not in text
+    assert MESSAGES["en"]["subtitle_sadm"] not in text
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -320,7 +437,7 @@ def test_numbers(value: float | None, shown: str) -> None:
 
 
 def test_changes_and_ranges() -> None:
-    assert [change(ratio).replace("\N{NO-BREAK SPACE}", " ") for ratio in (0.81, 1.12, 1.0, 0.996)] == [
+    assert [spaced(change(ratio)) for ratio in (0.81, 1.12, 1.0, 0.996)] == [
         "−19 %",
         "+12 %",
         "0 %",
@@ -351,11 +468,7 @@ def test_only_marks_at_the_same_cost_are_set_apart() -> None:
     assert _set_apart([0.0, 0.0, 0.0], gap=10) == [-10, 0, 10]
 
 
-def test_long_names_are_cut_in_figures_only() -> None:
+def test_long_names_are_cut_in_figures() -> None:
     assert _shortened("short") == "short"
     assert _shortened("x" * 80) == "x" * 59 + "…"
     assert _shortened("画" * 40) == "画" * 29 + "…"
-    given = comparison()
-    given["judges"]["mlp"]["title"] = "x" * 300
-    html = render_report(given, NOTHING)
-    assert "x" * 300 in Page(html).text

@@ -1,4 +1,4 @@
-"""From the comparison to what the page shows: arms and regimes, cards and tables. No HTML, no drawing."""
+"""From the comparison to what the page shows: arms and budgets, cards and tables. No HTML, no drawing."""
 
 from __future__ import annotations
 
@@ -6,24 +6,27 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sadm.experiments.config import CONTROL, SADM
 from sadm.experiments.report.figures import Mark, RatioRow
 from sadm.experiments.report.formatting import DASH, bounds, change, finite, number, percent, times
 from sadm.experiments.report.messages import term, texts
-from sadm.experiments.report.verdict import judge_name, range_text, seed_count
+from sadm.experiments.report.naming import arm_name, judge_name, judges_of, other_arms, part, regime_name, treatment_of
+from sadm.experiments.report.verdict import changes_text, range_text, seed_count
 
-REGIMES = ("equal_cost", "equal_steps")
+BUDGETS = {"equal_cost": "arms", "equal_steps": "equal_steps"}  # where the numbers of each budget are
 _MOST_NAMES = 40  # class names written out
 
 
 @dataclasses.dataclass(frozen=True)
 class Regime:
-    """An arm at one budget: plain training, SADM at equal cost, SADM at equal steps.
+    """An arm at one budget: plain training, another arm at equal cost, another arm at equal steps.
 
     Attributes:
         name: what the page calls it.
         colour: its arm's place in the palette.
         hollow: whether it is drawn in outline (equal steps).
         arm: the arm's key.
+        budget: ``equal_cost`` or ``equal_steps``.
         facts: the engine's numbers.
     """
 
@@ -31,45 +34,25 @@ class Regime:
     colour: int
     hollow: bool
     arm: str
+    budget: str
     facts: Mapping[str, Any]
-
-
-def part(holder: Mapping[str, Any] | None, *keys: str) -> Mapping[str, Any]:
-    """A nested mapping, empty where any step of the way is missing."""
-    for key in keys:
-        holder = (holder or {}).get(key)
-    return holder or {}
 
 
 def palette(*holders: Iterable[str]) -> dict[str, int]:
     """A colour index per arm: plain training 0, SADM 1, others in order of appearance."""
-    arms = dict.fromkeys(["plain", "sadm", *(arm for holder in holders for arm in holder)])
+    arms = dict.fromkeys([CONTROL, SADM, *(arm for holder in holders for arm in holder)])
     return {arm: index for index, arm in enumerate(arms)}
 
 
-def arm_name(arm: str, lang: str) -> str:
-    """An arm as the page calls it; unknown arms keep their key."""
-    return texts(lang).get(f"arm_{arm}", arm) if arm in ("plain", "sadm") else arm
-
-
 def regimes(comparison: Mapping[str, Any], colours: Mapping[str, int], lang: str) -> list[Regime]:
-    """All that was trained: the arms (at equal cost), then those at equal steps."""
-    message, found = texts(lang), []
-    for key, source in (("equal_cost", "arms"), ("equal_steps", "equal_steps")):
-        for arm, facts in part(comparison, source).items():
-            name = arm_name(arm, lang)
-            if arm != "plain":
-                name = message["arm_regime"].format(arm=name, regime=message[f"at_{key}"])
-            found.append(Regime(name, colours[arm], key == "equal_steps", arm, facts or {}))
+    """All that was trained: plain training, then every other arm at each budget, the one the verdict is about first."""
+    found = []
+    for arm in (CONTROL, *other_arms(comparison)):
+        for budget, source in BUDGETS.items():
+            if arm in part(comparison, source):
+                name, facts = regime_name(arm, budget, lang), part(comparison, source, arm)
+                found.append(Regime(name, colours[arm], budget == "equal_steps", arm, budget, facts))
     return found
-
-
-def judges(comparison: Mapping[str, Any]) -> list[str]:
-    """Keys of all judges that anything was measured with, in order of appearance."""
-    measured = [part(arm, "fd") for source in ("arms", "equal_steps") for arm in part(comparison, source).values()]
-    compared = [part(comparison, "ratios", key) for key in REGIMES]
-    holders = [part(comparison, "judges"), part(comparison, "floor"), *measured, *compared]
-    return list(dict.fromkeys(judge for holder in holders for judge in holder))
 
 
 def excess(comparison: Mapping[str, Any], regime: Regime, judge: str) -> Mark | None:
@@ -108,99 +91,133 @@ def with_interval(mean: Any, ends: tuple[float, float] | None, lang: str) -> tup
     return number(mean), range_text(number(ends[0]), number(ends[1]), lang) if ends else ""
 
 
-def ratio_rows(
+def ratio_groups(
     comparison: Mapping[str, Any], colours: Mapping[str, int], lang: str
-) -> list[tuple[RatioRow, dict[str, str]]]:
-    """Every paired ratio SADM / plain, for the figure and, as texts, for the table."""
-    message, rows = texts(lang), []
-    for judge in judges(comparison):
-        for key in REGIMES:
-            ratio = part(comparison, "ratios", key, judge)
-            if not ratio:
-                continue
-            label = message["arm_regime"].format(arm=judge_name(comparison, judge, lang), regime=message[f"at_{key}"])
-            values = [value for value in map(finite, ratio.get("values") or []) if value is not None]
-            mean, ends = finite(ratio.get("mean")), bounds(ratio)
-            mark = Mark(colours["sadm"], key == "equal_steps", mean, ends, tuple(values)) if mean is not None else None
-            note = term(ratio.get("reason") or message["reason_unknown"], lang)
-            shown = {
-                "label": label,
-                "change": change(mean) if mark else f"{message['no_value']} ({note})",
-                "interval": range_text(change(ends[0]), change(ends[1]), lang) if ends else DASH,
-                "seeds": ", ".join(map(change, values)) or DASH,
-                "reading": reading(ratio, lang),
-            }
-            rows.append((RatioRow(label, mark, note), shown))
-    return rows
+) -> list[tuple[str, list[tuple[RatioRow, dict[str, Any]]]]]:
+    """By judge, every paired ratio to plain training, for the figure and, as texts, for the table."""
+    groups = []
+    for judge in judges_of(comparison):
+        rows = [
+            _ratio_row(
+                Regime(regime_name(arm, budget, lang), colours[arm], budget == "equal_steps", arm, budget, ratio), lang
+            )
+            for arm in other_arms(comparison)
+            for budget in BUDGETS
+            if (ratio := part(comparison, "ratios", budget, arm, judge))
+        ]
+        if rows:
+            groups.append((judge_name(comparison, judge, lang), rows))
+    return groups
+
+
+def _ratio_row(regime: Regime, lang: str) -> tuple[RatioRow, dict[str, Any]]:
+    """A regime whose facts are a ratio."""
+    ratio = regime.facts
+    mean, ends, note = finite(ratio.get("mean")), bounds(ratio), reason(ratio, lang)
+    values = [value for value in map(finite, ratio.get("values") or []) if value is not None]
+    mark = Mark(regime.colour, regime.hollow, mean, ends, tuple(values)) if mean is not None else None
+    shown = {
+        "regime": regime,
+        "change": change_text(ratio, lang),
+        "interval": range_text(change(ends[0]), change(ends[1]), lang) if ends else DASH,
+        "seeds": ", ".join(map(change, values)) or DASH,
+        "reading": reading(ratio, lang),
+    }
+    return RatioRow(regime.name, mark, note), shown
+
+
+def change_text(ratio: Mapping[str, Any], lang: str) -> str:
+    """A ratio as a change, or that there is none and why."""
+    known = finite(ratio.get("mean")) is not None
+    return change(ratio["mean"]) if known else f"{texts(lang)['no_value']} ({reason(ratio, lang)})"
+
+
+def reason(ratio: Mapping[str, Any], lang: str) -> str:
+    """Why there is no ratio."""
+    return term(ratio.get("reason") or texts(lang)["reason_unknown"], lang)
 
 
 def reading(ratio: Mapping[str, Any], lang: str) -> str:
-    """What a ratio's interval says: which side is better, or that it cannot be told."""
+    """What a ratio's interval says: better or worse than plain training, or that it cannot be told."""
     message, ends = texts(lang), bounds(ratio)
     if finite(ratio.get("mean")) is None or ends is None or ends[0] <= 1 <= ends[1]:
         return message["open_question"]
-    return message["better_sadm" if ends[1] < 1 else "better_plain"]
+    return message["side_better" if ends[1] < 1 else "side_worse"]
 
 
 def cards(comparison: Mapping[str, Any], lang: str) -> list[dict[str, str]]:
-    """The key numbers: change per judge at equal cost, cost ratios, sampling, seeds."""
-    message, found = texts(lang), []
-    for judge, ratio in part(comparison, "ratios", "equal_cost").items():
+    """The key numbers: change per judge at equal cost, cost ratios, sampling, seeds; all of the arm in question."""
+    message, arm = texts(lang), treatment_of(comparison)
+    name, found = arm_name(arm, lang), []
+    for judge, ratio in part(comparison, "ratios", "equal_cost", arm).items():
         ratio, ends = ratio or {}, bounds(ratio)
         known = finite(ratio.get("mean")) is not None
         detail = f"{message['column_interval']}: {range_text(change(ends[0]), change(ends[1]), lang)}" if ends else ""
-        if not known:
-            detail = term(ratio.get("reason") or message["reason_unknown"], lang)
-        label = message["card_ratio_label"].format(judge=judge_name(comparison, judge, lang))
+        label = message["card_ratio_label"].format(arm=name, judge=judge_name(comparison, judge, lang))
         value = change(ratio["mean"]) if known else message["no_value"]
+        detail = detail if known else reason(ratio, lang)
         found.append({"label": label, "value": value, "detail": detail, "note": reading(ratio, lang)})
-    cost, per_step = part(comparison, "cost"), part(comparison, "cost", "cpu_seconds_per_step")
+    cost, plain = part(comparison, "cost", arm), part(comparison, "cost", CONTROL)
     if finite(cost.get("step_ratio")) is not None:
-        detail = message["card_cost_detail"].format(
-            plain=number(per_step.get("plain")), sadm=number(per_step.get("sadm"))
-        )
-        found.append(_card(message["card_cost_label"], times(cost["step_ratio"]), detail if per_step else ""))
+        pair = (plain.get("cpu_seconds_per_step"), cost.get("cpu_seconds_per_step"))
+        detail = message["card_cost_detail"].format(plain=number(pair[0]), own=number(pair[1]), arm=name)
+        found.append(_card(message["card_cost_label"].format(arm=name), times(cost["step_ratio"]), detail))
     if finite(cost.get("total_ratio")) is not None:
-        found.append(_card(message["card_total_label"], times(cost["total_ratio"]), message["card_total_detail"]))
-    plain, sadm = (finite(part(comparison, "arms", arm).get("sample_ms_per_image")) for arm in ("plain", "sadm"))
-    if plain and sadm:
-        detail = message["card_sampling_detail"].format(plain=number(plain), sadm=number(sadm))
-        found.append(_card(message["card_sampling_label"], times(sadm / plain), detail))
+        label = message["card_total_label"].format(arm=name)
+        found.append(_card(label, times(cost["total_ratio"]), message["card_total_detail"]))
+    base, own = (finite(part(comparison, "arms", key).get("sample_ms_per_image")) for key in (CONTROL, arm))
+    if base and own:
+        detail = message["card_sampling_detail"].format(plain=number(base), own=number(own), arm=name)
+        found.append(_card(message["card_sampling_label"].format(arm=name), times(own / base), detail))
     count = seed_count(comparison)
     if count is not None:
         found.append(_card(message["card_seeds_label"], str(count), message["card_seeds_detail"]))
     return found
 
 
-def verdict_notes(comparison: Mapping[str, Any], lang: str) -> list[str]:
-    """What belongs beside the verdict: costs, sampling, how far the result reaches."""
-    message, cost = texts(lang), part(comparison, "cost")
-    plain, sadm = (part(comparison, "arms", arm).get("steps") for arm in ("plain", "sadm"))
-    costs = []
+def verdict_notes(comparison: Mapping[str, Any], found: Iterable[Regime], lang: str) -> list[str]:
+    """What belongs beside the verdict: controls, trainings that diverged, costs, sampling, how far the result reaches."""
+    message, treatment = texts(lang), treatment_of(comparison)
+    notes = []
+    for arm in other_arms(comparison):
+        changes = changes_text(comparison, arm, lang)
+        if arm != treatment and changes:
+            notes.append(message["verdict_control"].format(arm=arm_name(arm, lang), changes=changes))
+    for regime in found:
+        count = len(regime.facts.get("diverged") or [])
+        if count:
+            total = count + len(regime.facts.get("seeds") or [])
+            notes.append(message["verdict_diverged"].format(arm=regime.name, count=count, total=total))
+    costs = _cost_sentences(comparison, lang)
+    notes += [("" if lang == "ja" else " ").join(costs)] if costs else []
+    return [*notes, *([message["verdict_sampling"]] if treatment == SADM else []), message["verdict_scope"]]
+
+
+def _cost_sentences(comparison: Mapping[str, Any], lang: str) -> list[str]:
+    message, treatment = texts(lang), treatment_of(comparison)
+    cost, name, costs = part(comparison, "cost", treatment), arm_name(treatment, lang), []
     if finite(cost.get("step_ratio")) is not None:
-        costs.append(message["verdict_cost_step"].format(ratio=number(cost["step_ratio"])))
+        costs.append(message["verdict_cost_step"].format(arm=name, ratio=number(cost["step_ratio"])))
     if finite(cost.get("total_ratio")) is not None:
         costs.append(message["verdict_cost_total"].format(ratio=number(cost["total_ratio"])))
-    if plain and sadm and plain != sadm:
-        costs.append(message["verdict_cost_steps"].format(plain=number(plain), sadm=number(sadm)))
-    joined = ("" if lang == "ja" else " ").join(costs)
-    return [*([joined] if costs else []), message["verdict_sampling"], message["verdict_scope"]]
+    plain, own = (part(comparison, "arms", arm).get("steps") for arm in (CONTROL, treatment))
+    if plain and own and plain != own:
+        costs.append(message["verdict_cost_steps"].format(arm=name, plain=number(plain), own=number(own)))
+    return costs
 
 
 def cost_rows(comparison: Mapping[str, Any], found: Iterable[Regime], lang: str) -> list[tuple[str, list[str]]]:
     """The cost table: a row per kind of cost, a column per regime."""
     message, shown = texts(lang), list(found)
-    per_step = part(comparison, "cost", "cpu_seconds_per_step")
-    pretraining = part(comparison, "cost").get("pretrain_cpu_seconds")
-    columns = {
-        "cost_step": [per_step.get(regime.arm) for regime in shown],
+    diverged = [len(regime.facts.get("diverged") or []) for regime in shown]
+    columns: dict[str, list[Any]] = {
+        "cost_step": [part(comparison, "cost", regime.arm).get("cpu_seconds_per_step") for regime in shown],
         "cost_steps": [regime.facts.get("steps") for regime in shown],
-        "cost_pretraining": [
-            regime.facts.get("pretrain_cpu_seconds", pretraining if regime.arm == "sadm" else None) for regime in shown
-        ],
+        "cost_pretraining": [regime.facts.get("pretrain_cpu_seconds") for regime in shown],
         "cost_total": [regime.facts.get("cpu_seconds") for regime in shown],
         "cost_sampling": [regime.facts.get("sample_ms_per_image") for regime in shown],
         "cost_parameters": [regime.facts.get("parameters") for regime in shown],
+        "cost_diverged": diverged if any(diverged) else [],
     }
     return [
         (message[key], [number(value) for value in values])
@@ -212,7 +229,7 @@ def cost_rows(comparison: Mapping[str, Any], found: Iterable[Regime], lang: str)
 def cost_notes(comparison: Mapping[str, Any], lang: str) -> list[str]:
     """Lines under the cost table."""
     values = {
-        "cost_steps_measured": part(comparison, "cost").get("steps_measured"),
+        "cost_steps_measured": part(comparison, "cost", treatment_of(comparison)).get("steps_measured"),
         "cost_minutes": comparison.get("minutes_total"),
         "cost_memory": comparison.get("memory_mib"),
     }
@@ -223,7 +240,7 @@ def cost_notes(comparison: Mapping[str, Any], lang: str) -> list[str]:
 def judge_rows(comparison: Mapping[str, Any], lang: str) -> list[list[str]]:
     """Title, kind, dimension, accuracy and floor of each judge."""
     rows = []
-    for judge in judges(comparison):
+    for judge in judges_of(comparison):
         facts = part(comparison, "judges", judge)
         accuracy = percent(facts.get("accuracy"))
         floor = number(part(comparison, "floor").get(judge))

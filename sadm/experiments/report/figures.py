@@ -29,6 +29,7 @@ ARM_COLOURS = 6  # --arm0 … --arm5 in the style sheet; further arms begin agai
 _INK, _RULE = "#010101", "#020202"  # stand-ins for the text's and the grid's colour
 _ARMS = [f"#0300{index:02x}" for index in range(ARM_COLOURS)]
 _BLOCKS = 150  # points per curve at most
+_HEADING = 0.6  # height of a heading in the ratio figure; other rows have 1
 _MARKERS = ("o", "s", "D", "^", "v", "P")  # so that an arm is known by its shape too
 _RATIO_TICKS = (
     0.01,
@@ -78,11 +79,22 @@ class Mark:
 
 @dataclasses.dataclass(frozen=True)
 class RatioRow:
-    """A row of the ratio figure: `mark` is None where there is no ratio, and `note` says why."""
+    """A row of the ratio figure.
+
+    Attributes:
+        label: its name.
+        mark: the ratio; None where there is none.
+        note: why there is none; empty in a heading.
+    """
 
     label: str
     mark: Mark | None
     note: str = ""
+
+    @property
+    def is_heading(self) -> bool:
+        """Whether it is the title of the rows that follow."""
+        return self.mark is None and not self.note
 
 
 @dataclasses.dataclass(frozen=True)
@@ -112,18 +124,19 @@ def quality_cost(marks: Sequence[Mark], x_label: str, y_label: str, prefix: str,
 
 
 def ratio_forest(rows: Sequence[RatioRow], x_label: str, sides: tuple[str, str], prefix: str, alt: str) -> Markup:
-    """Ratios SADM / plain with their intervals, one row each, and the line at 1."""
+    """Ratios to plain training with their intervals, one row each, under headings, and the line at 1."""
     with _style():
-        figure, axes = _panel(4.6, 0.9 + 0.52 * len(rows))
+        heights = [_HEADING if row.is_heading else 1.0 for row in rows]
+        figure, axes = _panel(4.6, 0.9 + 0.52 * sum(heights))
         seen = [
             v for row in rows if row.mark for v in (*row.mark.values, row.mark.mean, *(row.mark.ends or ())) if v > 0
         ]
         reach = max([math.log(1.25), *(abs(math.log(value)) for value in seen)]) * 1.08
-        for place, row in enumerate(rows):
-            _draw_row(axes, row, -float(place))
+        for row, level in zip(rows, np.cumsum(heights), strict=True):
+            _draw_row(axes, row, -float(level))
         axes.set_xscale("log")
         axes.set_xlim(math.exp(-reach), math.exp(reach))
-        axes.set_ylim(-len(rows) + 0.5, 1.15)
+        axes.set_ylim(-sum(heights) - 0.5, 0.15)
         axes.xaxis.set_major_locator(FixedLocator(_ratio_ticks(reach)))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
@@ -255,10 +268,15 @@ def _draw_mark(axes: Axes, mark: Mark, shift: ScaledTranslation, upright: bool, 
 
 def _draw_row(axes: Axes, row: RatioRow, level: float) -> None:
     still = ScaledTranslation(0, 0, axes.figure.dpi_scale_trans)
-    words = _shortened(row.label if row.mark else f"{row.label}: {row.note}")
-    transform = axes.get_yaxis_transform()
-    label = axes.text(0.02, level + 0.22, words, transform=transform, va="bottom", fontsize=9, parse_math=False)
+    words = _shortened(f"{row.label}: {row.note}" if row.note and row.mark is None else row.label)
+    transform, weight = axes.get_yaxis_transform(), "bold" if row.is_heading else "normal"
+    place = level - 0.3 if row.is_heading else level + 0.22  # a heading stands nearer to what follows
+    label = axes.text(
+        0.02, place, words, transform=transform, va="bottom", fontsize=9, fontweight=weight, parse_math=False
+    )
     label.set_in_layout(False)  # a long name must not squeeze the axes
+    if row.is_heading:
+        return
     axes.plot([1, 1], [level - 0.3, level + 0.2], color=_INK, linewidth=1.2)  # the line at 1 leaves room for the words
     if row.mark:
         _draw_mark(axes, row.mark, still, upright=False, level=level)

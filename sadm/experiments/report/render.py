@@ -9,12 +9,14 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from sadm.experiments.report import facts, figures
-from sadm.experiments.report.figures import Curve
+from sadm.experiments.config import CONTROL, SADM
+from sadm.experiments.report import details, facts, figures
+from sadm.experiments.report.figures import Curve, RatioRow
 from sadm.experiments.report.formatting import DASH, finite, number
 from sadm.experiments.report.messages import term, texts
+from sadm.experiments.report.naming import arm_name, judge_name, judges_of, part, treatment_of
 from sadm.experiments.report.pictures import Pictures, column_layout, grid_uri
-from sadm.experiments.report.verdict import judge_name, verdict_details, verdict_headline
+from sadm.experiments.report.verdict import verdict_details, verdict_headline
 
 _PAIRS_PER_ROW = 8
 
@@ -23,9 +25,9 @@ def render_report(comparison: Mapping[str, Any], pictures: Pictures, lang: str =
     """Renders the decision report as one HTML file that loads nothing from anywhere.
 
     Args:
-        comparison: what was measured (arms, judges, floor, ratios, cost, curves, protocol, provenance); a part that is
-            missing is left out of the page. An arm's `cpu_seconds` is the whole cost of one training, encoder
-            pre-training included; `pretrain_cpu_seconds` is that part of it.
+        comparison: what was measured, as ``comparison.json`` has it (arms, judges, floor, ratios, cost, curves, protocol,
+            provenance, …); a part that is missing is left out of the page. An arm's `cpu_seconds` is the whole cost of one
+            training, encoder pre-training included; `pretrain_cpu_seconds` is that part of it.
         pictures: the images to show.
         lang: "en" or "ja".
 
@@ -39,30 +41,37 @@ def render_report(comparison: Mapping[str, Any], pictures: Pictures, lang: str =
     message = texts(lang)
     colours = facts.palette(*_arm_holders(comparison, pictures))
     regimes = facts.regimes(comparison, colours, lang)
-    outcome = facts.part(comparison, "verdict").get("outcome")
+    treatment = treatment_of(comparison)
+    winners = {"better": colours[treatment], "worse": colours[CONTROL]}
+    subtitle = message["subtitle_sadm" if treatment == SADM else "subtitle_other"]
     return _template().render(
         m=message,
         lang=lang,
-        title=message["title"].format(title=term(comparison.get("title") or "", lang)),
-        winner=colours[outcome] if outcome in ("plain", "sadm") else None,
+        title=message["title"].format(arm=arm_name(treatment, lang), title=term(comparison.get("title") or "", lang)),
+        subtitle=subtitle.format(arm=arm_name(treatment, lang)),
+        winner=winners.get(part(comparison, "verdict").get("outcome", "")),
         headline=verdict_headline(comparison, lang),
         details=verdict_details(comparison, lang),
-        notes=facts.verdict_notes(comparison, lang),
-        cards=facts.cards(comparison, lang),
+        notes=facts.verdict_notes(comparison, regimes, lang),
+        cards=facts.cards(comparison, lang) + details.reach_cards(comparison, lang),
         regimes=regimes,
         key_mark=figures.key_mark,
         quality=_quality(comparison, regimes, lang),
         forest=_forest(comparison, colours, lang),
+        samplers=details.samplers(comparison, regimes, lang),
+        coverage=details.coverage(comparison, regimes, lang),
+        classes=details.classes(comparison, regimes, lang),
         samples=_samples(pictures, colours, lang),
         cost_rows=facts.cost_rows(comparison, regimes, lang),
         cost_notes=facts.cost_notes(comparison, lang),
+        reach=_reach(comparison, colours, lang),
         curves=_curves(comparison, colours, lang),
         neighbours=_neighbours(pictures, colours, lang),
         judges=facts.judge_rows(comparison, lang),
         settings=[
-            (message[f"heading_{key}"], facts.settings_rows(facts.part(comparison, key), key, lang))
+            (message[f"heading_{key}"], facts.settings_rows(part(comparison, key), key, lang))
             for key in ("data", "protocol", "provenance")
-            if facts.part(comparison, key)
+            if part(comparison, key)
         ],
     )
 
@@ -77,14 +86,14 @@ def _template() -> jinja2.Template:
 
 
 def _arm_holders(comparison: Mapping[str, Any], pictures: Pictures) -> list[Any]:
-    measured = [facts.part(comparison, key) for key in ("arms", "equal_steps", "curves")]
+    measured = [part(comparison, key) for key in ("arms", "equal_steps", "curves")]
     return [*measured, pictures.samples, pictures.neighbours]
 
 
 def _quality(comparison: Mapping[str, Any], regimes: list[facts.Regime], lang: str) -> list[dict[str, Any]]:
     """Per judge: title, table and, where the floor is known, the figure of quality against cost."""
     message, panels = texts(lang), []
-    for place, judge in enumerate(facts.judges(comparison)):
+    for place, judge in enumerate(judges_of(comparison)):
         name = judge_name(comparison, judge, lang)
         pairs = [(regime, facts.excess(comparison, regime, judge)) for regime in regimes]
         known = [(regime, mark) for regime, mark in pairs if mark is not None]
@@ -100,7 +109,7 @@ def _quality(comparison: Mapping[str, Any], regimes: list[facts.Regime], lang: s
         figure = None
         if marks:
             figure = figures.quality_cost(marks, message["axis_cost"], message["axis_excess"], f"quality{place}", alt)
-        floor = number(facts.part(comparison, "floor").get(judge))
+        floor = number(part(comparison, "floor").get(judge))
         panels.append(
             {
                 "name": name,
@@ -114,15 +123,27 @@ def _quality(comparison: Mapping[str, Any], regimes: list[facts.Regime], lang: s
 
 
 def _forest(comparison: Mapping[str, Any], colours: Mapping[str, int], lang: str) -> dict[str, Any] | None:
-    """The paired ratios as a figure and as a table."""
-    message, rows = texts(lang), facts.ratio_rows(comparison, colours, lang)
-    if not rows:
+    """The paired ratios as a figure and as a table, by judge."""
+    message, groups = texts(lang), facts.ratio_groups(comparison, colours, lang)
+    if not groups:
         return None
-    values = "; ".join(f"{shown['label']}: {shown['change']} ({shown['interval']})" for _, shown in rows)
+    values = "; ".join(
+        f"{judge}, {shown['regime'].name}: {shown['change']} ({shown['interval']})"
+        for judge, rows in groups
+        for _, shown in rows
+    )
     alt = message["figure_forest_alt"].format(values=values)
-    sides = (message["better_sadm"], message["better_plain"])
-    figure = figures.ratio_forest([row for row, _ in rows], message["axis_ratio"], sides, "ratio", alt)
-    return {"figure": figure, "rows": [shown for _, shown in rows]}
+    sides = (message["side_better"], message["side_worse"])
+    drawn = [row for judge, rows in groups for row in (RatioRow(judge, None), *(row for row, _ in rows))]
+    figure = figures.ratio_forest(drawn, message["axis_ratio"], sides, "ratio", alt)
+    return {"figure": figure, "groups": [(judge, [shown for _, shown in rows]) for judge, rows in groups]}
+
+
+def _reach(comparison: Mapping[str, Any], colours: Mapping[str, int], lang: str) -> dict[str, Any] | None:
+    table = details.reach(comparison, lang)
+    if table is not None:
+        table["rows"] = [(colours[arm], name, cells) for arm, name, cells in table["rows"]]
+    return table
 
 
 def _samples(pictures: Pictures, colours: Mapping[str, int], lang: str) -> dict[str, Any] | None:
@@ -135,9 +156,9 @@ def _samples(pictures: Pictures, colours: Mapping[str, int], lang: str) -> dict[
     columns, heads = column_layout(pictures.labels, count)
     grids = [
         {
-            "name": facts.arm_name(arm, lang),
+            "name": arm_name(arm, lang),
             "colour": colours[arm],
-            "alt": message["samples_alt"].format(arm=facts.arm_name(arm, lang)),
+            "alt": message["samples_alt"].format(arm=arm_name(arm, lang)),
             "uri": grid_uri(images, columns),
         }
         for arm, images in shown
@@ -150,46 +171,55 @@ def _samples(pictures: Pictures, colours: Mapping[str, int], lang: str) -> dict[
 
 
 def _curves(comparison: Mapping[str, Any], colours: Mapping[str, int], lang: str) -> list[dict[str, Any]]:
-    """Loss of every arm; gap and gradient norms of SADM."""
-    message, panels = texts(lang), []
-    recorded = facts.part(comparison, "curves")
+    """Loss and gap of every arm that has them; gradient norms of the arm in question."""
+    message, recorded = texts(lang), part(comparison, "curves")
+    loss, gap = (_by_arm(recorded, colours, key) for key in ("loss", "gap"))
+    log = figures.spans_decades(loss.values())
+    panels = [
+        _curve_panel("loss", loss, message["axis_loss_log" if log else "axis_loss"], log, lang),
+        _curve_panel("gap", gap, message["axis_gap"], False, lang),
+        _gradient_panel(recorded, treatment_of(comparison), colours, lang),
+    ]
+    return [panel for panel in panels if panel is not None]
 
-    def curve(arm: str, key: str, dashed: bool = False) -> Curve:
-        run = facts.part(recorded, arm)
-        return Curve(colours[arm], run.get("step") or [], run.get(key) or [], dashed)
 
-    losses = {arm: curve(arm, "loss") for arm in recorded if facts.part(recorded, arm).get("loss")}
-    if losses:
-        log = figures.spans_decades(losses.values())
-        values = (" " if lang == "en" else "").join(
-            message["curves_loss_value"].format(arm=facts.arm_name(arm, lang), **_ends(line))
-            for arm, line in losses.items()
-        )
-        alt = message["curves_loss_alt"].format(values=values)
-        label = message["axis_loss_log" if log else "axis_loss"]
-        keys = [(figures.key_mark(line.arm, dashed=False), facts.arm_name(arm, lang)) for arm, line in losses.items()]
-        figure = figures.curves(list(losses.values()), message["axis_step"], label, log, "loss", alt)
-        panels.append({"title": message["curves_loss_title"], "figure": figure, "keys": keys})
-    gap = curve("sadm", "gap")
-    if gap.values:
-        alt = message["curves_gap_alt"].format(**_ends(gap))
-        figure = figures.curves([gap], message["axis_step"], message["axis_gap"], False, "gap", alt)
-        keys = [(figures.key_mark(gap.arm, dashed=False), facts.arm_name("sadm", lang))]
-        panels.append({"title": message["curves_gap_title"], "figure": figure, "keys": keys})
-    denoising, structure = curve("sadm", "g_dsm", dashed=True), curve("sadm", "g_structure")
-    if denoising.values or structure.values:
-        ends = {f"dsm_{k}": v for k, v in _ends(denoising).items()} | {
-            f"gap_{k}": v for k, v in _ends(structure).items()
-        }
-        alt = message["curves_gradient_alt"].format(**ends)
-        label = message["axis_gradient"]
-        figure = figures.curves([denoising, structure], message["axis_step"], label, True, "gradient", alt)
-        keys = [
-            (figures.key_mark(denoising.arm, dashed=True), message["key_gradient_denoising"]),
-            (figures.key_mark(structure.arm, dashed=False), message["key_gradient_structure"]),
-        ]
-        panels.append({"title": message["curves_gradient_title"], "figure": figure, "keys": keys})
-    return panels
+def _by_arm(recorded: Mapping[str, Any], colours: Mapping[str, int], key: str) -> dict[str, Curve]:
+    runs = {arm: part(recorded, arm) for arm in recorded}
+    return {arm: Curve(colours[arm], run.get("step") or [], run[key]) for arm, run in runs.items() if run.get(key)}
+
+
+def _curve_panel(key: str, lines: Mapping[str, Curve], label: str, log: bool, lang: str) -> dict[str, Any] | None:
+    """One quantity over training, a line for each arm."""
+    if not lines:
+        return None
+    message = texts(lang)
+    ends = [message["curves_value"].format(arm=arm_name(arm, lang), **_ends(line)) for arm, line in lines.items()]
+    alt = message[f"curves_{key}_alt"].format(values=(" " if lang == "en" else "").join(ends))
+    keys = [(figures.key_mark(line.arm, dashed=False), arm_name(arm, lang)) for arm, line in lines.items()]
+    figure = figures.curves(list(lines.values()), message["axis_step"], label, log, key, alt)
+    return {"title": message[f"curves_{key}_title"], "figure": figure, "keys": keys}
+
+
+def _gradient_panel(
+    recorded: Mapping[str, Any], arm: str, colours: Mapping[str, int], lang: str
+) -> dict[str, Any] | None:
+    """The two gradients of an arm that plays the game."""
+    message, run = texts(lang), part(recorded, arm)
+    denoising, structure = (
+        Curve(colours[arm], run.get("step") or [], run.get(key) or [], dashed)
+        for key, dashed in (("g_dsm", True), ("g_structure", False))
+    )
+    if not denoising.values and not structure.values:
+        return None
+    ends = {f"dsm_{k}": v for k, v in _ends(denoising).items()} | {f"gap_{k}": v for k, v in _ends(structure).items()}
+    name, label = arm_name(arm, lang), message["axis_gradient"]
+    alt = message["curves_gradient_alt"].format(arm=name, **ends)
+    keys = [
+        (figures.key_mark(denoising.arm, dashed=True), message["key_gradient_denoising"]),
+        (figures.key_mark(structure.arm, dashed=False), message["key_gradient_structure"]),
+    ]
+    figure = figures.curves([denoising, structure], message["axis_step"], label, True, "gradient", alt)
+    return {"title": message["curves_gradient_title"].format(arm=name), "figure": figure, "keys": keys}
 
 
 def _ends(line: Curve) -> dict[str, str]:
@@ -209,7 +239,7 @@ def _neighbours(pictures: Pictures, colours: Mapping[str, int], lang: str) -> li
             strips.append(
                 {"uri": uri, "columns": len(upper), "distances": [number(float(d)) for d in distances[chosen]]}
             )
-        name = facts.arm_name(arm, lang)
+        name = arm_name(arm, lang)
         alt = texts(lang)["neighbours_alt"].format(arm=name)
         found.append({"name": name, "colour": colours[arm], "alt": alt, "strips": strips})
     return found

@@ -7,26 +7,13 @@ from typing import Any
 
 from sadm.experiments.report.formatting import bounds, change, finite
 from sadm.experiments.report.messages import term, texts
-
-AT_FLOOR = "at the floor"  # the reason that a ratio is missing: nothing is left above the floor to divide
-
-
-def judge_name(comparison: Mapping[str, Any], judge: str, lang: str) -> str:
-    """The judge's title, or its key where it has none; a judge that does not decide says so."""
-    described = (comparison.get("judges") or {}).get(judge) or {}
-    name = term(described.get("title") or judge, lang)
-    return name if described.get("decides", True) else texts(lang)["judge_informs"].format(judge=name)
-
-
-def decides(comparison: Mapping[str, Any], judge: str) -> bool:
-    """Whether the verdict needs this judge's agreement."""
-    return ((comparison.get("judges") or {}).get(judge) or {}).get("decides", True)
+from sadm.experiments.report.naming import arm_name, decides, judge_name, part, treatment_of
+from sadm.experiments.statistics import AT_THE_FLOOR, DIVERGED
 
 
 def seed_count(comparison: Mapping[str, Any]) -> int | None:
-    """Number of paired seeds: of the arms, else of the protocol."""
-    arms = list((comparison.get("arms") or {}).values())
-    for holder in [*arms, comparison.get("protocol") or {}]:
+    """Number of paired seeds: of the protocol, else of the arms."""
+    for holder in [part(comparison, "protocol"), *part(comparison, "arms").values()]:
         if holder.get("seeds"):
             return len(holder["seeds"])
     return None
@@ -34,27 +21,32 @@ def seed_count(comparison: Mapping[str, Any]) -> int | None:
 
 def verdict_headline(comparison: Mapping[str, Any], lang: str) -> str:
     """Who won, in one sentence; an outcome that is missing or unknown counts as undecided."""
-    message = texts(lang)
-    outcome = (comparison.get("verdict") or {}).get("outcome")
-    return message[f"verdict_{outcome}" if outcome in ("sadm", "plain", "mixed") else "verdict_undecided"]
+    outcome = part(comparison, "verdict").get("outcome")
+    key = f"verdict_{outcome}" if outcome in ("better", "worse", "mixed") else "verdict_undecided"
+    return texts(lang)[key].format(arm=arm_name(treatment_of(comparison), lang))
 
 
 def verdict_details(comparison: Mapping[str, Any], lang: str) -> str:
     """The numbers behind the verdict, per judge, and what would help where nothing was decided."""
-    message = texts(lang)
-    measured = (comparison.get("ratios") or {}).get("equal_cost") or {}
-    ratios = {judge: ratio for judge, ratio in measured.items() if decides(comparison, judge)}
+    message, treatment = texts(lang), treatment_of(comparison)
+    ratios = deciding_ratios(comparison, treatment)
     if not ratios:
         return message["verdict_unmeasured"]
-    changes = [_change_of(comparison, judge, ratio or {}, lang) for judge, ratio in ratios.items()]
     count = seed_count(comparison)
     key = "verdict_seed_unknown" if count is None else "verdict_seed_one" if count == 1 else "verdict_seed_many"
-    joined = message["verdict_join"].join(changes)
-    sentences = [message["verdict_numbers"].format(changes=joined, seeds=message[key].format(count=count))]
-    outcome = (comparison.get("verdict") or {}).get("outcome")
-    if all((ratio or {}).get("reason") == AT_FLOOR for ratio in ratios.values()):
+    numbers = message["verdict_numbers"].format(
+        arm=arm_name(treatment, lang),
+        changes=changes_text(comparison, treatment, lang),
+        seeds=message[key].format(count=count),
+    )
+    sentences = [numbers]
+    outcome = part(comparison, "verdict").get("outcome")
+    reasons = [(ratio or {}).get("reason") for ratio in ratios.values()]
+    if DIVERGED in reasons:
+        sentences.append(message["verdict_diverged_help"])
+    elif all(reason == AT_THE_FLOOR for reason in reasons):
         sentences.append(message["verdict_at_floor"])
-    elif outcome not in ("sadm", "plain"):
+    elif outcome not in ("better", "worse"):
         sentences.append(message["verdict_mixed_help" if outcome == "mixed" else "verdict_undecided_help"])
     return ("" if lang == "ja" else " ").join(sentences)
 
@@ -63,13 +55,26 @@ def verdict_sentence(comparison: Mapping[str, Any], lang: str = "en") -> str:
     """The verdict in plain words: who won or that it cannot be told, the change per judge with its interval, the seeds.
 
     Args:
-        comparison: the comparison; `verdict.outcome` and `ratios.equal_cost` are read.
+        comparison: the comparison; `verdict` and `ratios.equal_cost` are read.
         lang: "en" or "ja".
 
     Raises:
         UserError: there is no such language.
     """
     return ("" if lang == "ja" else " ").join((verdict_headline(comparison, lang), verdict_details(comparison, lang)))
+
+
+def deciding_ratios(comparison: Mapping[str, Any], arm: str) -> dict[str, Any]:
+    """An arm's ratios at equal cost in the judges that decide."""
+    measured = part(comparison, "ratios", "equal_cost", arm)
+    return {judge: ratio for judge, ratio in measured.items() if decides(comparison, judge)}
+
+
+def changes_text(comparison: Mapping[str, Any], arm: str, lang: str) -> str:
+    """An arm's changes at equal cost against plain training in the judges that decide, in words."""
+    ratios = deciding_ratios(comparison, arm)
+    changes = [_change_of(comparison, judge, ratio or {}, lang) for judge, ratio in ratios.items()]
+    return texts(lang)["verdict_join"].join(changes)
 
 
 def range_text(low: str, high: str, lang: str) -> str:

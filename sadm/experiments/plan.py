@@ -1,0 +1,86 @@
+"""Which training runs a comparison is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sadm.core.files import read_json
+from sadm.experiments.config import CONTROL, CompareConfig
+from sadm.experiments.cost import ArmCost
+
+RUNS, RESULT = "runs", "result.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class RunJob:
+    """One training run of a comparison.
+
+    Attributes:
+        arm: its name.
+        seed: of the run.
+        steps: training steps.
+    """
+
+    arm: str
+    seed: int
+    steps: int
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return f"{self.arm}-{self.steps}-steps-seed-{self.seed}"
+
+    def folder(self, comparison: Path) -> Path:
+        """Its run folder."""
+        return comparison / RUNS / self.name
+
+    def read_result(self, comparison: Path) -> dict[str, Any] | None:
+        """Its stored result; None before there is one."""
+        path = self.folder(comparison) / RESULT
+        return read_json(path) if path.exists() else None
+
+    def is_complete(self, comparison: Path, config: CompareConfig) -> bool:
+        """Whether its result holds everything that `config` asks for, or says that the training diverged."""
+        result = self.read_result(comparison)
+        return result is not None and (result["diverged"] or not missing_evaluations(result, config))
+
+
+def steps_at(config: CompareConfig, costs: Mapping[str, ArmCost], arm: str, share: float = 1.0) -> int:
+    """Training steps of an arm that cost, at most, this share of plain training's whole budget; at least 1."""
+    budget = share * config.train.optimiser.steps
+    return max(1, round(budget)) if arm == CONTROL else costs[arm].equal_cost_steps(budget)
+
+
+def planned_jobs(config: CompareConfig, costs: Mapping[str, ArmCost]) -> list[RunJob]:
+    """Every run, as far as it is known: an arm's runs at equal cost are once its cost has been measured."""
+    budgets = {arm: [config.train.optimiser.steps] for arm in config.arms}
+    for arm in config.arms:
+        if arm == CONTROL or arm in costs:
+            budgets[arm] += [steps_at(config, costs, arm, share) for share in (1.0, *config.cost_shares)]
+    longest = max(map(len, budgets.values()))
+    jobs = [
+        RunJob(arm, seed, budgets[arm][place])
+        for place in range(longest)
+        for seed in config.seeds
+        for arm in config.arms
+        if place < len(budgets[arm])
+    ]
+    return list(dict.fromkeys(jobs))  # budgets may come to equal steps
+
+
+def expected_runs(config: CompareConfig) -> int:
+    """About how many runs there will be."""
+    control, other = 1 + len(config.cost_shares), 2 + len(config.cost_shares)
+    return len(config.seeds) * (control + other * len(config.others))
+
+
+def missing_evaluations(result: Mapping[str, Any], config: CompareConfig) -> list[str | None]:
+    """Samplers that a trained model has still to be judged with; None stands for the main one."""
+    main = result.get("evaluation")
+    missing: list[str | None] = []
+    if main is None or (config.per_class and "classes" not in main):
+        missing.append(None)
+    return missing + [name for name in config.samplers if name not in result.get("evaluations", {})]

@@ -1,0 +1,53 @@
+"""The images of a report: samples of every arm from the same noise, real images beside them, nearest training images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sadm.data import ImageSet, Split, to_uint8
+from sadm.evaluation import nearest_neighbours
+from sadm.experiments.config import CompareConfig
+from sadm.experiments.report import Pictures
+from sadm.experiments.runs import Runs
+from sadm.training.model_folder import load_model
+from sadm.training.run import grid_labels
+
+GRID_IMAGES = 60
+NEIGHBOURS = 8
+
+
+def sample_pictures(config: CompareConfig, folder: Path, arms: Mapping[str, Runs], split: Split) -> Pictures:
+    """Draws samples of the first run of each arm that did not diverge; an arm without one is left out."""
+    training = split.train.floats()
+    labels = grid_labels(split.train.num_classes, GRID_IMAGES)
+    samples, neighbours = {}, {}
+    for arm, runs in arms.items():
+        job = runs.first_finished()
+        if job is None:
+            continue
+        images = load_model(job.folder(folder)).sample(
+            GRID_IMAGES, config.seeds[0], labels, config.arm_config(arm, job.seed).sampling
+        )
+        samples[arm] = _pixels(images)
+        index, distance = nearest_neighbours(images[:NEIGHBOURS], training)
+        neighbours[arm] = (samples[arm][:NEIGHBOURS], _pixels(training[index]), distance.tolist())
+    shown = None if labels is None else [split.train.class_names[int(label)] for label in labels]
+    return Pictures(samples, _pixels(_real_like(split.held_out, labels)), shown, neighbours)
+
+
+def _real_like(held_out: ImageSet, labels: torch.Tensor | None) -> torch.Tensor:
+    """Held-out images of the same classes in the same order."""
+    count = min(GRID_IMAGES, len(held_out))
+    if labels is None or held_out.labels is None:
+        return held_out.floats(torch.arange(count))
+    waiting = {int(c): (held_out.labels == c).nonzero().flatten().tolist() for c in labels.unique()}
+    index = [waiting[int(c)].pop(0) for c in labels if waiting[int(c)]]
+    return held_out.floats(torch.tensor(index))
+
+
+def _pixels(images: torch.Tensor) -> np.ndarray:
+    return to_uint8(images).permute(0, 2, 3, 1).numpy()
