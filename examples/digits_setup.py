@@ -1,0 +1,71 @@
+"""What a loop of your own has already: images, an encoder trained on them, a checkpoint and a line of progress."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sadm.data import BatchStream, load_split
+from sadm.structure import StructureGame
+from sadm.training.config import StructureConfig
+from sadm.training.pretraining import pretrain_encoder
+
+
+def digits(batch: int) -> BatchStream:
+    """Scanned digits, 8x8 pixels in [-1, 1]; batch k is the same in every run."""
+    return BatchStream(load_split("digits", held_out=0.2).train, batch, seed=0)
+
+
+def digit_encoder(stream: BatchStream, steps: int, device: torch.device | str = "cpu") -> nn.Module:
+    """Images [B, 1, 8, 8] to embeddings [B, 64]: the features of a small classifier of the training images."""
+    return pretrain_encoder(stream.images, StructureConfig(encoder_steps=steps), 0, torch.device(device)).encoder
+
+
+def no_game(loss: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:
+    """In place of the game: plain training."""
+    return loss.new_zeros(())
+
+
+class Checkpoint:
+    """All that the next step depends on, in one file.
+
+    Args:
+        path: of the file.
+        parts: by name, whatever has a `state_dict` and a `load_state_dict`; anything else (such as `no_game`) is left out.
+    """
+
+    def __init__(self, path: Path, **parts: Any) -> None:
+        self.path = path
+        self.parts = {name: part for name, part in parts.items() if hasattr(part, "load_state_dict")}
+
+    def load(self) -> int:
+        """Restores the parts and returns the steps that they have seen; 0 where there is no file."""
+        if not self.path.exists():
+            return 0
+        state = torch.load(self.path, weights_only=True)
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+        return state["step"]
+
+    def save(self, step: int) -> None:
+        """Saves the parts after `step` steps."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save({"step": step, **{name: part.state_dict() for name, part in self.parts.items()}}, self.path)
+
+
+class Progress:
+    """Prints the mean loss since the last line, every `every` steps."""
+
+    def __init__(self, every: int = 20) -> None:
+        self.every = every
+        self.losses: list[float] = []
+
+    def __call__(self, step: int, loss: torch.Tensor, game: Any) -> None:
+        self.losses.append(float(loss))
+        if step % self.every == 0:
+            gap = f", structure gap {game.last.gap:.4f}" if isinstance(game, StructureGame) and game.last else ""
+            print(f"step {step}: loss {sum(self.losses) / len(self.losses):.4f}{gap}", flush=True)
+            self.losses.clear()
