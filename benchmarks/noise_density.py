@@ -28,7 +28,12 @@ def run() -> None:
 
     rows = []
     for mean in MEANS:
-        change = {"process": {"p_mean": mean, "p_std": 1.2}, "optimiser": {"steps": STEPS}}
+        change = {
+            "process": {"p_mean": mean, "p_std": 1.2},
+            "optimiser": {"steps": STEPS},
+            "sampling": {"solver": "heun", "steps": 9},
+            "structure": {"encoder_steps": 600},
+        }
         train = load_train_config("fashion_mnist_16", overrides=change)
         config = CompareConfig(train=train, seeds=SEEDS, groups=1, cost_steps=COST_STEPS)
         with ConsoleReporter() as reporter:

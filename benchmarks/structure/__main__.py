@@ -1,0 +1,47 @@
+"""The command line of `benchmarks.structure`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import benchmarks.structure
+from benchmarks.common import result_path, store
+from benchmarks.structure.regimes import REGIMES
+from benchmarks.structure.summary import summary
+from benchmarks.structure.trainings import NAME, run_regime
+
+
+def main() -> None:
+    """Parses and runs."""
+    parser = argparse.ArgumentParser(
+        description=benchmarks.structure.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--run", action="store_true", help="train what is missing and store the results; resumable")
+    action.add_argument("--summary", action="store_true", help="print the stored results as JSON")
+    parser.add_argument("--only", nargs="+", choices=["flops", "search", *REGIMES], help="these parts alone")
+    options = parser.parse_args()
+    if options.summary:
+        print(json.dumps(summary(), indent=1))
+    else:
+        run(options.only or ["flops", "search", *REGIMES])
+
+
+def run(parts: list[str]) -> None:
+    """Runs parts in the order given; a regime whose result is stored is not run again."""
+    for part in parts:
+        if part == "flops":
+            from benchmarks.structure.flops import flop_overhead
+
+            store(NAME, "flops", flop_overhead())
+        elif part == "search":
+            from benchmarks.structure.search import run_search
+
+            run_search()
+        elif not result_path(NAME, part).exists():
+            run_regime(part)
+
+
+if __name__ == "__main__":
+    main()

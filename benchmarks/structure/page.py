@@ -1,0 +1,97 @@
+"""The section of docs/results.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.common import result_path, stored
+from benchmarks.structure.search import STAGES
+from benchmarks.structure.summary import over_regimes, stored_rows
+from benchmarks.structure.trainings import NAME
+
+COLUMNS = (
+    "regime", "arm", "judge", "FD - floor, plain", "FD - floor, arm", "at equal cost", "95 % interval", "at equal steps",
+    "labels right",
+)  # fmt: skip
+
+
+def section() -> str:
+    """Search and regimes, as far as they are stored."""
+    lines = ["## Does structure guidance pay?", "", "`python -m benchmarks.structure --run`", ""]
+    rows = stored_rows()
+    if rows:
+        mean = over_regimes(rows)
+        lines += [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
+        lines += [line for row in rows for line in regime_lines(row)]
+        if mean["geometric_mean_ratio"] is not None:
+            lines += ["", mean_sentence(mean, len(rows))]
+    for stage in range(1, len(STAGES) + 1):
+        if result_path(NAME, f"search-{stage}").exists():
+            lines += ["", *search_lines(stage, stored(NAME, f"search-{stage}"))]
+    if result_path(NAME, "flops").exists():
+        lines += ["", flops_sentence(stored(NAME, "flops"))]
+    return "\n".join([*lines, ""])
+
+
+def regime_lines(row: dict[str, Any]) -> list[str]:
+    """A line for each arm and deciding judge."""
+    lines = []
+    for arm in row["ratios"]["equal_cost"]:
+        for judge in row["deciding"]:
+            plain, own = (row["arms"][a]["fd"][judge]["mean"] - row["floor"][judge] for a in ("plain", arm))
+            cost, steps = (row["ratios"][budget][arm][judge] for budget in ("equal_cost", "equal_steps"))
+            right = row["arms"][arm]["label_accuracy"]
+            lines.append(
+                f"| {row['regime']}: {row['title']} | {arm} | {judge} | {plain:.4g} | {own:.4g} | {change(cost)} | "
+                f"{interval(cost)} | {change(steps)} | {'' if right is None else f'{right:.1%}'} |"
+            )
+    return lines
+
+
+def change(ratio: dict[str, Any]) -> str:
+    """A ratio as a change."""
+    return ratio["reason"] if ratio["mean"] is None else f"{ratio['mean'] - 1:+.1%}"
+
+
+def interval(ratio: dict[str, Any]) -> str:
+    """Its interval; empty where there is none."""
+    return "" if ratio.get("low") is None else f"{ratio['low'] - 1:+.1%} to {ratio['high'] - 1:+.1%}"
+
+
+def mean_sentence(mean: dict[str, Any], regimes: int) -> str:
+    """The geometric mean over regimes, in words."""
+    bounds = "" if mean["low"] is None else f" (95 % interval {mean['low'] - 1:+.1%} to {mean['high'] - 1:+.1%})"
+    return (
+        f"Geometric mean of SADM / plain at equal cost over {regimes} regimes and their deciding judges: "
+        f"{mean['geometric_mean_ratio'] - 1:+.1%}{bounds}."
+    )
+
+
+def search_lines(stage: int, found: dict[str, Any]) -> list[str]:
+    """A stage of the search, best first."""
+    seeds = ", ".join(map(str, found["seeds"]))
+    judges = list(found["rows"][0]["ratios"]["equal_steps"])
+    lines = [
+        f"### Search, stage {stage}: {found['steps']} steps at 8x8, seeds {seeds}",
+        "",
+        f"| candidate | {' | '.join(f'{judge}, equal steps' for judge in judges)} | deciding judges, equal steps | equal cost | "
+        "cost of a step |",
+        f"|{' --- |' * (len(judges) + 4)}",
+    ]
+    ranked = sorted(found["rows"], key=lambda r: float("inf") if r["mean_equal_cost"] is None else r["mean_equal_cost"])
+    for row in ranked:
+        values = [row["ratios"]["equal_steps"][judge] for judge in judges]
+        shown = [*values, row["mean_equal_steps"], row["mean_equal_cost"]]
+        cells = " | ".join("at the floor" if value is None else f"{value - 1:+.1%}" for value in shown)
+        lines.append(f"| {row['candidate']} | {cells} | {row['step_ratio']:.3f} |")
+    return lines
+
+
+def flops_sentence(found: dict[str, Any]) -> str:
+    """What the game adds to DiT-XL/2."""
+    return (
+        f"In floating-point operations the default game adds {found['overhead_while_playing']:.3%} to a training step of "
+        f"DiT-XL/2 on 32x32x4 latents while it plays, {found['overhead']:.3%} over a whole training "
+        f"({found['game_flops_per_image'] / 1e9:.3f} against {found['dit_xl2_step_flops_per_image'] / 1e9:.0f} billion an image; "
+        "pre-training of the encoder not counted)."
+    )
