@@ -9,6 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from benchmarks import solvers, structure, theory
 from benchmarks.common import ROOT, result_path, stored
 from sadm.experiments.report import verdict_sentence
 
@@ -29,7 +30,11 @@ def main() -> None:
     pages = [HEAD, digits_section(comparison)]
     if result_path("noise_density", "summary").exists():
         pages.append(noise_density_section(stored("noise_density", "summary")["rows"]))
+    if result_path(solvers.NAME, "summary").exists():
+        pages.append(solvers.section(stored(solvers.NAME, "summary")))
+    pages.append(structure.section())
     (ROOT / "docs" / "results.md").write_text("\n".join(pages), encoding="utf-8")
+    theory.write_page()
 
 
 HEAD = """# Results

@@ -15,7 +15,7 @@ FEW = {
     "5 NFE": {"steps": 5, "sigma_min": 0.1, "sigma_max": 20.0},
 }
 """Few-step grids, tuned on plain models of search seeds."""
-HEUN = {"Heun, 17 NFE": {"solver": "heun", "steps": 9, "sigma_min": 0.002, "sigma_max": 80.0}}
+HEUN = {"Heun 17 NFE": {"solver": "heun", "steps": 9, "sigma_min": 0.002, "sigma_max": 80.0}}
 """As many evaluations as the recipe's solver, further from the ODE's solution: does guidance make up for that alone?"""
 
 ARMS: dict[str, dict[str, Any]] = {
@@ -56,6 +56,11 @@ class Regime:
     counts: bool = True
 
 
+def sabotage(title: str, change: dict[str, Any]) -> Regime:
+    """A regime in which the watchdog is needed; plain training is under the same conditions."""
+    return Regime(f"sabotage: {title}", change=change, counts=False)
+
+
 REGIMES = {
     "A": Regime("digits", "digits"),
     "B": Regime("Fashion-MNIST from scratch", arms=tuple(ARMS), samplers={**FEW, **HEUN}),
@@ -69,7 +74,8 @@ REGIMES = {
     ),
     "F9": Regime("few-step sampling, 9 NFE", judged_at="9 NFE", runs_of="B"),
     "F5": Regime("few-step sampling, 5 NFE", judged_at="5 NFE", runs_of="B"),
-    "H": Regime(
-        "from scratch, sampled with Heun's method, 17 NFE", judged_at="Heun, 17 NFE", runs_of="B", counts=False
-    ),
+    "S1": sabotage("encoder learning rate x100", {"structure": {"learning_rate": 100 * 2e-5}}),
+    "S2": sabotage("ratio at its cap", {"structure": {"ratio": 0.99}}),
+    "S3": sabotage("batch of 4", {"optimiser": {"batch": 4}}),
+    "H": Regime("from scratch, sampled with Heun's method, 17 NFE", judged_at="Heun 17 NFE", runs_of="B", counts=False),
 }
