@@ -44,7 +44,9 @@ class FrozenDiscriminator(StructureDiscriminator):
     def _embed(self, x0: torch.Tensor, leaf: torch.Tensor, index: torch.Tensor | None) -> tuple[Stages, Stages]:
         stages = None if index is None else self.cache.get(index, x0)
         if stages is None:
-            with torch.no_grad():  # contiguous, as the cache's are: sums over another layout differ in their last digits
+            with (
+                torch.no_grad()
+            ):  # contiguous, as the cache's are: sums over another layout differ in their last digits
                 stages = tuple(stage.contiguous() for stage in stages_of(self.encoder(x0), len(x0)))
             if index is not None:
                 self.cache.put(index, x0, stages)

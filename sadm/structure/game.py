@@ -22,7 +22,7 @@ from sadm.structure.relations import Relation
 from sadm.structure.schedule import ALWAYS, Schedule
 from sadm.structure.surrogate import gradient_of_loss, pull_back_to
 from sadm.structure.updates import UpdateRule
-from sadm.structure.watchdog import Event, Reading, Watchdog
+from sadm.structure.watchdog import Event, Probed, Reading, Watchdog
 
 ADVERSARIES = ("ascend", "classify", "frozen")
 
@@ -280,7 +280,7 @@ def _reading(step: int, measured: Measured, play: Play) -> Reading:
         g_dsm=numbers[7],
         sensitivity=numbers[8],
         moments=numbers[:6],
-        probed=None if probe is None else (numbers[9], numbers[10], numbers[11:]),
+        probed=None if probe is None else Probed(numbers[9], numbers[10], numbers[11:]),
     )
 
 

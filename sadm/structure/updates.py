@@ -68,7 +68,7 @@ class Updates:
                 )
         self.rule = rule
         self.start = [p.detach().clone() for p in self.parameters]
-        self.optimiser = torch.optim.Adam(self.parameters, lr=rule.learning_rate)
+        self.optimiser = torch.optim.Adam(self.parameters, lr=rule.learning_rate, fused=True)
         bound = rule.spectral_bound
         self.bound = None if bound is None else SpectralBound(self.parameters, bound)
         self.plays = 0

@@ -25,8 +25,8 @@ OUT_OF_TOUCH = 0.25
 """An encoder is out of touch when real and denoised relations correlate below this share of what they do at its start."""
 GAP_GROWTH, GRADIENT_GROWTH = 2.0, 1.25
 """The denoiser has become worse when both the gap and the denoising gradient have grown by these factors over its best."""
-STANDARD_ERRORS = 2.0, 6.0
-"""Significance asked of a difference of correlations, and of a growth over the best of many windows."""
+STANDARD_ERRORS = 2.0, 5.0
+"""Significance asked of a difference of correlations, and of a growth over the best of many windows (which is lucky by 3)."""
 SKIPS = 3
 """Plays without finite numbers in one window after which the ladder acts."""
 
@@ -93,6 +93,21 @@ class Pairs:
 
 
 @dataclasses.dataclass(frozen=True)
+class Probed:
+    """The same images through the ascending encoder as it is, and through its starting weights.
+
+    Attributes:
+        gap: now.
+        gap_start: as the starting weights see it.
+        moments_start: as the starting weights see it.
+    """
+
+    gap: float
+    gap_start: float
+    moments_start: Sequence[float]
+
+
+@dataclasses.dataclass(frozen=True)
 class Reading:
     """One play in numbers.
 
@@ -103,7 +118,7 @@ class Reading:
         g_dsm: mean gradient norm of the denoising loss.
         sensitivity: of the gap; see `Measured`.
         moments: of the relations.
-        probed: gap now, gap at the start, and moments at the start; None where the play was not probed.
+        probed: None where the play was not probed.
     """
 
     step: int
@@ -112,7 +127,7 @@ class Reading:
     g_dsm: float
     sensitivity: float
     moments: Sequence[float]
-    probed: tuple[float, float, Sequence[float]] | None = None
+    probed: Probed | None = None
 
 
 @dataclasses.dataclass
@@ -135,27 +150,28 @@ class Window:
         self.gradients.append(reading.g_dsm)
         self.sensitivities.append(reading.sensitivity)
         if reading.probed is not None:
-            gap_now, gap_start, moments_start = reading.probed
             self.images += reading.images
-            self.gaps_now.append(gap_now)
-            self.gaps_start.append(gap_start)
+            self.gaps_now.append(reading.probed.gap)
+            self.gaps_start.append(reading.probed.gap_start)
             self.now.add(reading.moments)
-            self.start.add(moments_start)
+            self.start.add(reading.probed.moments_start)
 
 
 @dataclasses.dataclass(frozen=True)
 class Best:
-    """The window in which the denoising gradient was smallest.
+    """The window in which the denoising gradient was smallest, and the noise in all windows.
 
     Attributes:
         gap: its gap, as the starting encoder sees it where that is known.
-        g_dsm: median denoising gradient.
-        error: standard error of the logarithm of that median.
+        g_dsm: its median denoising gradient.
+        error: mean standard error of the logarithm of such medians; that of a single window can be small by chance.
+        windows: how many there have been.
     """
 
     gap: float
     g_dsm: float
     error: float
+    windows: int
 
 
 class Watchdog:
@@ -262,17 +278,17 @@ class Watchdog:
 
     def _decline(self, window: Window) -> tuple[str, dict[str, float]] | None:
         gap = statistics.fmean(window.gaps_start) if window.gaps_start else statistics.median(window.gaps)
-        g_dsm, best = statistics.median(window.gradients), self._best
-        error = _error_of_log_median(window.gradients)
-        if best is None or g_dsm < best.g_dsm:
-            self._best = Best(gap, g_dsm, error)
+        g_dsm, error = statistics.median(window.gradients), _error_of_log_median(window.gradients)
+        best = self._best or Best(gap, g_dsm, error, 0)
+        error = (best.windows * best.error + error) / (best.windows + 1)
+        lowest = (gap, g_dsm) if g_dsm < best.g_dsm else (best.gap, best.g_dsm)
+        self._best = Best(*lowest, error, best.windows + 1)
+        if min(best.gap, best.g_dsm) <= 0:
             return None
-        if not best.g_dsm > 0 or not best.gap > 0:
+        if gap <= GAP_GROWTH * best.gap or g_dsm <= GRADIENT_GROWTH * best.g_dsm:
             return None
         growth = g_dsm / best.g_dsm
-        # The larger error for both: a spread estimated from a few plays can be small by chance.
-        certain = math.log(growth) > STANDARD_ERRORS[1] * math.sqrt(2) * max(error, best.error)
-        if gap <= GAP_GROWTH * best.gap or growth <= GRADIENT_GROWTH or not certain:
+        if math.log(growth) <= STANDARD_ERRORS[1] * math.sqrt(2) * error:
             return None
         numbers = {"gap": gap, "gap_best": best.gap, "g_dsm": g_dsm, "g_dsm_best": best.g_dsm}
         times = f"the gap is {gap / best.gap:.1f} and the denoising gradient {growth:.2f} times"

@@ -12,11 +12,11 @@ from sadm.signals import StructureSignal
 from sadm.structure import ConvEncoder, Schedule, StructureGame
 
 
-def game(warmup: int = 0, end: int | None = None) -> StructureGame:
+def game(warmup: int = 0, end: int | None = None, every: int = 1) -> StructureGame:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoder = ConvEncoder(1, width=8, stages=1, embedding=6)
-    return StructureGame(encoder, learning_rate=0.01, fraction=0.5, schedule=Schedule(warmup, end))
+    return StructureGame(encoder, learning_rate=0.01, fraction=0.5, every=every, schedule=Schedule(warmup, end))
 
 
 def step(seed: int) -> tuple[Denoised, torch.Tensor]:
@@ -35,7 +35,9 @@ def test_it_contributes_and_logs_what_the_game_gives() -> None:
         assert found.gradient is not None
         assert torch.equal(found.gradient, play.gradient)
         assert float(found.gradient.abs().max()) > 0
-        assert set(found.log) == {"gap", "g_dsm", "g_gap", "g_structure"}
+        counts = {name: float(found.log.pop(name)) for name in ("events", "skipped")}
+        assert counts == {"events": 0, "skipped": 0}
+        assert set(found.log) == {"gap", "g_dsm", "g_gap", "g_structure", "ratio", "spread", "spread_hat"}
         for name, value in found.log.items():
             assert value.shape == ()
             assert torch.equal(value, getattr(play, name))
@@ -55,13 +57,33 @@ def test_at_rest_it_gives_nothing_and_asks_nothing_of_the_encoder() -> None:
     calls = []
     signal.game.discriminator.encoder.register_forward_hook(lambda *_: calls.append(1))
     assert signal(*step(0)).gradient is not None
-    assert len(calls) == 1
+    asked = len(calls)  # once for both players, and once more where the watchdog looks at the encoder's start
+    assert asked in (1, 2)
     for seed in (1, 2):
         rest = signal(*step(seed))
         assert rest.gradient is None
         assert rest.log == {}
-    assert len(calls) == 1
+    assert len(calls) == asked
     assert signal.game.step == 3
+
+
+def test_it_rests_between_plays() -> None:
+    signal = StructureSignal(game(every=2))
+    assert [signal(*step(seed)).gradient is not None for seed in range(4)] == [True, False, True, False]
+
+
+def test_a_play_that_is_not_finite_adds_nothing_and_is_counted_and_the_event_is_said_once() -> None:
+    said: list[str] = []
+    signal = StructureSignal(game(), said.append)
+    with torch.no_grad():
+        next(signal.game.discriminator.encoder.parameters()).fill_(torch.nan)
+    found = [signal(*step(seed)) for seed in range(8)]
+    assert found[0].gradient is None
+    assert set(found[0].log) == {"events", "skipped"}
+    assert float(found[0].log["skipped"]) == 1
+    assert said
+    assert len(said) == len(signal.game.watchdog.events) == len(set(said))
+    assert all(text.startswith("Structure game, ") for text in said)
 
 
 def test_a_restored_signal_goes_on_bit_for_bit() -> None:

@@ -3,47 +3,29 @@
 from __future__ import annotations
 
 import copy
+import gc
 import math
+import weakref
 
 import pytest
 import torch
-from structure_oracles import SmallEncoder, images, naive_balance, naive_gap_of, naive_noisiest, naive_wiener
+from structure_oracles import (
+    images,
+    naive_balance,
+    naive_cosine,
+    naive_gap,
+    naive_gap_of,
+    naive_noisiest,
+    naive_wiener,
+)
+from structure_setup import BATCH, PIXELS, SHAPE, SIGMA, D, batch_of, close, column, game_of, network, play_once
 from torch import nn
 
-from sadm.structure import Schedule, StructureError, StructureGame, uniform_weight
-
-BATCH, SHAPE, PIXELS = 6, (2, 3, 3), 18
-D = torch.float64
-SIGMA = torch.tensor([0.1, 3.0, 0.4, 7.0, 1.5, 0.02], dtype=D)
-
-
-def batch_of(seed: int, dtype: torch.dtype = D) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """x0, x_t and sigma."""
-    x0 = images(seed, BATCH, *SHAPE, dtype=dtype)
-    return (
-        x0,
-        x0 + SIGMA.to(dtype).reshape(-1, 1, 1, 1) * images(seed + 50, BATCH, *SHAPE, dtype=dtype),
-        SIGMA.to(dtype),
-    )
-
-
-def network(seed: int = 3, dtype: torch.dtype = D) -> nn.Module:
-    model = nn.Sequential(nn.Conv2d(2, 4, 3, padding=1), nn.Tanh(), nn.Conv2d(4, 2, 3, padding=1)).to(dtype)
-    for number, parameter in enumerate(model.parameters()):
-        parameter.data = 0.4 * images(10 * seed + number, *parameter.shape, dtype=dtype)
-    return model
-
-
-def game_of(seed: int = 0, dtype: torch.dtype = D, **options: object) -> StructureGame:
-    return StructureGame(SmallEncoder(PIXELS, seed, dtype), **options)  # type: ignore[arg-type]
+from sadm.structure import Schedule, StructureError, StructureGame, Watchdog, uniform_weight
 
 
 def weighted_loss(x0: torch.Tensor, x0_hat: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
     return (weight * (x0 - x0_hat).square().flatten(1).mean(1)).mean()
-
-
-def column(values: torch.Tensor) -> torch.Tensor:
-    return values.reshape(-1, 1, 1, 1)
 
 
 def expected_gradient(
@@ -70,11 +52,6 @@ def expected_gradient(
 
 def parameter_gradients(model: nn.Module) -> list[torch.Tensor]:
     return [p.grad.clone() for p in model.parameters()]  # type: ignore[union-attr]
-
-
-def close(found: list[torch.Tensor], expected: list[torch.Tensor], tolerance: float = 1e-10) -> None:
-    for a, b in zip(found, expected, strict=True):
-        torch.testing.assert_close(a, b, rtol=tolerance, atol=tolerance * float(b.abs().max()))
 
 
 # ---- one added line --------------------------------------------------------------------------------------------------
@@ -200,13 +177,11 @@ def test_a_ratio_of_zero_is_plain_training_bit_for_bit(dtype: torch.dtype) -> No
     assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
 
 
-# ---- one play --------------------------------------------------------------------------------------------------------
-
-
 def played(game: StructureGame, seed: int = 1, dtype: torch.dtype = D) -> tuple[torch.Tensor, torch.Tensor]:
-    x0, x_t, sigma = batch_of(seed, dtype)
-    g_dsm = images(seed + 90, BATCH, *SHAPE, dtype=dtype)
-    return game.play(x0, x_t, sigma, g_dsm).gradient, g_dsm
+    return play_once(game, seed, dtype).gradient, images(seed + 90, BATCH, *SHAPE, dtype=dtype)
+
+
+# ---- one play --------------------------------------------------------------------------------------------------------
 
 
 def test_the_measurements_are_those_of_the_images_that_took_part() -> None:
@@ -257,7 +232,7 @@ def test_the_weight_of_noise_levels_is_used() -> None:
     assert not torch.allclose(played(game_of(fraction=1.0, noise_weight=uniform_weight))[0], gradient)
 
 
-def test_precision_follows_the_encoder_and_the_gradient_follows_x0_hat() -> None:
+def test_precision_follows_the_encoder() -> None:
     exact = played(game_of(dtype=D))[0]
     for encoder_dtype, image_dtype, tolerance in [
         (D, torch.float32, 1e-5),
@@ -266,7 +241,7 @@ def test_precision_follows_the_encoder_and_the_gradient_follows_x0_hat() -> None
         (torch.float32, torch.bfloat16, 0.1),
     ]:
         gradient, _ = played(game_of(dtype=encoder_dtype), dtype=image_dtype)
-        assert gradient.dtype == image_dtype
+        assert gradient.dtype == encoder_dtype
         assert float((gradient.to(D) - exact).norm() / exact.norm()) < tolerance
 
 
@@ -292,92 +267,6 @@ def test_identical_images_leave_nothing_to_play_for() -> None:
     assert float(play.gap) == 0
     assert torch.equal(play.gradient, torch.zeros_like(x0))
     assert all(torch.equal(a, b) for a, b in zip(before, game.discriminator.encoder.parameters(), strict=True))
-
-
-# ---- refusals --------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-@pytest.mark.parametrize("place", ["x0", "x0_hat", "sigma", "g_dsm"])
-def test_values_that_are_not_finite_stop_the_game_before_any_weight_changes(bad: float, place: str) -> None:
-    game = game_of()
-    before = copy.deepcopy(game.state_dict())
-    x0, x0_hat, sigma = batch_of(1)
-    parts = {"x0": x0, "x0_hat": x0_hat, "sigma": sigma.clone(), "g_dsm": torch.ones_like(x0)}
-    parts[place].view(-1)[0] = bad
-    with pytest.raises(StructureError, match=rf"^{place} holds NaN or infinite values"):
-        game.play(parts["x0"], parts["x0_hat"], parts["sigma"], parts["g_dsm"])
-    unchanged(game, before)
-
-
-def test_a_broken_encoder_stops_the_game_before_any_weight_changes() -> None:
-    game = game_of()
-    with torch.no_grad():
-        next(game.discriminator.encoder.parameters())[0, 0] = math.nan
-    before = copy.deepcopy(game.state_dict())
-    with pytest.raises(StructureError, match="^the structure gap holds NaN or infinite values"):
-        played(game)
-    unchanged(game, before)
-
-
-def unchanged(game: StructureGame, before: dict) -> None:
-    after = game.state_dict()
-    assert after["step"] == before["step"]
-    for name, value in before["discriminator"]["encoder"].items():
-        torch.testing.assert_close(after["discriminator"]["encoder"][name], value, rtol=0, atol=0, equal_nan=True)
-    assert after["discriminator"]["optimiser"]["state"] == {}
-
-
-@pytest.mark.parametrize(
-    ("x0", "x0_hat", "sigma", "message"),
-    [
-        ((4, 2, 3, 3), (4, 1, 3, 3), (4,), r"equal shape.*\(4, 2, 3, 3\), \(4, 1, 3, 3\) and \(4,\)"),
-        ((4, 2, 3, 3), (3, 2, 3, 3), (4,), r"equal shape"),
-        ((4, 2, 3, 3), (4, 2, 3, 3), (3,), r"sigma \[B\].*and \(3,\)"),
-        ((4, 2, 3, 3), (4, 2, 3, 3), (4, 1, 1, 1), r"sigma \[B\]"),
-        ((4, 2, 3, 3), (4, 2, 3, 3), (), r"sigma \[B\]"),
-        ((1, 2, 3, 3), (1, 2, 3, 3), (1,), r"holds 1 image, at least 2.*larger batch"),
-    ],
-)
-def test_batches_that_do_not_fit_are_refused(
-    x0: tuple[int, ...], x0_hat: tuple[int, ...], sigma: tuple[int, ...], message: str
-) -> None:
-    with pytest.raises(StructureError, match=message):
-        game_of().play(torch.zeros(x0), torch.zeros(x0_hat), torch.ones(sigma), torch.zeros(x0_hat))
-
-
-def test_a_denoising_gradient_of_another_shape_is_refused() -> None:
-    x0, x0_hat, sigma = batch_of(1)
-    with pytest.raises(StructureError, match=r"g_dsm of shape \(6, 2, 3, 3\), got \(6, 1, 3, 3\)"):
-        game_of().play(x0, x0_hat, sigma, torch.ones(6, 1, 3, 3))
-
-
-def test_noise_levels_of_zero_and_very_high_ones_are_fine() -> None:
-    x0, x0_hat, _ = batch_of(1)
-    g_dsm = torch.ones_like(x0)
-    for sigma in (torch.zeros(BATCH, dtype=D), torch.full((BATCH,), 1e30), torch.arange(BATCH)):
-        play = game_of(fraction=1.0).play(x0, x0_hat, sigma, g_dsm)
-        assert play.gradient.isfinite().all()
-    assert float(game_of().play(x0, x0_hat, torch.zeros(BATCH, dtype=D), g_dsm).gap) > 0
-    assert float(game_of().play(x0, x0_hat, torch.full((BATCH,), 1e30), g_dsm).gap) == 0  # all weights vanish
-
-
-@pytest.mark.parametrize("options", [{"ratio": 1.0}, {"ratio": -0.1}, {"ratio": math.nan}])
-def test_ratios_out_of_range_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(StructureError, match=r"ratio must lie in \[0, 1\)"):
-        game_of(**options)
-
-
-@pytest.mark.parametrize("fraction", [0.0, -1.0, 1.01, math.nan])
-def test_fractions_out_of_range_are_refused(fraction: float) -> None:
-    with pytest.raises(StructureError, match=r"fraction must lie in \(0, 1\]"):
-        game_of(fraction=fraction)
-
-
-@pytest.mark.parametrize("k_max", [0.0, -1.0, math.nan])
-def test_a_bound_out_of_range_is_refused(k_max: float) -> None:
-    with pytest.raises(StructureError, match="k_max must be positive"):
-        game_of(k_max=k_max)
 
 
 # ---- schedule and state ----------------------------------------------------------------------------------------------
@@ -415,22 +304,6 @@ def test_after_its_end_the_game_costs_nothing() -> None:
     assert [float(t) for t in terms[2:]] == [0.0, 0.0]
 
 
-def test_a_restored_game_goes_on_bit_for_bit() -> None:
-    def new(seed: int) -> StructureGame:
-        return game_of(seed, learning_rate=0.01, pull=0.1, schedule=Schedule(warmup=5, end=6), dtype=torch.float32)
-
-    def gradients(game: StructureGame, steps: range) -> list[torch.Tensor]:
-        return [played(game, step, torch.float32)[0] for step in steps]
-
-    whole, first, restored = new(0), new(0), new(4)
-    gradients(whole, range(3))
-    gradients(first, range(3))
-    restored.load_state_dict(copy.deepcopy(first.state_dict()))
-    assert restored.step == 3
-    for a, b in zip(gradients(whole, range(3, 6)), gradients(restored, range(3, 6)), strict=True):
-        assert torch.equal(a, b)
-
-
 def test_following_the_game_alone_closes_the_gap() -> None:
     """A free x0_hat that follows the game alone ends up arranged like x0, though never told its pixels."""
     game = game_of(adversary="frozen", fraction=1.0, noise_weight=uniform_weight)
@@ -442,3 +315,218 @@ def test_following_the_game_alone_closes_the_gap() -> None:
         gaps.append(float(play.gap))
         x0_hat = x0_hat - play.gradient
     assert gaps[-1] < 0.05 * gaps[0]
+
+
+# ---- who plays, and how often ----------------------------------------------------------------------------------------
+
+
+def test_a_callable_gives_each_image_its_own_ratio() -> None:
+    asked = []
+
+    def ratio(sigma: torch.Tensor) -> torch.Tensor:
+        asked.append(sigma)
+        return sigma / 10  # of the noisiest three: 0.3, 0.7 and 0.15
+
+    play = play_once(game_of(ratio=ratio, fraction=0.5, schedule=Schedule(warmup=2)))
+    assert torch.equal(asked[0], SIGMA[[1, 3, 4]])
+    g_dsm = images(91, BATCH, *SHAPE, dtype=D)
+    reached = (play.gradient.flatten(1).norm(dim=1) / g_dsm.flatten(1).norm(dim=1)).tolist()
+    assert reached == pytest.approx([0, 0.15, 0, 0.35, 0.075, 0], rel=1e-2)  # the warm-up halves them
+    assert float(play.ratio) == pytest.approx((0.15 + 0.35 + 0.075) / 3, rel=1e-12)
+
+
+def test_every_third_step_plays_and_the_others_cost_nothing() -> None:
+    game, model = game_of(every=3, schedule=Schedule(end=8)), network()
+    x0, x_t, sigma = batch_of(1)
+    played_steps = []
+    for step in range(10):
+        assert game.resting is (step not in (0, 3, 6))
+        x0_hat = model(x_t)
+        loss = (x0 - x0_hat).square().mean()
+        term = game(loss, x0, x0_hat, sigma)
+        if term.requires_grad:
+            played_steps.append(step)
+        assert (game.last is None) is not term.requires_grad
+    assert played_steps == [0, 3, 6]
+    assert game.discriminator.encoder.calls == 3
+    assert game.step == 10
+
+
+def test_target_affinities_take_the_place_of_the_real_relation() -> None:
+    affinity = torch.rand(BATCH, BATCH, generator=torch.Generator().manual_seed(3), dtype=D)
+    game = game_of(fraction=0.5, adversary="frozen")
+    play = play_once(game, target=affinity)
+    x0_hat = batch_of(1)[1]
+    chosen = naive_noisiest(SIGMA.tolist(), 0.5)
+    similarity = naive_cosine(game.discriminator.encoder(x0_hat[chosen]).detach())
+    expected = naive_gap(affinity[chosen][:, chosen], similarity, naive_wiener(SIGMA[chosen].tolist()))
+    assert float(play.gap) == pytest.approx(float(expected), rel=1e-10)
+    assert float(play.gap) != pytest.approx(float(play_once(game_of(fraction=0.5)).gap), rel=1e-3)
+
+
+def test_a_target_and_an_index_come_along_the_added_line() -> None:
+    model, (x0, x_t, sigma) = network(), batch_of(1)
+    affinity = torch.eye(BATCH, dtype=D)
+    terms, plain = [], None
+    for direct in (True, False):
+        game = game_of(adversary="frozen", fraction=1.0)
+        x0_hat = model(x_t)
+        loss = (x0 - x0_hat).square().mean()
+        if direct:
+            (g_dsm,) = torch.autograd.grad(loss, x0_hat, retain_graph=True)
+            plain = game.play(x0, x0_hat.detach(), sigma, g_dsm, target=affinity).gradient
+        else:
+            term = game(loss, x0, x0_hat, sigma, target=affinity, index=torch.arange(BATCH))
+            terms.append(torch.autograd.grad(term, x0_hat)[0])
+            assert len(game.discriminator.cache) == BATCH
+    assert plain is not None
+    assert torch.equal(terms[0], plain)
+
+
+class Marker:
+    """Something whose end can be seen."""
+
+
+class Marked(torch.autograd.Function):
+    """The identity, with a marker that lives as long as the graph does."""
+
+    @staticmethod
+    def forward(ctx, x: torch.Tensor, markers: list) -> torch.Tensor:
+        ctx.marker = Marker()
+        markers.append(weakref.ref(ctx.marker))
+        return x.clone()
+
+    @staticmethod
+    def backward(ctx, gradient: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return gradient, None
+
+
+def test_the_networks_graph_is_not_kept_alive() -> None:
+    game, model = game_of(memory=4, watchdog=Watchdog()), network()
+    x0, x_t, sigma = batch_of(1)
+    markers: list = []
+    x0_hat = Marked.apply(model(x_t), markers)
+    loss = (x0 - x0_hat).square().mean()
+    total = loss + game(loss, x0, x0_hat, sigma)
+    assert markers[0]() is not None
+    del x0_hat, loss, total
+    gc.collect()
+    assert markers[0]() is None
+
+
+# ---- half precision --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("noise_prediction", [False, True])
+def test_float16_gradients_that_would_round_to_nothing_are_kept(noise_prediction: bool) -> None:
+    """The mean over 6 x 18 elements times 1e-5 leaves gradients of 1e-7 an element, the smallest number of float16."""
+    x0, x_t, sigma = batch_of(1, torch.float32)
+    shares = {}
+    for dtype in (torch.float32, torch.float16):
+        game = game_of(dtype=torch.float32, fraction=1.0, ratio=0.5, adversary="frozen")
+        leaf = images(7, BATCH, *SHAPE).to(dtype).requires_grad_()  # the network's output
+        x0_hat = x_t.to(dtype) - 0.1 * leaf if noise_prediction else leaf
+        loss = 1e-5 * (leaf.float() - x0).square().mean()
+        term = game(loss, x0, x0_hat, sigma, output=leaf if noise_prediction else None)
+        (found,) = torch.autograd.grad(term * 2.0**16, leaf)  # as a gradient scaler does
+        shares[dtype] = found.float() / 2.0**16
+        assert game.last is not None
+        assert game.last.gradient.dtype == torch.float32
+    difference = (shares[torch.float16] - shares[torch.float32]).norm() / shares[torch.float32].norm()
+    assert float(difference) < 3e-3
+
+
+# ---- going on ---------------------------------------------------------------------------------------------------------
+
+OPTIONS = {
+    "plain": {},
+    "bounded": {"pull": 0.1, "spectral_bound": 1.05, "update_every": 2, "learning_rate": 0.05},
+    "r1": {"r1": 0.1, "every": 2},
+    "memory": {"memory": 5},
+    "classify": {"adversary": "classify", "group": 2, "r1": 0.1, "learning_rate": 0.01, "seed": 5},
+    "frozen": {"adversary": "frozen", "memory": 3, "relation": "euclidean"},
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+@pytest.mark.parametrize("stop", [1, 7, 12])
+def test_a_restored_game_goes_on_bit_for_bit_with_all_its_parts(options: dict[str, object], stop: int) -> None:
+    def new(seed: int) -> StructureGame:
+        defaults = {"learning_rate": 0.01, "fraction": 0.7, "watchdog": Watchdog(window=3)}
+        return game_of(seed, torch.float32, **{**defaults, **options})
+
+    def advance(game: StructureGame, steps: range) -> list[torch.Tensor]:
+        gradients = []
+        for step in steps:
+            if game.resting:
+                game.rest()
+            else:
+                play = play_once(game, step, torch.float32)
+                gradients += [play.gradient, play.gap, play.spread]
+        return gradients
+
+    whole, first, restored = new(0), new(0), new(4)
+    advance(whole, range(stop))
+    advance(first, range(stop))
+    restored.load_state_dict(copy.deepcopy(first.state_dict()))
+    found, expected = advance(restored, range(stop, 16)), advance(whole, range(stop, 16))
+    assert expected
+    assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+    assert_same_state(restored.state_dict(), whole.state_dict())
+
+
+def assert_same_state(found: object, expected: object) -> None:
+    """Equal, and made of what a checkpoint can hold: finite numbers, strings and tensors."""
+    assert type(found) is type(expected)
+    if isinstance(expected, dict):
+        assert list(found) == list(expected)
+        for key in expected:
+            assert_same_state(found[key], expected[key])
+    elif isinstance(expected, (list, tuple)):
+        for a, b in zip(found, expected, strict=True):
+            assert_same_state(a, b)
+    elif isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected)
+    else:
+        assert found == expected
+        assert expected is None or isinstance(expected, str) or math.isfinite(expected)
+
+
+# ---- options that can't be ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"ratio": 1.0}, r"ratio must lie in \[0, 1\), got 1.0"),
+        ({"ratio": -0.1}, r"ratio must lie in \[0, 1\)"),
+        ({"ratio": math.nan}, r"ratio must lie in \[0, 1\)"),
+        ({"fraction": 0.0}, r"fraction must lie in \(0, 1\]"),
+        ({"fraction": 1.01}, r"fraction must lie in \(0, 1\]"),
+        ({"fraction": math.nan}, r"fraction must lie in \(0, 1\]"),
+        ({"k_max": 0.0}, "k_max must be positive"),
+        ({"k_max": math.nan}, "k_max must be positive"),
+        ({"every": 0}, "every must be a whole number of steps, at least 1, got 0"),
+        ({"every": 1.5}, "every must be a whole number"),
+        ({"update_every": 0}, "update_every must be a whole number of plays, at least 1, got 0"),
+        ({"memory": -1}, "memory must be a number of images, at least 0, got -1"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive, got 0.0"),
+        ({"pull": -1.0}, "pull must be at least 0, got -1.0"),
+        ({"r1": math.nan}, "r1 must be at least 0, got nan"),
+        ({"spectral_bound": 0.9}, "spectral_bound must be at least 1, got 0.9"),
+        ({"adversary": "descend"}, "unknown adversary 'descend'; expected one of ascend, classify, frozen"),
+        ({"adversary": "classify", "group": 1}, "group must be a number of images, at least 2, got 1"),
+    ],
+)
+def test_options_out_of_range_are_refused(options: dict[str, object], message: str) -> None:
+    with pytest.raises(StructureError, match=message):
+        game_of(**options)
+
+
+def test_each_adversary_has_a_learning_rate_of_its_own() -> None:
+    def rate(**options: object) -> float:
+        return game_of(**options).discriminator.updates.optimiser.param_groups[0]["lr"]
+
+    assert rate() == 2e-5
+    assert rate(adversary="classify") == 1e-3
+    assert rate(adversary="classify", learning_rate=0.3) == 0.3
