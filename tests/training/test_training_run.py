@@ -251,7 +251,9 @@ def test_unlabelled_images_train_too(tmp_path):
 def test_a_training_starts_from_the_averaged_weights_of_another(tmp_path):
     images = tiny_images()
     train(tiny_config(signal="none"), tmp_path / "first", images=images)
-    still = tiny_config(signal="none", start_from=str(tmp_path / "first"), optimiser={"learning_rate": 1e-30, "steps": 2})
+    still = tiny_config(
+        signal="none", start_from=str(tmp_path / "first"), optimiser={"learning_rate": 1e-30, "steps": 2}
+    )
     train(still, tmp_path / "second", images=images)
     before, after = weights(tmp_path / "first"), weights(tmp_path / "second")
     for name, weight in before.items():
