@@ -237,6 +237,8 @@ class Watchdog:
 
     def wants_probe(self, images: int) -> bool:
         """Whether this play of so many images is to be probed; asked once a play."""
+        if ROLL_BACK in self.ladder[: self._rung + 1]:
+            return False  # what is now is what was at the start
         self._credit = min(self._credit, float(images)) + self.probe
         return self._credit >= images
 

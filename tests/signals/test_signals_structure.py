@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import copy
+import math
 
+import pytest
 import torch
 
 from sadm.core.conditions import Cond
+from sadm.core.errors import UserError
 from sadm.diffusion import Denoised
 from sadm.signals import StructureSignal
 from sadm.structure import ConvEncoder, Schedule, StructureGame
 
+PLAYED = {"gap", "g_dsm", "g_gap", "g_structure", "ratio", "spread", "spread_hat"}
+WATCHED = {"events", "skipped"}
 
-def game(warmup: int = 0, end: int | None = None, every: int = 1) -> StructureGame:
+
+def game(**options: object) -> StructureGame:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         encoder = ConvEncoder(1, width=8, stages=1, embedding=6)
-    return StructureGame(encoder, learning_rate=0.01, fraction=0.5, every=every, schedule=Schedule(warmup, end))
+    return StructureGame(encoder, **{"learning_rate": 0.01, "fraction": 0.5, **options})
 
 
 def step(seed: int) -> tuple[Denoised, torch.Tensor]:
@@ -26,8 +32,14 @@ def step(seed: int) -> tuple[Denoised, torch.Tensor]:
     return Denoised(x0, x_t, sigma, noise, Cond(), 0.5 * x_t, torch.ones(6)), g_dsm
 
 
-def test_it_contributes_and_logs_what_the_game_gives() -> None:
-    signal, reference = StructureSignal(game()), game()
+def break_weights(signal: StructureSignal) -> None:
+    with torch.no_grad():
+        signal.game.discriminator.encoder.project.weight[0, 0] = math.nan
+
+
+@pytest.mark.parametrize("watchdog", [True, None])
+def test_it_contributes_and_logs_what_the_game_gives(watchdog: bool | None) -> None:
+    signal, reference = StructureSignal(game(watchdog=watchdog)), game(watchdog=watchdog)
     for seed in range(3):
         denoised, g_dsm = step(seed)
         found = signal(denoised, g_dsm)
@@ -35,12 +47,11 @@ def test_it_contributes_and_logs_what_the_game_gives() -> None:
         assert found.gradient is not None
         assert torch.equal(found.gradient, play.gradient)
         assert float(found.gradient.abs().max()) > 0
-        counts = {name: float(found.log.pop(name)) for name in ("events", "skipped")}
-        assert counts == {"events": 0, "skipped": 0}
-        assert set(found.log) == {"gap", "g_dsm", "g_gap", "g_structure", "ratio", "spread", "spread_hat"}
-        for name, value in found.log.items():
-            assert value.shape == ()
-            assert torch.equal(value, getattr(play, name))
+        assert set(found.log) == (PLAYED | WATCHED if watchdog else PLAYED)
+        assert all(value.shape == () for value in found.log.values())
+        for name in PLAYED:
+            assert torch.equal(found.log[name], getattr(play, name))
+        assert all(float(found.log[name]) == 0 for name in WATCHED if watchdog)
 
 
 def test_it_agrees_with_the_added_line_of_a_foreign_loop() -> None:
@@ -52,45 +63,66 @@ def test_it_agrees_with_the_added_line_of_a_foreign_loop() -> None:
     assert torch.equal(StructureSignal(game())(denoised, g_dsm).gradient, added)
 
 
-def test_at_rest_it_gives_nothing_and_asks_nothing_of_the_encoder() -> None:
-    signal = StructureSignal(game(end=1))
+@pytest.mark.parametrize(("options", "plays"), [({"schedule": Schedule(end=1)}, [0]), ({"every": 3}, [0, 3])])
+def test_at_rest_it_gives_nothing_and_asks_nothing_of_the_encoder(options: dict, plays: list[int]) -> None:
+    signal = StructureSignal(game(watchdog=None, **options))
     calls = []
     signal.game.discriminator.encoder.register_forward_hook(lambda *_: calls.append(1))
-    assert signal(*step(0)).gradient is not None
-    asked = len(calls)  # once for both players, and once more where the watchdog looks at the encoder's start
-    assert asked in (1, 2)
-    for seed in (1, 2):
-        rest = signal(*step(seed))
-        assert rest.gradient is None
-        assert rest.log == {}
-    assert len(calls) == asked
-    assert signal.game.step == 3
-
-
-def test_it_rests_between_plays() -> None:
-    signal = StructureSignal(game(every=2))
-    assert [signal(*step(seed)).gradient is not None for seed in range(4)] == [True, False, True, False]
-
-
-def test_a_play_that_is_not_finite_adds_nothing_and_is_counted_and_the_event_is_said_once() -> None:
-    said: list[str] = []
-    signal = StructureSignal(game(), said.append)
-    with torch.no_grad():
-        next(signal.game.discriminator.encoder.parameters()).fill_(torch.nan)
-    found = [signal(*step(seed)) for seed in range(8)]
-    assert found[0].gradient is None
-    assert set(found[0].log) == {"events", "skipped"}
-    assert float(found[0].log["skipped"]) == 1
-    assert said
-    assert len(said) == len(signal.game.watchdog.events) == len(set(said))
-    assert all(text.startswith("Structure game, ") for text in said)
+    for seed in range(5):
+        found = signal(*step(seed))
+        assert (found.gradient is not None) is (seed in plays)
+        assert (found.log == {}) is (seed not in plays)
+    assert len(calls) == len(plays)
+    assert signal.game.step == 5
 
 
 def test_a_restored_signal_goes_on_bit_for_bit() -> None:
-    whole, first, restored = (StructureSignal(game(warmup=4)) for _ in range(3))
+    whole, first, restored = (StructureSignal(game(schedule=Schedule(warmup=4))) for _ in range(3))
     for seed in range(2):
         whole(*step(seed))
         first(*step(seed))
     restored.load_state_dict(copy.deepcopy(first.state_dict()))
     for seed in (2, 3):
         assert torch.equal(whole(*step(seed)).gradient, restored(*step(seed)).gradient)
+
+
+def test_each_event_is_said_once_and_not_again_after_a_resumption() -> None:
+    said: list[str] = []
+    signal = StructureSignal(game(), say=said.append)
+    signal(*step(0))
+    assert said == []
+    break_weights(signal)
+    skipped = signal(*step(1))
+    assert skipped.gradient is None
+    assert {name: float(value) for name, value in skipped.log.items()} == {"events": 1.0, "skipped": 1.0}
+    reason = "the discriminator's weights hold NaN or infinite values"
+    assert said == [f"Structure game, step 1: rolled the discriminator back, since {reason}."]
+    after = signal(*step(2))
+    assert after.gradient is not None
+    assert float(after.log["events"]) == 1
+    assert float(after.log["ratio"]) == pytest.approx(0.25)
+    assert len(said) == 1
+
+    again: list[str] = []
+    resumed = StructureSignal(game(), say=again.append)
+    resumed.load_state_dict(copy.deepcopy(signal.state_dict()))
+    found = resumed(*step(3))
+    assert torch.equal(found.gradient, signal(*step(3)).gradient)
+    assert float(found.log["events"]) == 1
+    assert again == []
+    assert len(said) == 1
+
+
+def test_nobody_need_listen() -> None:
+    signal = StructureSignal(game())
+    break_weights(signal)
+    assert float(signal(*step(0)).log["events"]) == 1
+
+
+def test_bad_input_is_an_error_for_people_with_the_step() -> None:
+    signal = StructureSignal(game())
+    signal(*step(0))
+    denoised, g_dsm = step(1)
+    denoised.x0[0, 0, 0, 0] = math.nan
+    with pytest.raises(UserError, match="structure guidance stopped at step 1: x0 holds NaN or infinite values"):
+        signal(denoised, g_dsm)

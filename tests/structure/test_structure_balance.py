@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from structure_oracles import images, naive_balance
 
 from sadm.structure import StructureError, balance_coefficients
+from sadm.structure.balance import ratios_at
 
 
 @settings(max_examples=50, deadline=None)
@@ -77,6 +78,26 @@ def test_a_ratio_outside_its_range_is_refused(ratio: float) -> None:
         balance_coefficients(g, g, ratio)
     with pytest.raises(StructureError, match=r"ratio must lie in \[0, 1\)"):
         balance_coefficients(g, g, torch.tensor([0.5, ratio]))
+
+
+@pytest.mark.parametrize("ratio", [1.0, 1.5, -0.1, math.nan, math.inf])
+def test_a_callable_that_leaves_the_range_is_refused_for_one_image_alone(ratio: float) -> None:
+    def profile(sigma: torch.Tensor) -> torch.Tensor:
+        return torch.where(sigma > 2, ratio, 0.5)
+
+    with pytest.raises(StructureError, match=r"ratio must lie in \[0, 1\), got \[0.5, "):
+        ratios_at(profile, torch.tensor([1.0, 3.0]))
+    with pytest.raises(StructureError, match=r"ratio must lie in \[0, 1\), got "):
+        ratios_at(ratio, torch.tensor([1.0, 3.0]))
+
+
+def test_a_callable_is_asked_for_the_ratio_of_each_noise_level() -> None:
+    sigma = torch.tensor([0.0, 1.0, math.inf])
+    found = ratios_at(lambda s: 0.9 / (1 + s), sigma)
+    assert found.tolist() == pytest.approx([0.9, 0.45, 0.0])
+    assert ratios_at(0.25, sigma) == 0.25
+    with pytest.raises(StructureError, match=r"a ratio for each of 3 images from the callable, got .* shape \(2,\)"):
+        ratios_at(lambda s: s[:2] * 0, sigma)
 
 
 @pytest.mark.parametrize("shape", [(1,), (3,), (2, 1), (1, 2)])

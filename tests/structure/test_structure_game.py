@@ -449,7 +449,7 @@ OPTIONS = {
 
 
 @pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
-@pytest.mark.parametrize("stop", [1, 7, 12])
+@pytest.mark.parametrize("stop", [1, 8])
 def test_a_restored_game_goes_on_bit_for_bit_with_all_its_parts(options: dict[str, object], stop: int) -> None:
     def new(seed: int) -> StructureGame:
         defaults = {"learning_rate": 0.01, "fraction": 0.7, "watchdog": Watchdog(window=3)}
@@ -469,7 +469,7 @@ def test_a_restored_game_goes_on_bit_for_bit_with_all_its_parts(options: dict[st
     advance(whole, range(stop))
     advance(first, range(stop))
     restored.load_state_dict(copy.deepcopy(first.state_dict()))
-    found, expected = advance(restored, range(stop, 16)), advance(whole, range(stop, 16))
+    found, expected = advance(restored, range(stop, 13)), advance(whole, range(stop, 13))
     assert expected
     assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
     assert_same_state(restored.state_dict(), whole.state_dict())

@@ -256,6 +256,7 @@ def test_a_broken_encoder_costs_one_play_and_is_rolled_back() -> None:
     assert math.isnan(play.gap)
     assert [(event.step, event.action) for event in game.watchdog.events] == [(1, ROLL_BACK)]
     assert same(weights_of(game.discriminator.encoder), start)
+    assert not game.watchdog.wants_probe(2)  # now and at the start are the same
     for _ in range(3):
         play = play_once(game)
         assert not play.skipped
