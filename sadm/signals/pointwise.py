@@ -12,6 +12,7 @@ from torch import nn
 
 from sadm.core.errors import UserError
 from sadm.diffusion import Denoised
+from sadm.diffusion.denoised import per_image
 from sadm.signals.signal import SignalStep
 from sadm.structure import Schedule, StructureError, balance_coefficients, noisiest, wiener_weight
 
@@ -78,7 +79,7 @@ class PointwiseSignal:
             k = balance_coefficients(g_dsm[chosen], raw, self.balancing.ratio * strength, self.balancing.k_max)  # [m]
         except StructureError as error:
             raise UserError(f"signal '{self.name}' stopped at step {self.step - 1}: {error}.") from error
-        pull = k.reshape(-1, *[1] * (raw.ndim - 1)) * raw  # [m, C, H, W]
+        pull = per_image(k, raw) * raw  # [m, C, H, W]
         gradient = torch.zeros_like(g_dsm).index_copy_(0, chosen, pull.to(g_dsm.dtype))  # [B, C, H, W]
         log = {
             self.name: value,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from sadm.structure.discriminator import END, FREEZE, HALVE, ROLL_BACK, Probe, S
 from sadm.structure.errors import StructureError
 from sadm.structure.gap import Gap
 from sadm.structure.independence import refuse_mixing
+from sadm.structure.learning import LearningDiscriminator
 from sadm.structure.outputs import Stages, pair_moments, relations_of, stages_of
 from sadm.structure.parts import parts_gap
 from sadm.structure.relations import Relation
@@ -57,7 +58,7 @@ class FrozenDiscriminator(StructureDiscriminator):
         return gap, torch.autograd.grad(gap, sides.leaf, allow_unused=True)[0]
 
 
-class AscendingDiscriminator(StructureDiscriminator):
+class AscendingDiscriminator(LearningDiscriminator):
     """An encoder that ascends the gap while the denoiser descends it: reading (a), figure 3 of arXiv 2402.17563.
 
     With target affinities it ascends ``gap(target, R_hat) - gap(target, R)``: it is to see that denoised images miss the target
@@ -94,27 +95,9 @@ class AscendingDiscriminator(StructureDiscriminator):
             _refuse_without_second_derivative(self.relation, penalty)
         self.updates = Updates(encoder, rule)
 
-    def learn(self) -> None:
-        gradients = self._gradients
-        super().learn()
-        self.updates.step(gradients)
-
-    def healthy(self) -> bool:
-        return self.updates.healthy()
-
-    def freeze(self) -> None:
-        self.updates.freeze()
-
     def roll_back(self) -> None:
         self.updates.roll_back()
         self.memory.clear()  # its embeddings are those of the weights that were given up
-
-    def state_dict(self) -> dict[str, Any]:
-        return {**super().state_dict(), "updates": self.updates.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        super().load_state_dict(state)
-        self.updates.load_state_dict(state["updates"])
 
     def _embed(self, x0: torch.Tensor, leaf: torch.Tensor, index: torch.Tensor | None) -> tuple[Stages, Stages]:
         if not self.updates.due:

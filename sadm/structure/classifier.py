@@ -12,6 +12,7 @@ from sadm.structure.adversaries import FrozenDiscriminator
 from sadm.structure.discriminator import END, FREEZE, HALVE, Sides
 from sadm.structure.errors import StructureError
 from sadm.structure.independence import suspects
+from sadm.structure.learning import LearningDiscriminator
 from sadm.structure.outputs import relations_of
 from sadm.structure.relations import Relation
 from sadm.structure.updates import UpdateRule, Updates
@@ -70,7 +71,7 @@ class _PairBlock(nn.Module):
         return self.norm(pairs + message)
 
 
-class ClassifyingDiscriminator(FrozenDiscriminator):
+class ClassifyingDiscriminator(LearningDiscriminator, FrozenDiscriminator):
     """A frozen encoder's relation matrices before a classifier that learns to tell real from denoised ones.
 
     One matrix of each kind a step is too little to learn from, so both sides are cut into the same random groups of images; a
@@ -118,25 +119,12 @@ class ClassifyingDiscriminator(FrozenDiscriminator):
         self.updates = Updates(self.classifier, rule)
         self.group, self.seed = group, seed
 
-    def learn(self) -> None:
-        gradients = self._gradients
-        super().learn()
-        self.updates.step(gradients)
-
-    def healthy(self) -> bool:
-        return self.updates.healthy()
-
-    def freeze(self) -> None:
-        self.updates.freeze()
-
     def state_dict(self) -> dict[str, Any]:
-        classifier = {"classifier": self.classifier.state_dict(), "updates": self.updates.state_dict()}
-        return {**super().state_dict(), **classifier}
+        return {**super().state_dict(), "classifier": self.classifier.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         super().load_state_dict(state)
         self.classifier.load_state_dict(state["classifier"])
-        self.updates.load_state_dict(state["updates"])
 
     def _judge(self, sides: Sides) -> tuple[torch.Tensor, torch.Tensor | None]:
         if sides.target is not None:

@@ -1,0 +1,36 @@
+"""What the adversaries that learn have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sadm.structure.discriminator import StructureDiscriminator
+from sadm.structure.updates import Updates
+
+
+class LearningDiscriminator(StructureDiscriminator):
+    """A discriminator with something that learns; a subclass says what, by setting `updates`.
+
+    Attributes:
+        updates: optimiser, bounds and starting point of what learns.
+    """
+
+    updates: Updates
+
+    def learn(self) -> None:
+        gradients = self._gradients
+        super().learn()
+        self.updates.step(gradients)
+
+    def healthy(self) -> bool:
+        return self.updates.healthy()
+
+    def freeze(self) -> None:
+        self.updates.freeze()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "updates": self.updates.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.updates.load_state_dict(state["updates"])
