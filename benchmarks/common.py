@@ -32,6 +32,11 @@ def stored(benchmark: str, name: str) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def change(ratio: float | None, missing: str = "at the floor") -> str:
+    """A ratio as a change in percent; `missing` where there is none."""
+    return missing if ratio is None else f"{ratio - 1:+.1%}"
+
+
 def command_line(description: str | None, run: Callable[[], None], summary: Callable[[], Any]) -> None:
     """``--run`` trains what is missing and stores the result, ``--summary`` prints the stored result as JSON."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import solvers, structure, theory
-from benchmarks.common import ROOT, result_path, stored
+from benchmarks.common import ROOT, change, result_path, stored
 from sadm.experiments.report import verdict_sentence
 
 CAPTIONS = {
@@ -99,7 +99,7 @@ def change_columns(ratio: dict[str, Any] | None) -> str:
         return " | "
     if ratio["mean"] is None:
         return f"{ratio['reason']} | "
-    return f"{ratio['mean'] - 1:+.1%} | {ratio['low'] - 1:+.1%} to {ratio['high'] - 1:+.1%}"
+    return f"{change(ratio['mean'])} | {change(ratio['low'])} to {change(ratio['high'])}"
 
 
 def noise_density_section(rows: list[dict[str, Any]]) -> str:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.common import RUNS, command_line, store, stored
+from benchmarks.common import RUNS, change, command_line, store, stored
 
 NAME = "solvers"
 SEEDS = [0, 1]
@@ -75,11 +75,6 @@ def section(found: dict[str, Any]) -> str:
         right = " | ".join(f"{share:.1%}" for share in row["label_accuracy"].values())
         lines.append(f"| {row['sampler']} | {' | '.join(cells)} | {right} |")
     return "\n".join([*lines, ""])
-
-
-def change(ratio: float | None) -> str:
-    """A ratio as a change."""
-    return "at the floor" if ratio is None else f"{ratio - 1:+.1%}"
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.common import result_path, stored
+from benchmarks.common import change, result_path, stored
 from benchmarks.structure.search import STAGES
 from benchmarks.structure.summary import over_regimes, stored_rows
 from benchmarks.structure.trainings import NAME
@@ -40,30 +40,26 @@ def regime_lines(row: dict[str, Any]) -> list[str]:
         for judge in row["deciding"]:
             plain, own = (row["arms"][a]["fd"][judge]["mean"] - row["floor"][judge] for a in ("plain", arm))
             cost, steps = (row["ratios"][budget][arm][judge] for budget in ("equal_cost", "equal_steps"))
+            changes = [change(ratio["mean"], ratio.get("reason", "")) for ratio in (cost, steps)]
             right = row["arms"][arm]["label_accuracy"]
             lines.append(
-                f"| {row['regime']}: {row['title']} | {arm} | {judge} | {plain:.4g} | {own:.4g} | {change(cost)} | "
-                f"{interval(cost)} | {change(steps)} | {'' if right is None else f'{right:.1%}'} |"
+                f"| {row['regime']}: {row['title']} | {arm} | {judge} | {plain:.4g} | {own:.4g} | {changes[0]} | "
+                f"{interval(cost)} | {changes[1]} | {'' if right is None else f'{right:.1%}'} |"
             )
     return lines
 
 
-def change(ratio: dict[str, Any]) -> str:
-    """A ratio as a change."""
-    return ratio["reason"] if ratio["mean"] is None else f"{ratio['mean'] - 1:+.1%}"
-
-
 def interval(ratio: dict[str, Any]) -> str:
     """Its interval; empty where there is none."""
-    return "" if ratio.get("low") is None else f"{ratio['low'] - 1:+.1%} to {ratio['high'] - 1:+.1%}"
+    return "" if ratio.get("low") is None else f"{change(ratio['low'])} to {change(ratio['high'])}"
 
 
 def mean_sentence(mean: dict[str, Any], regimes: int) -> str:
     """The geometric mean over regimes, in words."""
-    bounds = "" if mean["low"] is None else f" (95 % interval {mean['low'] - 1:+.1%} to {mean['high'] - 1:+.1%})"
+    bounds = "" if mean["low"] is None else f" (95 % interval {change(mean['low'])} to {change(mean['high'])})"
     return (
         f"Geometric mean of SADM / plain at equal cost over {regimes} regimes and their deciding judges: "
-        f"{mean['geometric_mean_ratio'] - 1:+.1%}{bounds}."
+        f"{change(mean['geometric_mean_ratio'])}{bounds}."
     )
 
 
@@ -82,7 +78,7 @@ def search_lines(stage: int, found: dict[str, Any]) -> list[str]:
     for row in ranked:
         values = [row["ratios"]["equal_steps"][judge] for judge in judges]
         shown = [*values, row["mean_equal_steps"], row["mean_equal_cost"]]
-        cells = " | ".join("at the floor" if value is None else f"{value - 1:+.1%}" for value in shown)
+        cells = " | ".join(map(change, shown))
         lines.append(f"| {row['candidate']} | {cells} | {row['step_ratio']:.3f} |")
     return lines
 
