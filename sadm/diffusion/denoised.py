@@ -33,6 +33,7 @@ class Denoised:
             a detached leaf when it reaches a training signal.
         weight: the loss weight of each noise level [B].
         label: class indices [B] as the images have them, before label dropout; None where they have none.
+        index: of each image in the training set [B], on the CPU; None where its pixels change from time to time.
         taps: hidden activations that training signals asked for, by module name; detached.
     """
 
@@ -44,6 +45,7 @@ class Denoised:
     x0_hat: torch.Tensor
     weight: torch.Tensor
     label: torch.Tensor | None = None
+    index: torch.Tensor | None = None
     taps: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
 

@@ -4,9 +4,11 @@ from sadm.signals.contrastive import ContrastiveSignal
 from sadm.signals.dispersive import DispersiveSignal, dispersive_loss
 from sadm.signals.embeddings import embedding_of, parts_of
 from sadm.signals.features import FeatureLoss, feature_signal
+from sadm.signals.hidden import HiddenStructureSignal
 from sadm.signals.labels import LabelLoss, label_signal
+from sadm.signals.places import FeaturesAtPlaces, expect_tokens
 from sadm.signals.pointwise import Balancing, PointwiseLoss, PointwiseSignal
-from sadm.signals.repa import RepaSignal, build_projector, expect_tokens
+from sadm.signals.repa import RepaSignal, build_projector
 from sadm.signals.signal import SignalStep, TrainingSignal, taps_of
 from sadm.signals.structure import StructureSignal
 from sadm.signals.taps import Taps, tapped
@@ -16,6 +18,8 @@ __all__ = [
     "ContrastiveSignal",
     "DispersiveSignal",
     "FeatureLoss",
+    "FeaturesAtPlaces",
+    "HiddenStructureSignal",
     "LabelLoss",
     "PointwiseLoss",
     "PointwiseSignal",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
@@ -11,8 +10,9 @@ from torch import nn
 
 from sadm.core.errors import UserError
 from sadm.diffusion import Denoised
+from sadm.signals.places import FeaturesAtPlaces, expect_tokens
 from sadm.signals.signal import SignalStep
-from sadm.signals.taps import Taps, tapped
+from sadm.signals.taps import tapped
 
 
 def build_projector(width: int, hidden: int, features: int) -> nn.Sequential:
@@ -33,45 +33,39 @@ class RepaSignal:
     compared at equal knowledge. There is no gradient at x0_hat that could be balanced. Logs ``repa``, the loss L in [-1, 1].
 
     Args:
-        encoder: takes [B, C, H, W]; it is frozen here.
-        features: name of the encoder's module whose output is matched: a map [B, d, H', W'], tokens [B, P, d] that run row
-            by row over patches of the image, or vectors [B, d].
+        target: what is matched, at the grid of the tapped tokens.
         projector: from the tapped width to d; see `build_projector`.
         tap: name of the network's module whose output [B, T, D] is aligned.
-        grid: rows and columns of its T tokens.
         weight: factor on the loss, >= 0; the paper's 0.5.
         learning_rate: of the projector.
 
     Raises:
-        UserError: a negative weight, or no such module of the encoder.
+        UserError: a negative weight.
     """
 
     def __init__(
         self,
-        encoder: nn.Module,
-        features: str,
+        target: FeaturesAtPlaces,
         projector: nn.Module,
         tap: str,
-        grid: tuple[int, int],
         weight: float = 0.5,
         learning_rate: float = 1e-3,
     ) -> None:
         if not weight >= 0:
             raise UserError(f"signal 'repa' needs a weight >= 0, got {weight}.")
-        self.encoder, self.projector = encoder.eval().requires_grad_(False), projector
-        self.features = Taps(encoder, [features])
-        self.taps, self.grid, self.weight = (tap,), grid, weight
+        self.target, self.projector = target, projector
+        self.taps, self.weight = (tap,), weight
         self.parameters = list(projector.parameters())
         self.optimiser = torch.optim.Adam(self.parameters, lr=learning_rate)
 
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
         (tap,) = self.taps
         activation = tapped(denoised, tap)
-        expect_tokens(tap, activation.shape, self.grid)
+        expect_tokens("repa", tap, activation.shape, self.target.grid)
         leaf = activation.to(self.parameters[0].dtype).requires_grad_()  # [B, T, D]
         # Cosines lose their digits in half precision, so autocast stops at this door.
         with torch.enable_grad(), torch.autocast(leaf.device.type, enabled=False):
-            target = self._target(denoised.x0)  # [B, T, d] or [B, d]
+            target = self.target(denoised.x0, denoised.index)  # [B, T, d] or [B, d]
             projected = self.projector(leaf if target.ndim == 3 else leaf.mean(1))
             loss = -F.cosine_similarity(projected, target.to(projected), dim=-1).mean()
             gradient, *gradients = torch.autograd.grad(loss, [leaf, *self.parameters])
@@ -81,49 +75,16 @@ class RepaSignal:
         self.optimiser.zero_grad(set_to_none=True)
         return SignalStep(None, {"repa": loss.detach()}, {tap: (self.weight * gradient).to(activation.dtype)})
 
-    @torch.no_grad()
-    def _target(self, x0: torch.Tensor) -> torch.Tensor:
-        with self.features.recording() as recorded:
-            self.encoder(x0.to(next(self.encoder.parameters()).dtype))
-        (features,) = recorded.values()
-        if features.ndim == 3:
-            rows, columns = patch_grid(features.shape[1], (x0.shape[2], x0.shape[3]))
-            features = features.mT.unflatten(2, (rows, columns))  # [B, d, rows, columns]
-        if features.ndim == 4:
-            return F.adaptive_avg_pool2d(features, self.grid).flatten(2).mT  # [B, T, d]
-        return features
-
     def state_dict(self) -> dict[str, Any]:
         """Encoder, projector and its optimiser."""
         return {
-            "encoder": self.encoder.state_dict(),
+            "encoder": self.target.encoder.state_dict(),
             "projector": self.projector.state_dict(),
             "optimiser": self.optimiser.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` gave."""
-        self.encoder.load_state_dict(state["encoder"])
+        self.target.encoder.load_state_dict(state["encoder"])
         self.projector.load_state_dict(state["projector"])
         self.optimiser.load_state_dict(state["optimiser"])
-
-
-def expect_tokens(tap: str, shape: torch.Size, grid: tuple[int, int]) -> None:
-    """Checks that what a tap gives are the tokens of a grid.
-
-    Raises:
-        UserError: they are not.
-    """
-    if len(shape) != 3 or shape[1] != grid[0] * grid[1]:
-        raise UserError(
-            f"signal 'repa' aligns tokens: expected [B, {grid[0] * grid[1]}, D] from '{tap}', got {list(shape)}. Tap a block, "
-            "such as blocks.0."
-        )
-
-
-def patch_grid(patches: int, image: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of `patches` square patches of an image of that height and width."""
-    wanted = math.log(image[0] / image[1])
-    divisors = [rows for rows in range(1, patches + 1) if patches % rows == 0]
-    rows = min(divisors, key=lambda rows: abs(math.log(rows * rows / patches) - wanted))
-    return rows, patches // rows

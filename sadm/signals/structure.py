@@ -37,7 +37,7 @@ class StructureSignal:
             self.game.rest()
             return SignalStep(None, {})
         try:
-            play = self.game.play(denoised.x0, denoised.x0_hat, denoised.sigma, g_dsm)
+            play = self.game.play(denoised.x0, denoised.x0_hat, denoised.sigma, g_dsm, index=denoised.index)
         except StructureError as error:
             raise UserError(f"structure guidance stopped at step {self.game.step}: {error}.") from error
         self._tell()

@@ -9,6 +9,7 @@ ratio) is an option here, with a measured default.
 
 from sadm.structure.adversaries import AscendingDiscriminator, FrozenDiscriminator
 from sadm.structure.balance import Ratio, balance_coefficients
+from sadm.structure.cache import EmbeddingCache
 from sadm.structure.classifier import ClassifyingDiscriminator, RelationClassifier
 from sadm.structure.discriminator import StructureDiscriminator
 from sadm.structure.encoders import ConvEncoder
@@ -41,6 +42,7 @@ __all__ = [
     "ClassifyingDiscriminator",
     "ConvEncoder",
     "DenoiserFeatures",
+    "EmbeddingCache",
     "Event",
     "FrozenDiscriminator",
     "Gap",

@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Strength = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Signal = Literal["none", "structure", "features", "labels", "dispersive", "contrastive", "repa"]
+Signal = Literal["none", "structure", "features", "labels", "dispersive", "contrastive", "repa", "hidden"]
 Source = Annotated[str, conf.arg(aliases=["--data"])]
 Strict = Annotated[bool, conf.arg(aliases=["--strict"])]
 
@@ -104,7 +104,8 @@ class OptimiserConfig(Config):
 class StructureConfig(Config):
     """The structure game, and what other signals share with it:
     --signal features and labels use its ratio, k-max, fraction, noise-weight, warmup, end and every;
-    --signal features, labels and repa use its encoder.
+    --signal features, labels, repa and hidden use its encoder;
+    --signal hidden uses its relation, penalty, warmup, end and every.
     """
 
     adversary: Literal["ascend", "classify", "frozen"] = "ascend"
@@ -166,14 +167,14 @@ class StructureConfig(Config):
 
 
 class ControlConfig(Config):
-    """What --signal dispersive, contrastive and repa need besides the structure options."""
+    """What --signal dispersive, contrastive, repa and hidden need besides the structure options."""
 
     weight: Strength | None = None
-    """Factor on the control's loss; None = the papers' (dispersive 0.5, contrastive 0.05, repa 0.5)."""
+    """Factor on the loss; None = the papers' (dispersive 0.5, contrastive 0.05, repa 0.5), 1 for hidden."""
     temperature: PositiveFloat = 0.5
     """dispersive: temperature of the repulsion."""
     tap: str | None = None
-    """dispersive, repa: module of the network whose output is used, such as 'blocks.1'; None = the block in the middle."""
+    """dispersive, repa, hidden: module whose output is used, such as 'blocks.1'; None = the block in the middle."""
     projector_width: Positive = 256
     """repa: hidden width of the projector (2048 in the paper). It learns at optimiser.learning_rate."""
 
@@ -231,7 +232,8 @@ class TrainConfig(Config):
     labels = the structure encoder's classifier;
     dispersive = hidden representations repel each other (2506.09027);
     contrastive = predictions keep away from other pairs' targets (2506.05350);
-    repa = a hidden layer is aligned with the structure encoder (2410.06940).
+    repa = a hidden layer is aligned with the structure encoder (2410.06940);
+    hidden = a hidden layer relates the images of a batch as the structure encoder does.
     """
     start_from: str | None = None
     """A model or run folder whose averaged weights the training starts from; None = from scratch."""
@@ -275,7 +277,7 @@ class TrainConfig(Config):
         return math.inf if self.structure.k_max is None else self.structure.k_max
 
 
-OF_PAIRS = ("structure", "dispersive", "contrastive")
+OF_PAIRS = ("structure", "dispersive", "contrastive", "hidden")
 """Signals that compare images with each other."""
 
 FREE_TO_CHANGE = ("device", "log.", "sampling.")

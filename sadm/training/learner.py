@@ -80,7 +80,8 @@ class Learner:
         (g_dsm,) = torch.autograd.grad(loss, leaf)
 
         taps = {name: activation.detach() for name, activation in activations.items()}
-        seen = dataclasses.replace(denoised, x0_hat=leaf.detach(), label=batch.cond.to(self.device).label, taps=taps)
+        label, index = batch.cond.to(self.device).label, None if self.stream.flip else batch.index
+        seen = dataclasses.replace(denoised, x0_hat=leaf.detach(), label=label, index=index, taps=taps)
         gradient, at_taps, log = self._ask_signals(seen, g_dsm)
         # The only backward through the network: what reaches a tap from x0_hat and what its signals give add up there.
         tapped = [activations[name] for name in at_taps]

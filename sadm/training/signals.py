@@ -20,6 +20,8 @@ from sadm.signals import (
     Balancing,
     ContrastiveSignal,
     DispersiveSignal,
+    FeaturesAtPlaces,
+    HiddenStructureSignal,
     RepaSignal,
     StructureSignal,
     Taps,
@@ -29,7 +31,16 @@ from sadm.signals import (
     feature_signal,
     label_signal,
 )
-from sadm.structure import ConvEncoder, Schedule, StructureError, StructureGame, Watchdog, uniform_weight, wiener_weight
+from sadm.structure import (
+    RELATIONS,
+    ConvEncoder,
+    Schedule,
+    StructureError,
+    StructureGame,
+    Watchdog,
+    uniform_weight,
+    wiener_weight,
+)
 from sadm.training.config import TrainConfig
 from sadm.training.model_folder import spec_for
 from sadm.training.pretraining import Pretrained, build_encoder, pretrain_encoder, too_few_classes, way_of_training
@@ -86,7 +97,7 @@ class _Setup:
             every=settings.every,
         )
 
-    def weight(self) -> dict[str, float]:
+    def weight(self) -> dict[str, Any]:
         """The control's weight as an argument; none where the signal's own, the paper's, holds."""
         return {} if self.config.control.weight is None else {"weight": self.config.control.weight}
 
@@ -159,22 +170,45 @@ def _contrastive(setup: _Setup) -> PreparedSignals:
 
 
 def _repa(setup: _Setup) -> PreparedSignals:
-    spec, tap = spec_for(setup.images, setup.config.net, setup.config.process.sigma_data), setup.tap()
+    target, pretrained, (width, length) = _tapped_target(setup)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(setup.config.seed, "projector"))
+        projector = build_projector(width, setup.config.control.projector_width, length)
+    projector = projector.to(next(pretrained.encoder.parameters()).device)
+    rate = setup.config.optimiser.learning_rate
+    return _charged(RepaSignal(target, projector, setup.tap(), learning_rate=rate, **setup.weight()), pretrained)
+
+
+def _hidden(setup: _Setup) -> PreparedSignals:
+    settings, balancing = setup.config.structure, setup.balancing()
+    target, pretrained, _ = _tapped_target(setup)
+    signal = HiddenStructureSignal(
+        target,
+        setup.tap(),
+        RELATIONS[settings.relation],
+        settings.penalty,
+        schedule=balancing.schedule,
+        every=balancing.every,
+        seed=derive_seed(setup.config.seed, "hidden structure"),
+        **setup.weight(),
+    )
+    return _charged(signal, pretrained)
+
+
+def _tapped_target(setup: _Setup) -> tuple[FeaturesAtPlaces, Pretrained, tuple[int, int]]:
+    """What the tapped tokens are held to, the encoder that sees it, and the widths of a token and of a feature."""
+    config, tap = setup.config, setup.tap()
+    spec = spec_for(setup.images, config.net, config.process.sigma_data)
     with torch.random.fork_rng(devices=[]):
         net = spec.build().net
     blank, grid = torch.zeros(1, *spec.shape), (spec.shape[1] // spec.net.patch, spec.shape[2] // spec.net.patch)
     tokens = _output_shape(net, tap, blank, torch.zeros(1), Cond())
-    expect_tokens(tap, tokens, grid)  # before pre-training, which takes time
+    expect_tokens(config.signal, tap, tokens, grid)  # before pre-training, which takes time
     pretrained = setup.pretrain()
     encoder, device = pretrained.encoder, next(pretrained.encoder.parameters()).device
     features, axis = _features_at_places(encoder)
     length = _output_shape(encoder, features, blank.to(device))[axis]
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(setup.config.seed, "projector"))
-        projector = build_projector(tokens[2], setup.config.control.projector_width, length).to(device)
-    rate = setup.config.optimiser.learning_rate
-    signal = RepaSignal(encoder, features, projector, tap, grid, learning_rate=rate, **setup.weight())
-    return _charged(signal, pretrained)
+    return FeaturesAtPlaces(encoder, features, grid), pretrained, (tokens[2], length)
 
 
 def _charged(signal: TrainingSignal, pretrained: Pretrained) -> PreparedSignals:
@@ -204,4 +238,5 @@ BUILDERS: dict[str, Callable[[_Setup], PreparedSignals]] = {
     "dispersive": _dispersive,
     "contrastive": _contrastive,
     "repa": _repa,
+    "hidden": _hidden,
 }

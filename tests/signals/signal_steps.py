@@ -23,7 +23,7 @@ def made_up(
     dropped = Cond(label).with_label_dropped(torch.arange(batch) % 2 == 0, classes)
     weight = (sigma.square() + SIGMA_DATA**2) / (sigma * SIGMA_DATA).square()
     x_t = x0 + sigma.reshape(-1, 1, 1, 1) * noise
-    return Denoised(x0, x_t, sigma, noise, dropped, x0 + 0.3 * error, weight, label, taps), g_dsm
+    return Denoised(x0, x_t, sigma, noise, dropped, x0 + 0.3 * error, weight, label, taps=taps), g_dsm
 
 
 def as_dtype(denoised: Denoised, dtype: torch.dtype) -> Denoised:

@@ -11,8 +11,8 @@ from signal_steps import made_up
 from torch import nn
 
 from sadm.core.errors import UserError
-from sadm.signals import RepaSignal, build_projector
-from sadm.signals.repa import patch_grid
+from sadm.signals import FeaturesAtPlaces, RepaSignal, build_projector
+from sadm.signals.places import patch_grid
 
 GRID = (5, 2)
 
@@ -36,7 +36,7 @@ def signal(features: str = "map", seed: int = 0, dtype: torch.dtype = torch.floa
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder, projector = Encoder().to(dtype), build_projector(4, 6, 3).to(dtype)
-    return RepaSignal(encoder, features, projector, "blocks.0", GRID, **options)
+    return RepaSignal(FeaturesAtPlaces(encoder, features, GRID), projector, "blocks.0", **options)
 
 
 def step(seed: int = 0, dtype: torch.dtype = torch.float64):
@@ -52,7 +52,7 @@ def loss_by_hand(repa: RepaSignal, x0: torch.Tensor, tokens: torch.Tensor) -> fl
     """Tokens are 5 rows of 2; each sees the map at its row and at two neighbouring columns."""
     total = 0.0
     with torch.no_grad():
-        features, projected = repa.encoder.map(x0), repa.projector(tokens)
+        features, projected = repa.target.encoder.map(x0), repa.projector(tokens)
     for i in range(len(x0)):
         for row in range(5):
             for column in range(2):
@@ -81,7 +81,7 @@ def test_value_and_gradient_against_a_loop(features: str) -> None:
 def test_features_without_places_are_matched_by_the_mean_token() -> None:
     repa, (denoised, g_dsm) = signal("pooled"), step()
     with torch.no_grad():
-        target, projected = repa.encoder(denoised.x0), repa.projector(denoised.taps["blocks.0"].mean(1))
+        target, projected = repa.target.encoder(denoised.x0), repa.projector(denoised.taps["blocks.0"].mean(1))
     expected = -sum(cosine(a.tolist(), b.tolist()) for a, b in zip(projected, target, strict=True)) / 6
     assert float(repa(denoised, g_dsm).log["repa"]) == pytest.approx(expected, rel=1e-12)
 
@@ -89,7 +89,7 @@ def test_features_without_places_are_matched_by_the_mean_token() -> None:
 def test_features_coarser_than_tokens_are_repeated() -> None:
     denoised, g_dsm = step()
     encoder = nn.Sequential(nn.Conv2d(1, 3, (5, 4))).double()  # one place for the whole image
-    repa = RepaSignal(encoder, "0", signal().projector, "blocks.0", GRID)
+    repa = RepaSignal(FeaturesAtPlaces(encoder, "0", GRID), signal().projector, "blocks.0")
     with torch.no_grad():
         target, projected = encoder(denoised.x0).flatten(1), repa.projector(denoised.taps["blocks.0"])
     expected = -sum(cosine(projected[i, t].tolist(), target[i].tolist()) for i in range(6) for t in range(10)) / 60
@@ -98,12 +98,12 @@ def test_features_coarser_than_tokens_are_repeated() -> None:
 
 def test_the_projector_learns_by_adam_on_the_plain_loss_and_nothing_else_changes() -> None:
     repa = signal(weight=0.1, learning_rate=0.01)
-    encoder, twin = copy.deepcopy(repa.encoder.state_dict()), copy.deepcopy(repa.projector)
+    encoder, twin = copy.deepcopy(repa.target.encoder.state_dict()), copy.deepcopy(repa.projector)
     optimiser = torch.optim.Adam(twin.parameters(), lr=0.01)
     for seed in range(3):
         denoised, g_dsm = step(seed)
         repa(denoised, g_dsm)
-        target = nn.functional.avg_pool2d(repa.encoder.map(denoised.x0), (1, 2)).flatten(2).mT.detach()
+        target = nn.functional.avg_pool2d(repa.target.encoder.map(denoised.x0), (1, 2)).flatten(2).mT.detach()
         predicted = twin(denoised.taps["blocks.0"])
         unit = predicted / predicted.norm(dim=-1, keepdim=True), target / target.norm(dim=-1, keepdim=True)
         optimiser.zero_grad()
@@ -112,8 +112,8 @@ def test_the_projector_learns_by_adam_on_the_plain_loss_and_nothing_else_changes
     for found, expected in zip(repa.projector.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(found, expected)
         assert found.grad is None
-    assert all(torch.equal(encoder[name], value) for name, value in repa.encoder.state_dict().items())
-    assert not any(parameter.requires_grad for parameter in repa.encoder.parameters())
+    assert all(torch.equal(encoder[name], value) for name, value in repa.target.encoder.state_dict().items())
+    assert not any(parameter.requires_grad for parameter in repa.target.encoder.parameters())
 
 
 def test_aligning_a_free_activation_raises_its_cosine() -> None:

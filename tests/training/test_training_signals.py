@@ -20,8 +20,8 @@ from sadm.training.model_folder import spec_for
 from sadm.training.signals import BUILDERS, prepare_signals
 from tiny import equal_bits, tiny_config, tiny_images, tiny_learner
 
-CONTROLS = ("features", "labels", "dispersive", "contrastive", "repa")
-WITH_ENCODER = ("structure", "features", "labels", "repa")
+CONTROLS = ("features", "labels", "dispersive", "contrastive", "repa", "hidden")
+WITH_ENCODER = ("structure", "features", "labels", "repa", "hidden")
 DEEP = {"depth": 3}
 
 
@@ -60,6 +60,8 @@ def test_a_control_changes_the_weights_and_says_what_it_does(signal: str) -> Non
         ("dispersive", {"control": {"weight": 0.0}}),
         ("contrastive", {"control": {"weight": 0.0}}),
         ("repa", {"control": {"weight": 0.0}}),
+        ("hidden", {"control": {"weight": 0.0}}),
+        ("hidden", {"structure": {"end": 0.0}}),
     ],
 )
 def test_a_control_that_is_off_changes_no_bit(signal: str, off: dict) -> None:
@@ -131,7 +133,7 @@ def test_what_is_given_at_a_tap_reaches_the_layers_below_it_alone() -> None:
     assert not any(name.startswith("blocks.2.") for name in moved)
 
 
-@pytest.mark.parametrize("signal", ["dispersive", "repa"])
+@pytest.mark.parametrize("signal", ["dispersive", "repa", "hidden"])
 def test_one_backward_pass_through_the_network_with_taps(signal: str) -> None:
     learner = tiny_learner(tiny_config(signal=signal, net=DEEP), tiny_images())
     passes = []
@@ -188,8 +190,8 @@ def test_controls_take_the_papers_values_or_the_given_ones() -> None:
         ]
 
     assert (built("dispersive").weight, built("dispersive").temperature) == (0.5, 0.5)
-    assert built("dispersive").taps == built("repa").taps == ("blocks.1",)
-    assert (built("contrastive").weight, built("repa").weight) == (0.05, 0.5)
+    assert built("dispersive").taps == built("repa").taps == built("hidden").taps == ("blocks.1",)
+    assert (built("contrastive").weight, built("repa").weight, built("hidden").weight) == (0.05, 0.5, 1.0)
     given = built("dispersive", weight=0.1, temperature=2.0, tap="blocks.3.mlp")
     assert (given.weight, given.temperature, given.taps) == (0.1, 2.0, ("blocks.3.mlp",))
     assert built("repa", projector_width=20).projector[0].out_features == 20
@@ -219,7 +221,8 @@ def test_labels_need_two_classes() -> None:
     [
         ("dispersive", "block.0", r"no module 'block\.0'; did you mean 'blocks\.0'"),
         ("repa", "block.0", r"no module 'block\.0'; did you mean 'blocks\.0'"),
-        ("repa", "t_embedder", r"aligns tokens: expected \[B, 4, D\] from 't_embedder', got \[1, 16\]"),
+        ("repa", "t_embedder", r"'repa' needs tokens: expected \[B, 4, D\] from 't_embedder', got \[1, 16\]"),
+        ("hidden", "t_embedder", r"'hidden' needs tokens: expected \[B, 4, D\] from 't_embedder', got \[1, 16\]"),
     ],
 )
 def test_a_tap_that_can_not_serve_is_refused_before_anything_is_trained(signal: str, tap: str, message: str) -> None:
@@ -230,7 +233,7 @@ def test_a_tap_that_can_not_serve_is_refused_before_anything_is_trained(signal: 
     assert not watching.tasks
 
 
-@pytest.mark.parametrize("signal", ["structure", "dispersive", "contrastive"])
+@pytest.mark.parametrize("signal", ["structure", "dispersive", "contrastive", "hidden"])
 def test_signals_of_pairs_refuse_a_batch_of_one(signal: str) -> None:
     with pytest.raises(UserError, match=rf"signal '{signal}' is about pairs of images.*got 1"):
         tiny_config(signal=signal, optimiser={"batch": 1})

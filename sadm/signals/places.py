@@ -1,0 +1,87 @@
+"""A frozen encoder's features of clean images, at the places of a network's tokens."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sadm.core.errors import UserError
+from sadm.signals.taps import Taps
+from sadm.structure import EmbeddingCache, StructureError
+
+
+class FeaturesAtPlaces:
+    """What a frozen encoder sees in clean images, averaged to a grid of tokens (repeated, where it is coarser).
+
+    Each image is embedded once where its index is given (see `EmbeddingCache`).
+
+    Args:
+        encoder: takes [B, C, H, W]; it is frozen here.
+        features: name of the encoder's module whose output is read: a map [B, d, H', W'], tokens [B, P, d] that run row by row
+            over patches of the image, or vectors [B, d].
+        grid: rows and columns of the T tokens.
+
+    Raises:
+        UserError: no such module of the encoder.
+    """
+
+    def __init__(self, encoder: nn.Module, features: str, grid: tuple[int, int]) -> None:
+        self.encoder, self.grid = encoder.eval().requires_grad_(False), grid
+        self.recorder = Taps(encoder, [features])
+        self.cache = EmbeddingCache(encoder)
+
+    @torch.no_grad()
+    def __call__(self, x0: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
+        """Features [B, T, d] of x0 [B, C, H, W]; [B, d] where the encoder gives no places.
+
+        Args:
+            x0: clean images.
+            index: of each in the training set [B]; None where pixels change from time to time, as with flips.
+
+        Raises:
+            UserError: an image that has changed since its features were kept.
+        """
+        try:
+            kept = None if index is None else self.cache.get(index, x0)
+            if kept is None:
+                kept = (self._features(x0),)
+                if index is not None:
+                    self.cache.put(index, x0, kept)
+        except StructureError as error:
+            raise UserError(f"features of the training images can't be used: {error}.") from error
+        return kept[0]
+
+    def _features(self, x0: torch.Tensor) -> torch.Tensor:
+        with self.recorder.recording() as recorded:
+            self.encoder(x0.to(next(self.encoder.parameters()).dtype))
+        (features,) = recorded.values()
+        if features.ndim == 3:
+            rows, columns = patch_grid(features.shape[1], (x0.shape[2], x0.shape[3]))
+            features = features.mT.unflatten(2, (rows, columns))  # [B, d, rows, columns]
+        if features.ndim == 4:
+            return F.adaptive_avg_pool2d(features, self.grid).flatten(2).mT.contiguous()  # [B, T, d]
+        return features
+
+
+def expect_tokens(signal: str, tap: str, shape: torch.Size, grid: tuple[int, int]) -> None:
+    """Checks that what a tap gives a signal are the tokens of a grid.
+
+    Raises:
+        UserError: they are not.
+    """
+    if len(shape) != 3 or shape[1] != grid[0] * grid[1]:
+        raise UserError(
+            f"signal '{signal}' needs tokens: expected [B, {grid[0] * grid[1]}, D] from '{tap}', got {list(shape)}. Tap a "
+            "block, such as blocks.0."
+        )
+
+
+def patch_grid(patches: int, image: tuple[int, int]) -> tuple[int, int]:
+    """Rows and columns of `patches` square patches of an image of that height and width."""
+    wanted = math.log(image[0] / image[1])
+    divisors = [rows for rows in range(1, patches + 1) if patches % rows == 0]
+    rows = min(divisors, key=lambda rows: abs(math.log(rows * rows / patches) - wanted))
+    return rows, patches // rows
