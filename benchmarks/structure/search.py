@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import Any
 
@@ -30,22 +31,55 @@ GAMES: dict[str, dict[str, Any]] = {
     "views": {"encoder_training": "views"},
     "stride 2": {"encoder_stride": 2},
 }
-CANDIDATES: dict[str, dict[str, Any]] = {
+FIRST: dict[str, dict[str, Any]] = {
     **{name: {"signal": "structure", "structure": change} for name, change in GAMES.items()},
     **{name: {"signal": name} for name in CONTROLS},
 }
-STAGES = ((1, 300, None), (2, 600, 8), (3, 600, 4))
-"""Seeds, steps, and how many candidates of the stage before go on; the default always does."""
+LAST_BLOCK = {"control": {"tap": "blocks.2"}}
+HIDDEN: dict[str, dict[str, Any]] = {
+    "hidden, middle block": {"control": {"tap": "blocks.1"}},
+    "hidden, last block": LAST_BLOCK,
+    "hidden, weight 2.5": {"control": {"tap": "blocks.2", "weight": 2.5}},
+    "hidden, stride 2": {**LAST_BLOCK, "structure": {"encoder_stride": 2}},
+    "hidden, lean": {**LAST_BLOCK, "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2}},
+}
+SECOND: dict[str, dict[str, Any]] = {
+    **{name: {"signal": "hidden", **change} for name, change in HIDDEN.items()},
+    "repa, last block": {"signal": "repa", **LAST_BLOCK},
+}
+"""What the first stage suggested: signals that enter below x0_hat, since aligning a hidden layer gained most at equal steps."""
+
+CANDIDATES = {**FIRST, **SECOND}
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One stage.
+
+    Attributes:
+        seeds: how many of the search seeds.
+        steps: of a training.
+        survivors: how many candidates of the stage before go on; the default game always does.
+        joining: candidates that begin here.
+    """
+
+    seeds: int
+    steps: int
+    survivors: int
+    joining: dict[str, dict[str, Any]]
+
+
+STAGES = (Stage(1, 300, 0, FIRST), Stage(2, 600, 2, SECOND))
 
 
 def run_search() -> None:
     """Runs the stages one after the other; each finished one is stored."""
-    names = list(CANDIDATES)
-    for stage, (seeds, steps, survivors) in enumerate(STAGES, start=1):
-        if survivors is not None:
-            names = best(stored(NAME, f"search-{stage - 1}")["rows"], survivors)
-        if not result_path(NAME, f"search-{stage}").exists():
-            store(NAME, f"search-{stage}", run_stage(stage, names, [*SEARCH_SEEDS[:seeds]], steps))
+    for number, stage in enumerate(STAGES, start=1):
+        if result_path(NAME, f"search-{number}").exists():
+            continue
+        before = best(stored(NAME, f"search-{number - 1}")["rows"], stage.survivors) if stage.survivors else []
+        found = run_stage(number, [*before, *stage.joining], [*SEARCH_SEEDS[: stage.seeds]], stage.steps)
+        store(NAME, f"search-{number}", found)
 
 
 def run_stage(stage: int, names: list[str], seeds: list[int], steps: int) -> dict[str, Any]:
