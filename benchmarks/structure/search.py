@@ -37,15 +37,15 @@ FIRST: dict[str, dict[str, Any]] = {
 }
 LAST_BLOCK = {"control": {"tap": "blocks.2"}}
 HIDDEN: dict[str, dict[str, Any]] = {
-    "hidden, middle block": {"control": {"tap": "blocks.1"}},
-    "hidden, last block": LAST_BLOCK,
-    "hidden, weight 2.5": {"control": {"tap": "blocks.2", "weight": 2.5}},
-    "hidden, stride 2": {**LAST_BLOCK, "structure": {"encoder_stride": 2}},
-    "hidden, lean": {**LAST_BLOCK, "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2}},
+    "hidden - middle block": {"control": {"tap": "blocks.1"}},
+    "hidden - last block": LAST_BLOCK,
+    "hidden - weight 2.5": {"control": {"tap": "blocks.2", "weight": 2.5}},
+    "hidden - stride 2": {**LAST_BLOCK, "structure": {"encoder_stride": 2}},
+    "hidden - lean": {**LAST_BLOCK, "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2}},
 }
 SECOND: dict[str, dict[str, Any]] = {
     **{name: {"signal": "hidden", **change} for name, change in HIDDEN.items()},
-    "repa, last block": {"signal": "repa", **LAST_BLOCK},
+    "repa - last block": {"signal": "repa", **LAST_BLOCK},
 }
 """What the first stage suggested: signals that enter below x0_hat, since aligning a hidden layer gained most at equal steps."""
 
