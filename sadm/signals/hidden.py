@@ -5,26 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 
 from sadm.core.errors import UserError
-from sadm.core.seeds import generator
 from sadm.diffusion import Denoised
 from sadm.signals.places import FeaturesAtPlaces, expect_tokens
 from sadm.signals.signal import SignalStep
 from sadm.signals.taps import tapped
-from sadm.structure import RELATIONS, Relation, Schedule, StructureError, parts_gap
-from sadm.structure.schedule import ALWAYS
+from sadm.structure import Schedule, StructureError, gram_gap
 
 
 class HiddenStructureSignal:
     """Adds ``weight * gap`` between the relations of clean images' features and those of a hidden layer fed with x_t.
 
-    All tokens of all images of the batch are one set, and it is related twice: by what a frozen encoder sees of x0 at a token's
-    place, and by the tapped activation there. So a relation holds the arrangement of images against each other and that of
-    places within an image. Relations have no unit of width, so the two are compared without a projector (as
-    similarity-preserving distillation does, Tung & Mori 2019, arXiv 1907.09682); the shorter vectors are filled up with zeros,
-    which changes no distance, angle or cosine.
+    All tokens of all images of the batch are one set, and it is related twice, by cosines: by what a frozen encoder sees of x0
+    at a token's place, and by the tapped activation there. So a relation holds the arrangement of images against each other and
+    that of places within an image. Relations have no unit of width, so the two are compared without a projector (as
+    similarity-preserving distillation does, Tung & Mori 2019, arXiv 1907.09682), and as `gram_gap` at a cost that grows with the
+    number of tokens, not with its square.
 
     Where the structure game pulls x0_hat off the posterior mean, this signal leaves the rest point of a flexible network where
     it is: it enters below x0_hat, and asks for a representation, not for an image. Nobody plays against it, and there is no
@@ -33,42 +30,30 @@ class HiddenStructureSignal:
     Args:
         target: what the encoder sees, at the grid of the tapped tokens; features without places are related to the mean token.
         tap: name of the network's module whose output [B, T, D] is related.
-        relation: a callable as in `sadm.structure.relations`.
-        penalty: as in `structure_gap`.
         weight: factor on the gap, >= 0.
-        schedule: warm-up and end of the weight.
+        schedule: warm-up and end of the weight; None = always.
         every: take part in every k-th step only; 1 = in all.
-        tokens: of a batch with more, so many are drawn in each step, >= 2; a relation takes their square.
-        seed: of that draw.
 
     Raises:
-        UserError: a negative weight, or too few tokens.
+        UserError: a negative weight.
     """
 
     def __init__(
         self,
         target: FeaturesAtPlaces,
         tap: str,
-        relation: Relation = RELATIONS["cosine"],
-        penalty: str = "squared",
         weight: float = 1.0,
-        schedule: Schedule = ALWAYS,
+        schedule: Schedule | None = None,
         every: int = 1,
-        tokens: int = 1024,
-        seed: int = 0,
     ) -> None:
-        if tokens < 2:
-            raise UserError(f"signal 'hidden' relates tokens to each other: it needs at least 2, got {tokens}.")
         if not weight >= 0:
             raise UserError(f"signal 'hidden' needs a weight >= 0, got {weight}.")
-        self.target, self.taps, self.relation, self.penalty = target, (tap,), relation, penalty
-        self.weight, self.schedule, self.every = weight, schedule, every
-        self.tokens, self.seed = tokens, seed
+        self.target, self.taps = target, (tap,)
+        self.weight, self.schedule, self.every = weight, schedule or Schedule(), every
         self.step = 0
 
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
         strength = self.schedule.strength(self.step) if self.step % self.every == 0 else 0.0
-        draws = generator(self.seed, "hidden tokens", self.step)
         self.step += 1
         if strength == 0:
             return SignalStep(None, {})
@@ -81,11 +66,7 @@ class HiddenStructureSignal:
         try:
             with torch.enable_grad(), torch.autocast(leaf.device.type, enabled=False):
                 hidden = leaf.flatten(0, 1) if features.ndim == 3 else leaf.mean(1)  # [B T, D] or [B, D]
-                chosen = (
-                    torch.randperm(len(hidden), generator=draws)[: self.tokens].sort().values.to(hidden.device)
-                )  # [n]
-                sets = _of_one_width(features.reshape(len(hidden), -1)[chosen], hidden[chosen])
-                gap = parts_gap(*sets, self.relation, penalty=self.penalty)
+                gap = gram_gap(features.reshape(len(hidden), -1), hidden)
                 (gradient,) = torch.autograd.grad(gap, leaf)
         except StructureError as error:
             raise UserError(f"signal 'hidden' stopped at step {self.step - 1}: {error}.") from error
@@ -100,9 +81,3 @@ class HiddenStructureSignal:
         """Restores what `state_dict` gave."""
         self.step = int(state["step"])
         self.target.encoder.load_state_dict(state["encoder"])
-
-
-def _of_one_width(features: torch.Tensor, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    features = features.to(hidden)
-    width = max(features.shape[-1], hidden.shape[-1])
-    return F.pad(features, (0, width - features.shape[-1])), F.pad(hidden, (0, width - hidden.shape[-1]))

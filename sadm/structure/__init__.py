@@ -17,6 +17,7 @@ from sadm.structure.errors import StructureError
 from sadm.structure.features import DenoiserFeatures
 from sadm.structure.game import StructureGame
 from sadm.structure.gap import PENALTIES, Gap, huber_gap, rank_gap, spectral_gap, squared_gap, structure_gap
+from sadm.structure.gram import gram_gap
 from sadm.structure.noise_levels import noisiest, uniform_weight, wiener_weight
 from sadm.structure.parts import Output, parts_gap
 from sadm.structure.play import Play
@@ -64,6 +65,7 @@ __all__ = [
     "balance_coefficients",
     "cosine_relations",
     "euclidean_relations",
+    "gram_gap",
     "huber_gap",
     "label_affinity",
     "load_encoder",

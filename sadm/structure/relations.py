@@ -17,7 +17,7 @@ from sadm.structure.errors import StructureError
 Relation = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 """``(embedding [B, d], embedding_hat [B, d]) -> (relation [B, B], relation_hat [B, B])``."""
 
-_TINY_NORM = 1e-6
+TINY_NORM = 1e-6
 
 
 def cosine_relations(embedding: torch.Tensor, embedding_hat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,7 +34,7 @@ def cosine_relations(embedding: torch.Tensor, embedding_hat: torch.Tensor) -> tu
         StructureError: shapes that differ or are not [..., B, d], or fewer than 2 images.
     """
     e, e_hat = _checked(embedding, embedding_hat)
-    unit, unit_hat = F.normalize(e, dim=-1, eps=_TINY_NORM), F.normalize(e_hat, dim=-1, eps=_TINY_NORM)
+    unit, unit_hat = F.normalize(e, dim=-1, eps=TINY_NORM), F.normalize(e_hat, dim=-1, eps=TINY_NORM)
     return unit @ unit.mT, unit_hat @ unit_hat.mT
 
 

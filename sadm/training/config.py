@@ -105,7 +105,7 @@ class StructureConfig(Config):
     """The structure game, and what other signals share with it:
     --signal features and labels use its ratio, k-max, fraction, noise-weight, warmup, end and every;
     --signal features, labels, repa and hidden use its encoder;
-    --signal hidden uses its relation, penalty, warmup, end and every.
+    --signal hidden uses its warmup, end and every.
     """
 
     adversary: Literal["ascend", "classify", "frozen"] = "ascend"

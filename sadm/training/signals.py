@@ -32,7 +32,6 @@ from sadm.signals import (
     label_signal,
 )
 from sadm.structure import (
-    RELATIONS,
     ConvEncoder,
     Schedule,
     StructureError,
@@ -180,16 +179,13 @@ def _repa(setup: _Setup) -> PreparedSignals:
 
 
 def _hidden(setup: _Setup) -> PreparedSignals:
-    settings, balancing = setup.config.structure, setup.balancing()
+    balancing = setup.balancing()
     target, pretrained, _ = _tapped_target(setup)
     signal = HiddenStructureSignal(
         target,
         setup.tap(),
-        RELATIONS[settings.relation],
-        settings.penalty,
         schedule=balancing.schedule,
         every=balancing.every,
-        seed=derive_seed(setup.config.seed, "hidden structure"),
         **setup.weight(),
     )
     return _charged(signal, pretrained)

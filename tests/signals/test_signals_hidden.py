@@ -13,7 +13,7 @@ from torch import nn
 
 from sadm.core.errors import UserError
 from sadm.signals import FeaturesAtPlaces, HiddenStructureSignal
-from sadm.structure import RELATIONS, Schedule
+from sadm.structure import Schedule
 
 GRID, PLACES, WIDTH = (5, 2), 10, 4
 
@@ -39,13 +39,12 @@ def cosine(a: list[float], b: list[float]) -> float:
     return sum(x * y for x, y in zip(a, b, strict=True)) / (math.hypot(*a) * math.hypot(*b))
 
 
-def gap_by_hand(hidden: HiddenStructureSignal, x0: torch.Tensor, tokens: torch.Tensor, kept=None) -> float:
+def gap_by_hand(hidden: HiddenStructureSignal, x0: torch.Tensor, tokens: torch.Tensor) -> float:
     """The mean over ordered pairs of tokens, of the same image or not, of the squared difference of two cosines."""
     with torch.no_grad():
         features = hidden.target.encoder[0](x0).flatten(2)  # [B, 3, places]
     total, pairs = 0.0, 0
     places = [(image, place) for image in range(len(x0)) for place in range(PLACES)]
-    places = [places[number] for number in kept] if kept is not None else places
     for i, p in places:
         for j, q in places:
             if (i, p) != (j, q):
@@ -71,19 +70,6 @@ def test_value_and_gradient_against_a_loop() -> None:
         )
 
 
-def test_of_many_tokens_some_are_drawn_anew_in_each_step() -> None:
-    hidden, drawn = signal(tokens=7, seed=3), []
-    for _ in range(2):
-        denoised, g_dsm = step()
-        found = hidden(denoised, g_dsm)
-        moved = found.taps["blocks.0"].flatten(0, 1).abs().sum(1).nonzero().flatten().tolist()
-        drawn.append(moved)
-        expected = gap_by_hand(hidden, denoised.x0, denoised.taps["blocks.0"], kept=moved)
-        assert len(moved) == 7
-        assert float(found.log["hidden"]) == pytest.approx(expected, rel=1e-12)
-    assert drawn[0] != drawn[1]
-
-
 def test_features_without_places_are_related_to_the_mean_token() -> None:
     hidden, (denoised, g_dsm) = signal("1"), step()
     with torch.no_grad():
@@ -93,17 +79,15 @@ def test_features_without_places_are_related_to_the_mean_token() -> None:
     assert float(hidden(denoised, g_dsm).log["hidden"]) == pytest.approx(expected, rel=1e-12)
 
 
-@pytest.mark.parametrize("relation", RELATIONS)
-def test_every_relation_compares_vectors_of_different_width(relation: str) -> None:
-    """Tokens that are the features, turned and with a coordinate of zeros, are arranged alike."""
-    hidden, (denoised, g_dsm) = signal(relation=RELATIONS[relation]), step()
+def test_tokens_that_are_the_features_turned_and_widened_are_arranged_alike() -> None:
+    hidden, (denoised, g_dsm) = signal(), step()
     with torch.no_grad():
         features = hidden.target.encoder[0](denoised.x0).flatten(2).mT  # [6, 10, 3]
     turned = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64))[0]
-    denoised.taps["blocks.0"].copy_(nn.functional.pad(features, (0, 1)) @ turned)
+    denoised.taps["blocks.0"].copy_(7 * nn.functional.pad(features, (0, 1)) @ turned)
     found = hidden(denoised, g_dsm)
-    assert float(found.log["hidden"]) == pytest.approx(0, abs=1e-20)
-    assert float(found.taps["blocks.0"].abs().max()) < 1e-8
+    assert float(found.log["hidden"]) == pytest.approx(0, abs=1e-15)
+    assert float(found.taps["blocks.0"].abs().max()) < 1e-15
 
 
 def test_following_its_gradient_arranges_a_free_activation() -> None:
@@ -161,9 +145,7 @@ def test_what_can_not_work_is_refused() -> None:
         signal()(*made_up(dtype=torch.float64, **{"blocks.0": torch.zeros(6, 9, 4)}))
     with pytest.raises(UserError, match="weight >= 0, got nan"):
         signal(weight=math.nan)
-    with pytest.raises(UserError, match="needs at least 2, got 1"):
-        signal(tokens=1)
-    with pytest.raises(UserError, match=r"stopped at step 0: a relation needs pairs: at least 2 images, got 1"):
+    with pytest.raises(UserError, match=r"stopped at step 0: a relation needs pairs: at least 2 embeddings, got 1"):
         signal("1")(*made_up(batch=1, dtype=torch.float64, **{"blocks.0": torch.zeros(1, 10, 4, dtype=torch.float64)}))
     broken, g_dsm = step()
     broken.taps["blocks.0"][3, 2, 1] = math.inf
