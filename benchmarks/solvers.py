@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.common import RUNS, change, command_line, store, stored
+from benchmarks.common import RUNS, SEARCHED_FROM, change, command_line, store, stored
 
 NAME = "solvers"
 SEEDS = [0, 1]
@@ -32,7 +32,7 @@ def run() -> None:
     from sadm.training.config import load_train_config
 
     config = CompareConfig(
-        train=load_train_config("fashion_mnist_8", overrides={"log": {"samples": 0}}),
+        train=load_train_config("fashion_mnist_8", overrides={"log": {"samples": 0}, "structure": SEARCHED_FROM}),
         seeds=SEEDS,
         groups=1,
         cost_steps=100,

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from benchmarks.common import RUNS, result_path, store, stored
+from benchmarks.common import RUNS, SEARCHED_FROM, result_path, store, stored
 from benchmarks.structure.regimes import SEARCH_SEEDS, SIDE
 from benchmarks.structure.trainings import NAME
 
@@ -32,20 +32,20 @@ GAMES: dict[str, dict[str, Any]] = {
     "stride 2": {"encoder_stride": 2},
 }
 FIRST: dict[str, dict[str, Any]] = {
-    **{name: {"signal": "structure", "structure": change} for name, change in GAMES.items()},
-    **{name: {"signal": name} for name in CONTROLS},
+    **{name: {"signal": "structure", "structure": {**SEARCHED_FROM, **change}} for name, change in GAMES.items()},
+    **{name: {"signal": name, "structure": SEARCHED_FROM} for name in CONTROLS},
 }
-LAST_BLOCK = {"control": {"tap": "blocks.2"}}
 HIDDEN: dict[str, dict[str, Any]] = {
-    "hidden - middle block": {"control": {"tap": "blocks.1"}},
-    "hidden - last block": LAST_BLOCK,
-    "hidden - weight 2.5": {"control": {"tap": "blocks.2", "weight": 2.5}},
-    "hidden - stride 2": {**LAST_BLOCK, "structure": {"encoder_stride": 2}},
-    "hidden - lean": {**LAST_BLOCK, "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2}},
+    "hidden - middle block - weight 1": {"control": {"tap": "blocks.1", "weight": 1.0}, "structure": SEARCHED_FROM},
+    "hidden - weight 1": {"control": {"weight": 1.0}, "structure": SEARCHED_FROM},
+    "hidden - weight 2.5": {"control": {"weight": 2.5}, "structure": SEARCHED_FROM},
+    "hidden - lean - weight 2.5": {"control": {"weight": 2.5}},
+    "hidden - lean": {},
+    "hidden - lean - to the end": {"structure": {"end": 1.0}},
 }
 SECOND: dict[str, dict[str, Any]] = {
     **{name: {"signal": "hidden", **change} for name, change in HIDDEN.items()},
-    "repa - last block": {"signal": "repa", **LAST_BLOCK},
+    "repa - last block": {"signal": "repa", "control": {"tap": "blocks.2"}, "structure": SEARCHED_FROM},
 }
 """What the first stage suggested: signals that enter below x0_hat, since aligning a hidden layer gained most at equal steps."""
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RUNS, store
-from benchmarks.structure.regimes import ARMS, REGIMES, REPORT_SEEDS, SEARCH_SEEDS, Regime
+from benchmarks.structure.noisy import write_noisy
+from benchmarks.structure.regimes import ARMS, NOISY, REGIMES, REPORT_SEEDS, SEARCH_SEEDS, Regime
 
 NAME = "structure"
 START_STEPS = 600
@@ -34,8 +35,10 @@ def compared(folder: str, regime: Regime, seeds: list[int]) -> dict[str, Any]:
     from sadm.training.config import load_train_config
 
     change = regime.change
+    if change.get("data", {}).get("source") == NOISY:
+        change = merge(change, {"data": {"source": relative(write_noisy(RUNS / NAME / NOISY))}})
     if regime.starts_from_plain:
-        change = merge(change, {"start_from": str(plain_start(regime.recipe))})
+        change = merge(change, {"start_from": relative(plain_start(regime.recipe))})
     config = CompareConfig(
         train=load_train_config(regime.recipe, overrides=change),
         arms={arm: ARMS[arm] for arm in regime.arms},
@@ -56,7 +59,12 @@ def plain_start(recipe: str) -> Path:
     out = RUNS / NAME / f"start-{recipe}"
     change = {"signal": "none", "seed": SEARCH_SEEDS[0], "optimiser": {"steps": START_STEPS}, "log": {"samples": 0}}
     train(load_train_config(recipe, overrides=change), out)
-    return out.relative_to(Path.cwd()) if out.is_relative_to(Path.cwd()) else out
+    return out
+
+
+def relative(path: Path) -> str:
+    """The path from here, where it is below: stored results name no folder of one machine."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def row(name: str, regime: Regime, comparison: dict[str, Any]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class HiddenStructureSignal:
         self,
         target: FeaturesAtPlaces,
         tap: str,
-        weight: float = 1.0,
+        weight: float = 5.0,
         schedule: Schedule | None = None,
         every: int = 1,
     ) -> None:

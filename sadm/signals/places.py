@@ -62,7 +62,9 @@ class FeaturesAtPlaces:
             rows, columns = patch_grid(features.shape[1], (x0.shape[2], x0.shape[3]))
             features = features.mT.unflatten(2, (rows, columns))  # [B, d, rows, columns]
         if features.ndim == 4:
-            return F.adaptive_avg_pool2d(features, self.grid).flatten(2).mT.contiguous()  # [B, T, d]
+            if features.shape[2:] != self.grid:
+                features = F.adaptive_avg_pool2d(features, self.grid)
+            return features.flatten(2).mT.contiguous()  # [B, T, d]
         return features
 
 

@@ -170,11 +170,11 @@ class ControlConfig(Config):
     """What --signal dispersive, contrastive, repa and hidden need besides the structure options."""
 
     weight: Strength | None = None
-    """Factor on the loss; None = the papers' (dispersive 0.5, contrastive 0.05, repa 0.5), 1 for hidden."""
+    """Factor on the loss; None = the papers' (dispersive 0.5, contrastive 0.05, repa 0.5), 5 for hidden."""
     temperature: PositiveFloat = 0.5
     """dispersive: temperature of the repulsion."""
     tap: str | None = None
-    """dispersive, repa, hidden: module whose output is used, such as 'blocks.1'; None = the block in the middle."""
+    """Module whose output is used, such as 'blocks.1'; None = the middle block, for hidden the last."""
     projector_width: Positive = 256
     """repa: hidden width of the projector (2048 in the paper). It learns at optimiser.learning_rate."""
 

@@ -102,8 +102,9 @@ class _Setup:
 
     def tap(self) -> str:
         """Name of the tapped module."""
-        depth = self.config.net.depth
-        return self.config.control.tap or f"blocks.{(depth - 1) // 2}"
+        last = self.config.net.depth - 1
+        block = last if self.config.signal == "hidden" else last // 2
+        return self.config.control.tap or f"blocks.{block}"
 
 
 def _none(setup: _Setup) -> PreparedSignals:

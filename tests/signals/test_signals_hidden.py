@@ -26,7 +26,8 @@ def encoder(seed: int = 0) -> nn.Module:
 
 
 def signal(features: str = "0", seed: int = 0, **options) -> HiddenStructureSignal:
-    return HiddenStructureSignal(FeaturesAtPlaces(encoder(seed), features, GRID), "blocks.0", **options)
+    target = FeaturesAtPlaces(encoder(seed), features, GRID)
+    return HiddenStructureSignal(target, "blocks.0", **{"weight": 1.0, **options})
 
 
 def step(seed: int = 0, index: torch.Tensor | None = None, dtype: torch.dtype = torch.float64):

@@ -190,8 +190,9 @@ def test_controls_take_the_papers_values_or_the_given_ones() -> None:
         ]
 
     assert (built("dispersive").weight, built("dispersive").temperature) == (0.5, 0.5)
-    assert built("dispersive").taps == built("repa").taps == built("hidden").taps == ("blocks.1",)
-    assert (built("contrastive").weight, built("repa").weight, built("hidden").weight) == (0.05, 0.5, 1.0)
+    assert built("dispersive").taps == built("repa").taps == ("blocks.1",)
+    assert built("hidden").taps == ("blocks.3",)
+    assert (built("contrastive").weight, built("repa").weight, built("hidden").weight) == (0.05, 0.5, 5.0)
     given = built("dispersive", weight=0.1, temperature=2.0, tap="blocks.3.mlp")
     assert (given.weight, given.temperature, given.taps) == (0.1, 2.0, ("blocks.3.mlp",))
     assert built("repa", projector_width=20).projector[0].out_features == 20
