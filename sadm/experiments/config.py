@@ -12,7 +12,9 @@ from sadm.core.config import Config, build_config, flatten, merge
 from sadm.core.errors import UserError
 from sadm.training.config import Positive, SamplingConfig, TrainConfig
 
-CONTROL, SADM = "plain", "sadm"
+CONTROL, SADM, HIDDEN = "plain", "sadm", "hidden"
+VERDICT_ON = (HIDDEN, SADM)
+"""Arms that a verdict is about, the first that takes part; the better one first (benchmarks/structure)."""
 NOT_AN_ARMS = {
     "data": "all arms train on the same images, and are judged by the same held-out ones; set it for the whole comparison",
     "seed": "seeds are paired; list them under 'seeds'",
@@ -29,8 +31,13 @@ class CompareConfig(Config):
 
     train: TrainConfig = TrainConfig()
     """What all arms share; signal and seed are set by arm and seed."""
-    arms: conf.Suppress[dict[str, dict[str, Any]]] = {CONTROL: {"signal": "none"}, SADM: {"signal": "structure"}}
-    """What each arm changes in `train`. 'plain' is the control; the verdict is about 'sadm', or else the first other arm."""
+    arms: conf.Suppress[dict[str, dict[str, Any]]] = {
+        CONTROL: {"signal": "none"},
+        HIDDEN: {"signal": "hidden"},
+        SADM: {"signal": "structure"},
+    }
+    """What each arm changes in `train`. 'plain' is the control; the verdict is about 'hidden', else 'sadm', else the first
+    other arm."""
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [100, 101, 102]
     """Paired seeds; more can be added to a finished comparison."""
     groups: Positive = 4
@@ -70,7 +77,7 @@ class CompareConfig(Config):
     @property
     def treatment(self) -> str:
         """The arm that the verdict is about; the others are controls."""
-        return SADM if SADM in self.arms else self.others[0]
+        return next((arm for arm in VERDICT_ON if arm in self.arms), self.others[0])
 
     @property
     def others(self) -> list[str]:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_comparison import FROZEN, PLAIN, SADM, STEPS, TINY, WILD, tiny
+from tiny_comparison import FROZEN, HIDDEN, PLAIN, SADM, STEPS, TINY, WILD, tiny
 
 from sadm.core.config import merge
 from sadm.core.errors import UserError
@@ -27,6 +27,9 @@ DEAR = ArmCost(1.25, 0.5, 2.5, 0.0, 200)
 def test_the_treatment_is_sadm_or_else_the_first_other_arm() -> None:
     assert tiny().treatment == "sadm"
     assert tiny(arms={"frozen": FROZEN, "plain": PLAIN, "sadm": SADM}).treatment == "sadm"
+    assert tiny(arms={"sadm": SADM, "plain": PLAIN, "hidden": HIDDEN}).treatment == "hidden"
+    assert CompareConfig().treatment == "hidden"
+    assert CompareConfig().others == ["hidden", "sadm"]
     own = tiny(arms={"second": FROZEN, "plain": PLAIN, "third": SADM})
     assert own.treatment == "second"
     assert own.others == ["second", "third"]

@@ -236,10 +236,22 @@ def test_other_arms_stand_beside_the_treatment_as_controls(rich: tuple[str, Page
 def test_without_sadm_the_page_names_the_arm_in_question() -> None:
     text = json.dumps(rich_comparison()).replace("sadm", "own").replace("frozen_encoder", "other")
     page = Page(render_report(json.loads(text), NOTHING)).text
-    assert "Is own worth it?" in page
+    assert "own: is it worth it?" in page
     assert MESSAGES["en"]["verdict_better"].format(arm="own") in page
-    assert MESSAGES["en"]["verdict_sampling"] not in page
+    assert MESSAGES["en"]["verdict_sampling_sadm"] not in page
     assert "SADM" not in page.replace("SADM version", "")
+
+
+@pytest.mark.parametrize("lang", ["en", "ja"])
+def test_structure_in_hidden_layers_is_called_so(lang: str) -> None:
+    text = json.dumps(rich_comparison()).replace("frozen_encoder", "hidden")
+    given = json.loads(text)
+    given["verdict"]["treatment"] = "hidden"
+    page, message = Page(render_report(given, NOTHING, lang)).text, MESSAGES[lang]
+    assert message["verdict_better"].format(arm=message["arm_hidden"]) in page
+    assert message["verdict_sampling_hidden"] in page
+    assert message["verdict_sampling_sadm"] not in page
+    assert spaced(message["subtitle_hidden"]) in page
 
 
 def test_shares_of_the_cost_are_shown_with_what_lies_outside(rich: tuple[str, Page]) -> None:
@@ -310,7 +322,18 @@ def test_every_text_is_used() -> None:
     folder = resources.files("sadm.experiments.report")
     names = ("details.py", "facts.py", "naming.py", "render.py", "verdict.py", "template.html.j2")
     sources = "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
-    built = ("arm_", "at_", "curves_", "data_", "explain_", "heading_", "protocol_", "provenance_", "verdict_")
+    built = (
+        "arm_",
+        "at_",
+        "curves_",
+        "data_",
+        "explain_",
+        "heading_",
+        "protocol_",
+        "provenance_",
+        "subtitle_",
+        "verdict_",
+    )
     assert [key for key in MESSAGES["en"] if not key.startswith(built) and key not in sources] == []
 
 

@@ -19,12 +19,14 @@ TINY: dict[str, Any] = {
         "sampling": {"steps": 2},
         "log": {"every": 10, "samples": 0},
     },
+    "arms": {"plain": {"signal": "none"}, "sadm": {"signal": "structure"}},
     "seeds": [100],
     "groups": 1,
     "cost_steps": 20,
     "jobs": 1,
 }
 PLAIN, SADM = {"signal": "none"}, {"signal": "structure"}
+HIDDEN = {"signal": "hidden"}
 FROZEN = {"signal": "structure", "structure": {"adversary": "frozen"}}
 WILD = {"signal": "none", "optimiser": {"learning_rate": 1e30}}  # its weights overflow at once
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 ENGLISH = {
+    "arm_hidden": "Structure guidance",
     "arm_plain": "Plain training",
     "arm_regime": "{arm}, {regime}",
     "arm_sadm": "SADM",
@@ -161,15 +162,17 @@ ENGLISH = {
     "samples_real_alt": "Real images, for comparison",
     "side_better": "better than plain training",
     "side_worse": "worse than plain training",
+    "subtitle_hidden": "Diffusion models whose hidden layers learn the structure of the images (structure guidance), against "
+    "plain training",
     "subtitle_other": "{arm} against plain training of diffusion models",
     "subtitle_sadm": "Structure-guided adversarial training of diffusion models (SADM) against plain training",
-    "title": "Is {arm} worth it? – {title}",
+    "title": "{arm}: is it worth it? – {title}",
     "verdict_at_floor": "The samples are already as close to the real images as can be measured: a harder data "
     "set or more held-out images would help.",
     "verdict_better": "{arm} beats plain training at equal training cost.",
     "verdict_change": "{change} ({judge}; 95 % interval {interval})",
     "verdict_change_alone": "{change} ({judge}; no interval)",
-    "verdict_control": "Control “{arm}” against plain training at equal cost: {changes}.",
+    "verdict_control": "“{arm}” against plain training at equal cost: {changes}.",
     "verdict_cost_step": "One {arm} training step costs {ratio} times as much as a plain one.",
     "verdict_cost_steps": "Equal cost means that {arm} made {own} steps where plain training made {plain}.",
     "verdict_cost_total": "With encoder pre-training, a training of as many steps costs {ratio} times as much.",
@@ -181,7 +184,8 @@ ENGLISH = {
     "contradict each other, decide by the judge that is closer to your use.",
     "verdict_no_change": "no ratio ({judge}: {reason})",
     "verdict_numbers": "FD − floor (lower is better), {arm} against plain training: {changes}; {seeds}.",
-    "verdict_sampling": "Sampling is not changed by the method: the structure discriminator is discarded after "
+    "verdict_sampling_hidden": "Sampling is not changed by the method: the encoder is discarded after training.",
+    "verdict_sampling_sadm": "Sampling is not changed by the method: the structure discriminator is discarded after "
     "training.",
     "verdict_scope": "The result holds for this data, this network and these settings; other data need their "
     "own comparison.",

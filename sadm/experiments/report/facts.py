@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sadm.experiments.config import CONTROL, SADM
+from sadm.experiments.config import CONTROL, HIDDEN, SADM
 from sadm.experiments.report.figures import Mark, RatioRow
 from sadm.experiments.report.formatting import DASH, bounds, change, finite, number, percent, times
 from sadm.experiments.report.messages import term, texts
@@ -39,8 +39,8 @@ class Regime:
 
 
 def palette(*holders: Iterable[str]) -> dict[str, int]:
-    """A colour index per arm: plain training 0, SADM 1, others in order of appearance."""
-    arms = dict.fromkeys([CONTROL, SADM, *(arm for holder in holders for arm in holder)])
+    """A colour index per arm: plain training 0, SADM 1, hidden structure 2, others in order of appearance."""
+    arms = dict.fromkeys([CONTROL, SADM, HIDDEN, *(arm for holder in holders for arm in holder)])
     return {arm: index for index, arm in enumerate(arms)}
 
 
@@ -190,7 +190,8 @@ def verdict_notes(comparison: Mapping[str, Any], found: Iterable[Regime], lang: 
             notes.append(message["verdict_diverged"].format(arm=regime.name, count=count, total=total))
     costs = _cost_sentences(comparison, lang)
     notes += [("" if lang == "ja" else " ").join(costs)] if costs else []
-    return [*notes, *([message["verdict_sampling"]] if treatment == SADM else []), message["verdict_scope"]]
+    sampling = message.get(f"verdict_sampling_{treatment}")
+    return [*notes, *([sampling] if sampling else []), message["verdict_scope"]]
 
 
 def _cost_sentences(comparison: Mapping[str, Any], lang: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 JAPANESE = {
+    "arm_hidden": "構造誘導",
     "arm_plain": "通常の学習",
     "arm_regime": "{arm}（{regime}）",
     "arm_sadm": "SADM",
@@ -162,6 +163,7 @@ JAPANESE = {
     "samples_real_alt": "比較のための実画像",
     "side_better": "通常の学習より優れる",
     "side_worse": "通常の学習より劣る",
+    "subtitle_hidden": "隠れ層が画像間の構造を学ぶ拡散モデル（構造誘導）と通常の学習の比較",
     "subtitle_other": "拡散モデルの「{arm}」と通常の学習の比較",
     "subtitle_sadm": "拡散モデルの構造誘導型敵対的学習（SADM）と通常の学習の比較",
     "title": "{arm}は導入に値するか – {title}",
@@ -170,7 +172,7 @@ JAPANESE = {
     "verdict_better": "同一の学習コストで、{arm}が通常の学習を上回りました。",
     "verdict_change": "{change}（{judge}、95%区間 {interval}）",
     "verdict_change_alone": "{change}（{judge}、区間なし）",
-    "verdict_control": "対照の「{arm}」の、同一コストでの通常の学習に対する変化：{changes}。",
+    "verdict_control": "「{arm}」の、同一コストでの通常の学習に対する変化：{changes}。",
     "verdict_cost_step": "{arm}の学習1ステップのコストは、通常の {ratio} 倍です。",
     "verdict_cost_steps": "同一コストとは、通常の学習の {plain} ステップに対し、{arm}を {own} "
     "ステップで止めることを意味します。",
@@ -183,7 +185,8 @@ JAPANESE = {
     "評価器どうしが相反する場合は、用途に近い評価器で判断してください。",
     "verdict_no_change": "比なし（{judge}：{reason}）",
     "verdict_numbers": "FD − 下限（小さいほど良い）の、通常の学習に対する{arm}の変化：{changes}。{seeds}。",
-    "verdict_sampling": "画像生成の手順は変わりません。構造識別器は学習後に取り除かれます。",
+    "verdict_sampling_hidden": "画像生成の手順は変わりません。エンコーダーは学習後に取り除かれます。",
+    "verdict_sampling_sadm": "画像生成の手順は変わりません。構造識別器は学習後に取り除かれます。",
     "verdict_scope": "この結果は、このデータ、このネットワーク、この設定についてのものです。"
     "別のデータには別の比較が必要です。",
     "verdict_seed_many": "対にしたシード {count} 個",

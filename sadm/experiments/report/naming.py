@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sadm.experiments.config import CONTROL, SADM
+from sadm.experiments.config import CONTROL, HIDDEN, SADM
 from sadm.experiments.report.messages import term, texts
 
 
@@ -31,7 +31,7 @@ def other_arms(comparison: Mapping[str, Any]) -> list[str]:
 
 def arm_name(arm: str, lang: str) -> str:
     """An arm as the page calls it; the names of arms of one's own are kept."""
-    return texts(lang)[f"arm_{arm}"] if arm in (CONTROL, SADM) else arm.replace("_", " ")
+    return texts(lang)[f"arm_{arm}"] if arm in (CONTROL, SADM, HIDDEN) else arm.replace("_", " ")
 
 
 def regime_name(arm: str, budget: str, lang: str) -> str:

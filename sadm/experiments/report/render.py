@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import numpy as np
 
-from sadm.experiments.config import CONTROL, SADM
+from sadm.experiments.config import CONTROL
 from sadm.experiments.report import details, facts, figures
 from sadm.experiments.report.figures import Curve, RatioRow
 from sadm.experiments.report.formatting import DASH, finite, number
@@ -43,7 +43,7 @@ def render_report(comparison: Mapping[str, Any], pictures: Pictures, lang: str =
     regimes = facts.regimes(comparison, colours, lang)
     treatment = treatment_of(comparison)
     winners = {"better": colours[treatment], "worse": colours[CONTROL]}
-    subtitle = message["subtitle_sadm" if treatment == SADM else "subtitle_other"]
+    subtitle = message.get(f"subtitle_{treatment}", message["subtitle_other"])
     return _template().render(
         m=message,
         lang=lang,
