@@ -11,17 +11,16 @@ from sadm.diffusion import Denoised
 from sadm.signals.places import FeaturesAtPlaces, expect_tokens
 from sadm.signals.signal import SignalStep
 from sadm.signals.taps import tapped
-from sadm.structure import Schedule, StructureError, gram_gap
+from sadm.structure import Schedule, StructureError, hidden_gap
+from sadm.structure.hidden import WEIGHT
 
 
 class HiddenStructureSignal:
     """Adds ``weight * gap`` between the relations of clean images' features and those of a hidden layer fed with x_t.
 
     All tokens of all images of the batch are one set, and it is related twice, by cosines: by what a frozen encoder sees of x0
-    at a token's place, and by the tapped activation there. So a relation holds the arrangement of images against each other and
-    that of places within an image. Relations have no unit of width, so the two are compared without a projector (as
-    similarity-preserving distillation does, Tung & Mori 2019, arXiv 1907.09682), and as `gram_gap` at a cost that grows with the
-    number of tokens, not with its square.
+    at a token's place, and by the tapped activation there; see `hidden_gap`. Relations have no unit of width, so the two are
+    compared without a projector (as similarity-preserving distillation does, Tung & Mori 2019, arXiv 1907.09682).
 
     Where the structure game pulls x0_hat off the posterior mean, this signal leaves the rest point of a flexible network where
     it is: it enters below x0_hat, and asks for a representation, not for an image. Nobody plays against it, and there is no
@@ -42,7 +41,7 @@ class HiddenStructureSignal:
         self,
         target: FeaturesAtPlaces,
         tap: str,
-        weight: float = 5.0,
+        weight: float = WEIGHT,
         schedule: Schedule | None = None,
         every: int = 1,
     ) -> None:
@@ -65,8 +64,7 @@ class HiddenStructureSignal:
         # Relations lose their digits in half precision, so autocast stops at this door.
         try:
             with torch.enable_grad(), torch.autocast(leaf.device.type, enabled=False):
-                hidden = leaf.flatten(0, 1) if features.ndim == 3 else leaf.mean(1)  # [B T, D] or [B, D]
-                gap = gram_gap(features.reshape(len(hidden), -1), hidden)
+                gap = hidden_gap(features, leaf)
                 (gradient,) = torch.autograd.grad(gap, leaf)
         except StructureError as error:
             raise UserError(f"signal 'hidden' stopped at step {self.step - 1}: {error}.") from error

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from sadm.core.errors import UserError
 from sadm.signals.taps import Taps
-from sadm.structure import EmbeddingCache, StructureError
+from sadm.structure import EmbeddingCache, StructureError, on_grid
 
 
 class FeaturesAtPlaces:
@@ -58,14 +55,7 @@ class FeaturesAtPlaces:
         with self.recorder.recording() as recorded:
             self.encoder(x0.to(next(self.encoder.parameters()).dtype))
         (features,) = recorded.values()
-        if features.ndim == 3:
-            rows, columns = patch_grid(features.shape[1], (x0.shape[2], x0.shape[3]))
-            features = features.mT.unflatten(2, (rows, columns))  # [B, d, rows, columns]
-        if features.ndim == 4:
-            if features.shape[2:] != self.grid:
-                features = F.adaptive_avg_pool2d(features, self.grid)
-            return features.flatten(2).mT.contiguous()  # [B, T, d]
-        return features
+        return on_grid(features, self.grid, (x0.shape[2], x0.shape[3]))
 
 
 def expect_tokens(signal: str, tap: str, shape: torch.Size, grid: tuple[int, int]) -> None:
@@ -79,11 +69,3 @@ def expect_tokens(signal: str, tap: str, shape: torch.Size, grid: tuple[int, int
             f"signal '{signal}' needs tokens: expected [B, {grid[0] * grid[1]}, D] from '{tap}', got {list(shape)}. Tap a "
             "block, such as blocks.0."
         )
-
-
-def patch_grid(patches: int, image: tuple[int, int]) -> tuple[int, int]:
-    """Rows and columns of `patches` square patches of an image of that height and width."""
-    wanted = math.log(image[0] / image[1])
-    divisors = [rows for rows in range(1, patches + 1) if patches % rows == 0]
-    rows = min(divisors, key=lambda rows: abs(math.log(rows * rows / patches) - wanted))
-    return rows, patches // rows

@@ -1,7 +1,10 @@
 """Structure guidance for anybody's training loop; needs torch alone.
 
     game = StructureGame(encoder)
-    loss = loss + game(loss, x0, x0_hat, sigma)
+    loss = loss + game(loss, x0, x0_hat, sigma)        # the paper's game, at the output
+
+    hidden = HiddenStructure(encoder.trunk, net.blocks[-1])
+    loss = loss + hidden(x0)                           # the same idea in a hidden layer, and nobody plays
 
 Source of the idea: Yang et al., CVPR 2024, arXiv 2402.17563. What the paper leaves open (encoder, relation, weights, update
 ratio) is an option here, with a measured default.
@@ -18,6 +21,8 @@ from sadm.structure.features import DenoiserFeatures
 from sadm.structure.game import StructureGame
 from sadm.structure.gap import PENALTIES, Gap, huber_gap, rank_gap, spectral_gap, squared_gap, structure_gap
 from sadm.structure.gram import gram_gap
+from sadm.structure.grids import on_grid, patch_grid
+from sadm.structure.hidden import HiddenStructure, hidden_gap
 from sadm.structure.noise_levels import noisiest, uniform_weight, wiener_weight
 from sadm.structure.parts import Output, parts_gap
 from sadm.structure.play import Play
@@ -47,6 +52,7 @@ __all__ = [
     "Event",
     "FrozenDiscriminator",
     "Gap",
+    "HiddenStructure",
     "Output",
     "Play",
     "PretrainedEncoder",
@@ -66,11 +72,14 @@ __all__ = [
     "cosine_relations",
     "euclidean_relations",
     "gram_gap",
+    "hidden_gap",
     "huber_gap",
     "label_affinity",
     "load_encoder",
     "noisiest",
+    "on_grid",
     "parts_gap",
+    "patch_grid",
     "rank_gap",
     "rbf_relations",
     "spectral_gap",

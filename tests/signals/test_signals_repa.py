@@ -12,7 +12,6 @@ from torch import nn
 
 from sadm.core.errors import UserError
 from sadm.signals import FeaturesAtPlaces, RepaSignal, build_projector
-from sadm.signals.places import patch_grid
 
 GRID = (5, 2)
 
@@ -157,11 +156,3 @@ def test_what_can_not_work_is_refused() -> None:
         signal("maps")
     with pytest.raises(UserError, match="weight >= 0, got -1"):
         signal(weight=-1)
-
-
-@pytest.mark.parametrize(
-    ("patches", "image", "grid"),
-    [(49, (28, 28), (7, 7)), (10, (5, 4), (5, 2)), (32, (8, 16), (4, 8)), (32, (16, 8), (8, 4))],
-)
-def test_patch_grids_follow_the_image(patches, image, grid) -> None:
-    assert patch_grid(patches, image) == grid

@@ -1,0 +1,154 @@
+"""Structure between hidden activations: what a layer makes of noisy images is arranged as an encoder sees the clean ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from sadm.structure.errors import StructureError
+from sadm.structure.gram import gram_gap
+from sadm.structure.grids import on_grid, patch_grid
+from sadm.structure.schedule import ALWAYS, Schedule
+
+WEIGHT = 5.0
+"""Of the gap beside a denoising loss of order 1: benchmarks/structure."""
+
+
+def hidden_gap(features: torch.Tensor, activation: torch.Tensor) -> torch.Tensor:
+    """The gap between clean images' features and an activation, all places of all images being one set.
+
+    So a relation holds the arrangement of images against each other and that of places within an image. See `gram_gap`.
+
+    Args:
+        features: of the clean images [B, T, d], or [B, d], which are related to the mean activation.
+        activation: of the noisy images [B, T, D].
+
+    Returns:
+        A scalar, at least float32.
+
+    Raises:
+        StructureError: shapes that do not fit, a single vector, NaN or infinity.
+    """
+    if features.ndim == 2:
+        return gram_gap(features, activation.mean(1))
+    if features.shape[:2] != activation.shape[:2]:
+        raise StructureError(
+            f"features and activation must have the same images and places, got {tuple(features.shape)} and "
+            f"{tuple(activation.shape)}"
+        )
+    return gram_gap(features.flatten(0, 1), activation.flatten(0, 1))
+
+
+class HiddenStructure:
+    """Structure guidance in a hidden layer as one added line in any loop.
+
+        hidden = HiddenStructure(encoder.trunk, net.blocks[-1])
+        ...
+        loss = loss + hidden(x0)          # after the network's forward pass
+
+    What it returns hangs in the network's graph, so gradient scaling, accumulation, DDP and accelerate go on as before; the
+    images of one forward pass are related to each other, on each process its own. The network and its output are not
+    touched: x0_hat is not pulled anywhere, unlike in `StructureGame`.
+
+    Args:
+        features: from clean images [B, C, H, W] to a map [B, d, H', W'], tokens [B, P, d] that run row by row over patches, or
+            vectors [B, d]; called without gradients. A module is frozen and put into eval mode here. Pre-train it on the
+            training images: a few minutes' classifier will do.
+        tap: the network's module whose output is related: tokens [B, T, D], or a map [B, D, H', W'].
+        weight: factor on the gap, >= 0, beside a denoising loss of order 1.
+        schedule: warm-up and end.
+        every: take part in every k-th call only; 1 = in all.
+        grid: rows and columns of the T tokens; None = square patches of the image.
+
+    Attributes:
+        step: calls so far.
+        last: the latest gap; None while it rests.
+
+    Raises:
+        StructureError: a weight or `every` out of range.
+    """
+
+    def __init__(
+        self,
+        features: Callable[[torch.Tensor], torch.Tensor],
+        tap: nn.Module,
+        *,
+        weight: float = WEIGHT,
+        schedule: Schedule = ALWAYS,
+        every: int = 1,
+        grid: tuple[int, int] | None = None,
+    ) -> None:
+        if not weight >= 0:
+            raise StructureError(f"weight must be at least 0, got {weight}")
+        if not isinstance(every, int) or every < 1:
+            raise StructureError(f"every must be a whole number of steps, at least 1, got {every}")
+        if isinstance(features, nn.Module):
+            features.eval().requires_grad_(False)
+        self.features, self.weight, self.schedule, self.every, self.grid = features, weight, schedule, every, grid
+        self.step = 0
+        self.last: torch.Tensor | None = None
+        self._activation: torch.Tensor | None = None
+        self._handle = tap.register_forward_hook(self._keep)
+
+    def __call__(self, x0: torch.Tensor) -> torch.Tensor:
+        """``weight * gap`` for the images of the latest forward pass, in the network's graph; 0 while it rests.
+
+        Args:
+            x0: those images without noise [B, C, H, W].
+
+        Raises:
+            StructureError: no forward pass with gradients before it, or shapes that do not fit.
+        """
+        strength = self._strength
+        self.step += 1
+        activation, self._activation, self.last = self._activation, None, None
+        if strength == 0:
+            return x0.new_zeros(())
+        if activation is None:
+            raise StructureError(
+                "the tapped module has not run since the last call: call the network first, with gradients"
+            )
+        grid, activation = _tokens(activation, self.grid, (x0.shape[2], x0.shape[3]))
+        with torch.no_grad():
+            features = on_grid(self.features(x0), grid, (x0.shape[2], x0.shape[3]))
+        with torch.autocast(activation.device.type, enabled=False):  # relations lose their digits in half precision
+            gap = hidden_gap(features, activation)
+        self.last = gap.detach()
+        return self.weight * strength * gap
+
+    def remove(self) -> None:
+        """Takes the hook off the network."""
+        self._handle.remove()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of calls; the features are yours to keep."""
+        return {"step": self.step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        self.step = int(state["step"])
+
+    @property
+    def _strength(self) -> float:
+        return self.schedule.strength(self.step) if self.step % self.every == 0 else 0.0
+
+    def _keep(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if torch.is_grad_enabled() and self._strength:  # not while sampling: an activation held is a graph held
+            self._activation = output[0] if isinstance(output, tuple) else output
+
+
+def _tokens(
+    activation: torch.Tensor, grid: tuple[int, int] | None, image: tuple[int, int]
+) -> tuple[tuple[int, int], torch.Tensor]:
+    """Rows and columns of an activation's places, and the activation as [B, T, D]."""
+    if activation.ndim == 4:
+        return (activation.shape[2], activation.shape[3]), activation.flatten(2).mT
+    if activation.ndim != 3:
+        raise StructureError(f"expected an activation [B, T, D] or [B, D, H, W], got {tuple(activation.shape)}")
+    grid = grid or patch_grid(activation.shape[1], image)
+    if grid[0] * grid[1] != activation.shape[1]:
+        raise StructureError(f"a grid of {grid[0]} x {grid[1]} places does not fit {activation.shape[1]} tokens")
+    return grid, activation

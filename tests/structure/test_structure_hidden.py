@@ -1,0 +1,168 @@
+"""Structure in a hidden layer of a loop of one's own."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+
+from sadm.structure import (
+    HiddenStructure,
+    Schedule,
+    StructureError,
+    cosine_relations,
+    hidden_gap,
+    patch_grid,
+    structure_gap,
+)
+from sadm.structure.grids import on_grid
+
+
+class Net(nn.Module):
+    """Patches of 2x2 as tokens, one hidden layer over them, and back; float64."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.block, self.last = nn.Linear(4, 7), nn.Linear(7, 4)
+        self.double()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:  # [B, 1, 4, 6]
+        tokens = nn.functional.unfold(x, 2, stride=2).mT  # [B, 6, 4]
+        return nn.functional.fold(self.last(self.block(tokens).tanh()).mT, (4, 6), 2, stride=2)
+
+
+def encoder() -> nn.Module:
+    """A map [B, 3, 2, 3] of images [B, 1, 4, 6]."""
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        return nn.Conv2d(1, 3, 2, stride=2).double()
+
+
+def images(seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
+    draws = torch.Generator().manual_seed(seed)
+    x0 = torch.randn(5, 1, 4, 6, generator=draws, dtype=torch.float64)
+    return x0, x0 + 0.5 * torch.randn(x0.shape, generator=draws, dtype=torch.float64)
+
+
+def gap_by_hand(net: Net, features: nn.Module, x0: torch.Tensor, x_t: torch.Tensor) -> torch.Tensor:
+    """The gap of two relations over all 30 places, built one by one."""
+    tokens = nn.functional.unfold(x_t, 2, stride=2).mT
+    hidden, seen = net.block(tokens).reshape(30, 7), features(x0).permute(0, 2, 3, 1).reshape(30, 3).detach()
+    return structure_gap(cosine_relations(seen, seen)[0], cosine_relations(hidden, hidden)[0])
+
+
+def test_one_added_line_gives_the_gradient_of_the_weighted_gap() -> None:
+    net, (x0, x_t), features = Net(), images(), encoder()
+    hidden = HiddenStructure(features, net.block, weight=0.7)
+    loss = (net(x_t) - x0).square().mean()
+    added = hidden(x0)
+    found = torch.autograd.grad(loss + added, list(net.parameters()))
+    twin = copy.deepcopy(net)
+    twin.block._forward_hooks.clear()
+    gap = gap_by_hand(twin, features, x0, x_t)
+    expected = torch.autograd.grad((twin(x_t) - x0).square().mean() + 0.7 * gap, list(twin.parameters()))
+    assert float(hidden.last) == pytest.approx(float(gap.detach()), rel=1e-12)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
+
+
+def test_the_output_layer_and_the_encoder_feel_nothing() -> None:
+    net, (x0, x_t), features = Net(), images(), encoder()
+    hidden = HiddenStructure(features, net.block)
+    net(x_t)
+    hidden(x0).backward()
+    assert net.last.weight.grad is None
+    assert net.block.weight.grad.abs().max() > 0
+    assert not any(parameter.requires_grad for parameter in features.parameters())
+
+
+def test_training_with_it_arranges_the_hidden_layer() -> None:
+    net, (x0, x_t), features = Net(), images(), encoder()
+    hidden, optimiser = HiddenStructure(features, net.block), torch.optim.Adam(net.parameters(), lr=0.03)
+    gaps = []
+    for _ in range(150):
+        loss = (net(x_t) - x0).square().mean()
+        optimiser.zero_grad()
+        (loss + hidden(x0)).backward()
+        optimiser.step()
+        gaps.append(float(hidden.last))
+    assert gaps[-1] < 0.35 * gaps[0]
+
+
+def test_schedule_and_every_and_a_resumed_count() -> None:
+    net, (x0, x_t) = Net(), images()
+    hidden = HiddenStructure(encoder(), net.block, schedule=Schedule(warmup=4, end=5), every=2, weight=1.0)
+    values, lasts = [], []
+    for _ in range(7):
+        net(x_t)
+        values.append(float(hidden(x0)))
+        lasts.append(hidden.last)
+    gap = float(lasts[0])
+    assert values == pytest.approx([gap * share for share in (0.25, 0, 0.75, 0, 1, 0, 0)], rel=1e-12)
+    assert [last is not None for last in lasts] == [True, False, True, False, True, False, False]
+    restored = HiddenStructure(encoder(), net.block, schedule=Schedule(warmup=4, end=5), every=2)
+    restored.load_state_dict(hidden.state_dict())
+    assert restored.step == 7
+
+
+def test_sampling_keeps_no_graph_and_a_removed_hook_sees_nothing() -> None:
+    net, (x0, x_t) = Net(), images()
+    hidden = HiddenStructure(encoder(), net.block)
+    with torch.no_grad():
+        net(x_t)
+    with pytest.raises(StructureError, match="call the network first, with gradients"):
+        hidden(x0)
+    net(x_t)
+    hidden(x0)
+    with pytest.raises(StructureError, match="has not run since the last call"):
+        hidden(x0)
+    hidden.remove()
+    net(x_t)
+    with pytest.raises(StructureError, match="has not run"):
+        hidden(x0)
+
+
+def test_maps_of_a_convolutional_network_and_vectors_of_an_encoder() -> None:
+    draws = torch.Generator().manual_seed(0)
+    convolution, x = nn.Conv2d(1, 8, 3, padding=1), torch.randn(4, 1, 6, 6, generator=draws)
+    hidden = HiddenStructure(nn.Conv2d(1, 3, 2, stride=2), convolution, weight=1.0)
+    activation = convolution(x)
+    found = hidden(x)  # 3x3 features, each repeated at four places
+    features = hidden.features(x).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    torch.testing.assert_close(found, hidden_gap(features.flatten(2).mT, activation.flatten(2).mT))
+    vectors = HiddenStructure(lambda images: images.flatten(1), convolution, weight=1.0)
+    activation = convolution(x)
+    torch.testing.assert_close(vectors(x), hidden_gap(x.flatten(1), activation.flatten(2).mT))
+
+
+def test_what_can_not_work_is_refused() -> None:
+    net, (x0, x_t) = Net(), images()
+    for options, message in [({"weight": -1.0}, "weight must be at least 0"), ({"every": 0}, "every must be a whole")]:
+        with pytest.raises(StructureError, match=message):
+            HiddenStructure(encoder(), net.block, **options)
+    hidden = HiddenStructure(encoder(), net.block, grid=(2, 2))
+    net(x_t)
+    with pytest.raises(StructureError, match="a grid of 2 x 2 places does not fit 6 tokens"):
+        hidden(x0)
+    flat = HiddenStructure(encoder(), linear := nn.Linear(4, 2).double())
+    linear(x0[:, 0, :, :4].mean(1))
+    with pytest.raises(StructureError, match=r"expected an activation \[B, T, D\].*got \(5, 2\)"):
+        flat(x0)
+    fewer = HiddenStructure(encoder(), net.block)
+    net(x_t)
+    with pytest.raises(StructureError, match=r"same images and places, got \(3, 6, 3\) and \(5, 6, 7\)"):
+        fewer(x0[:3])
+    with pytest.raises(StructureError, match=r"expected features .* got \(5,\)"):
+        on_grid(torch.zeros(5), (2, 2), (4, 4))
+
+
+@pytest.mark.parametrize(
+    ("patches", "image", "grid"),
+    [(49, (28, 28), (7, 7)), (10, (5, 4), (5, 2)), (32, (8, 16), (4, 8)), (32, (16, 8), (8, 4))],
+)
+def test_patch_grids_follow_the_image(patches, image, grid) -> None:
+    assert patch_grid(patches, image) == grid
