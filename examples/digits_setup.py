@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from sadm.data import BatchStream, load_split
-from sadm.structure import StructureGame
 from sadm.training.config import StructureConfig
 from sadm.training.pretraining import pretrain_encoder
 
@@ -66,6 +65,7 @@ class Progress:
     def __call__(self, step: int, loss: torch.Tensor, game: Any) -> None:
         self.losses.append(float(loss))
         if step % self.every == 0:
-            gap = f", structure gap {game.last.gap:.4f}" if isinstance(game, StructureGame) and game.last else ""
+            last = getattr(game, "last", None)  # a `Play` of the game, or the gap in a hidden layer
+            gap = "" if last is None else f", structure gap {getattr(last, 'gap', last):.4f}"
             print(f"step {step}: loss {sum(self.losses) / len(self.losses):.4f}{gap}", flush=True)
             self.losses.clear()

@@ -32,11 +32,14 @@ NEEDS = {"diffusers_ddpm": "diffusers", "flow_matching": "torch", "accelerate_ac
 D = torch.float64
 RATIO, FRACTION, SIZE = 0.5, 0.5, 8
 
+HIDDEN = "hidden_layer"
 every_example = pytest.mark.parametrize("name", NEEDS)
+every_script = pytest.mark.parametrize("name", [*NEEDS, HIDDEN])
 
 
 def needed(name: str) -> None:
-    pytest.importorskip(NEEDS[name], reason=f"{NEEDS[name]} is not installed: pip install -e '.[dev]'")
+    package = NEEDS.get(name, "diffusers")
+    pytest.importorskip(package, reason=f"{package} is not installed: pip install -e '.[dev]'")
 
 
 @pytest.fixture
@@ -87,7 +90,7 @@ def equal_bits(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) 
 # ---- as a user runs them ---------------------------------------------------------------------------------------------
 
 
-@every_example
+@every_script
 def test_the_command_in_its_docstring_trains(name: str, tmp_path: Path) -> None:
     needed(name)
     size = ["--epochs", "1"] if name == "accelerate_accumulation" else ["--steps", "40", "--batch", "16"]
@@ -129,7 +132,7 @@ def test_a_resumed_run_ends_with_the_same_weights_of_both_players(
     assert parts["game"]["step"] == whole["game"]["step"] == 2 * first["game"]["step"]
 
 
-@every_example
+@every_script
 def test_the_loops_optimiser_holds_the_network_alone(
     name: str, example: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:
@@ -139,6 +142,19 @@ def test_the_loops_optimiser_holds_the_network_alone(
     assert len(group["params"]) == len(trained)
     moments = [moment["exp_avg"].shape for moment in state["optimiser"]["state"].values()]
     assert sorted(moments) == sorted(tensor.shape for tensor in trained)
+
+
+def test_in_a_hidden_layer_a_weight_of_zero_is_plain_training_and_a_resumed_run_the_same(
+    example: Callable[[str], ModuleType], tmp_path: Path
+) -> None:
+    module = example(HIDDEN)
+    plain = train(module, tmp_path / "plain", plain=True)["net"]
+    assert equal_bits(train(module, tmp_path / "zero", weight=0.0)["net"], plain)
+    whole, first = train(module, tmp_path / "whole", 2), train(module, tmp_path / "parts", 1)
+    parts = train(module, tmp_path / "parts", 2)
+    assert not equal_bits(first["net"], plain)
+    assert equal_bits(parts["net"], whole["net"])
+    assert parts["game"]["step"] == 6
 
 
 # ---- the gradient, done again by hand --------------------------------------------------------------------------------
