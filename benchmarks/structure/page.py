@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.common import change, result_path, stored
 from benchmarks.structure.search import STAGES
-from benchmarks.structure.summary import over_regimes, stored_rows
+from benchmarks.structure.summary import BEST, GAME, over_regimes, stored_rows
 from benchmarks.structure.trainings import NAME
 
 COLUMNS = (
@@ -20,11 +20,9 @@ def section() -> str:
     lines = ["## Does structure guidance pay?", "", "`python -m benchmarks.structure --run`", ""]
     rows = stored_rows()
     if rows:
-        mean = over_regimes(rows)
         lines += [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
         lines += [line for row in rows for line in regime_lines(row)]
-        if mean["geometric_mean_ratio"] is not None:
-            lines += ["", mean_sentence(mean, len(rows))]
+        lines += ["", *(mean_sentence(arm, rows) for arm in (BEST, GAME))]
     for stage in range(1, len(STAGES) + 1):
         if result_path(NAME, f"search-{stage}").exists():
             lines += ["", *search_lines(stage, stored(NAME, f"search-{stage}"))]
@@ -54,12 +52,15 @@ def interval(ratio: dict[str, Any]) -> str:
     return "" if ratio.get("low") is None else f"{change(ratio['low'])} to {change(ratio['high'])}"
 
 
-def mean_sentence(mean: dict[str, Any], regimes: int) -> str:
+def mean_sentence(arm: str, rows: list[dict[str, Any]]) -> str:
     """The geometric mean over regimes, in words."""
+    mean, counted = over_regimes(rows, arm), [row["regime"] for row in rows if row["counts"]]
+    if mean["geometric_mean_ratio"] is None:
+        return f"`{arm}`: no mean over regimes yet."
     bounds = "" if mean["low"] is None else f" (95 % interval {change(mean['low'])} to {change(mean['high'])})"
     return (
-        f"Geometric mean of SADM / plain at equal cost over {regimes} regimes and their deciding judges: "
-        f"{change(mean['geometric_mean_ratio'])}{bounds}."
+        f"`{arm}` / plain at equal cost, geometric mean over the regimes {', '.join(counted)} and their deciding judges: "
+        f"{change(mean['geometric_mean_ratio'])}{bounds}.  "
     )
 
 
@@ -84,10 +85,11 @@ def search_lines(stage: int, found: dict[str, Any]) -> list[str]:
 
 
 def flops_sentence(found: dict[str, Any]) -> str:
-    """What the game adds to DiT-XL/2."""
-    return (
-        f"In floating-point operations the default game adds {found['overhead_while_playing']:.3%} to a training step of "
-        f"DiT-XL/2 on 32x32x4 latents while it plays, {found['overhead']:.3%} over a whole training "
-        f"({found['game_flops_per_image'] / 1e9:.3f} against {found['dit_xl2_step_flops_per_image'] / 1e9:.0f} billion an image; "
-        "pre-training of the encoder not counted)."
-    )
+    """What the signals add to DiT-XL/2."""
+    parts = [
+        f"`{arm}` adds {facts['overhead_while_playing']:.3%} to a training step of DiT-XL/2 on 32x32x4 latents while it takes "
+        f"part, {facts['overhead']:.3%} over a whole training ({facts['flops_per_image'] / 1e9:.3f} billion an image)"
+        for arm, facts in found["arms"].items()
+    ]
+    step = found["dit_xl2_step_flops_per_image"] / 1e9
+    return f"In floating-point operations {'; '.join(parts)}; the step itself is {step:.0f} billion. Pre-training not counted."

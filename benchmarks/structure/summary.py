@@ -8,7 +8,13 @@ from benchmarks.common import result_path, stored
 from benchmarks.structure.regimes import REGIMES
 from benchmarks.structure.trainings import NAME
 
-TREATMENT = "sadm"
+BEST, GAME = "hidden", "sadm"
+"""The arm that measures best, which the summary is about, and the paper's game, which it also gives a mean for."""
+
+
+def treatment(row: dict[str, Any]) -> str:
+    """The arm that a regime's numbers are about: the best one, or the game where it alone took part."""
+    return BEST if BEST in row["ratios"]["equal_cost"] else GAME
 
 
 def summary() -> dict[str, Any]:
@@ -17,11 +23,14 @@ def summary() -> dict[str, Any]:
     found = {
         "regimes": [regime_summary(row) for row in rows],
         "missing": [name for name in REGIMES if not result_path(NAME, name).exists()],
-        **over_regimes(rows),
+        **over_regimes(rows, BEST),
+        "game": over_regimes(rows, GAME),
         "dit_xl2_flop_overhead": None,
     }
     if result_path(NAME, "flops").exists():
-        found["dit_xl2_flop_overhead"] = stored(NAME, "flops")["overhead"]
+        found["dit_xl2_flop_overhead"] = {
+            arm: facts["overhead"] for arm, facts in stored(NAME, "flops")["arms"].items()
+        }
     return found
 
 
@@ -32,13 +41,14 @@ def stored_rows() -> list[dict[str, Any]]:
 
 def regime_summary(row: dict[str, Any]) -> dict[str, Any]:
     """One regime: FD - floor of both arms, their ratios, and what the treatment costs."""
-    cost, ratios = row["cost"][TREATMENT], row["ratios"]
+    arm = treatment(row)
+    cost, ratios = row["cost"][arm], row["ratios"]
     judges = {}
     for judge in row["deciding"]:
-        equal_cost, equal_steps = ratios["equal_cost"][TREATMENT][judge], ratios["equal_steps"][TREATMENT][judge]
+        equal_cost, equal_steps = ratios["equal_cost"][arm][judge], ratios["equal_steps"][arm][judge]
         judges[judge] = {
             "fd_plain": row["arms"]["plain"]["fd"][judge]["mean"] - row["floor"][judge],
-            "fd_structure": row["arms"][TREATMENT]["fd"][judge]["mean"] - row["floor"][judge],
+            "fd_structure": row["arms"][arm]["fd"][judge]["mean"] - row["floor"][judge],
             "ratio_equal_cost": equal_cost["mean"],
             "ratio_equal_steps": equal_steps["mean"],
             "low": equal_cost.get("low"),
@@ -47,21 +57,28 @@ def regime_summary(row: dict[str, Any]) -> dict[str, Any]:
     return {
         "regime": row["regime"],
         "title": row["title"],
+        "arm": arm,
         "seeds": row["seeds"],
         "judges": judges,
-        "cost_to_plain_ratio": None,
+        "cost_to_plain_ratio": cost_to_plain(row, arm),
         "step_overhead": cost["step_ratio"] - 1,
-        "diverged": row["diverged"][TREATMENT],
+        "diverged": row["diverged"][arm],
     }
 
 
-def over_regimes(rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """Geometric mean of the ratio at equal cost over regimes and deciding judges, with its interval over paired seeds."""
+def cost_to_plain(row: dict[str, Any], arm: str) -> dict[str, Any] | None:
+    """By deciding judge, the share of plain training's cost at which the arm is as good; None where it was not measured."""
+    reached = row.get("cost_to_plain")
+    return None if reached is None else {judge: reached[arm][judge] for judge in row["deciding"]}
+
+
+def over_regimes(rows: list[dict[str, Any]], arm: str) -> dict[str, Any]:
+    """Geometric mean of an arm's ratio at equal cost over regimes and deciding judges, with its interval over paired seeds."""
     from sadm.experiments.statistics import geometric_mean
 
     regimes: dict[str, dict[str, list[float]]] = {}
-    for row in (row for row in rows if row["counts"]):
-        ratios = {judge: row["ratios"]["equal_cost"][TREATMENT][judge] for judge in row["deciding"]}
+    for row in (row for row in rows if row["counts"] and arm in row["ratios"]["equal_cost"]):
+        ratios = {judge: row["ratios"]["equal_cost"][arm][judge] for judge in row["deciding"]}
         if all(ratio["mean"] is not None for ratio in ratios.values()):
             regimes[row["regime"]] = {judge: ratio["values"] for judge, ratio in ratios.items()}
     if not regimes:

@@ -89,6 +89,4 @@ def row(name: str, regime: Regime, comparison: dict[str, Any]) -> dict[str, Any]
         "counts": regime.counts,
         "provenance": comparison["provenance"],
     }
-    if "per_class" in comparison:
-        kept["per_class"] = comparison["per_class"]
-    return kept
+    return kept | {part: comparison[part] for part in ("per_class", "cost_to_plain") if part in comparison}
