@@ -15,7 +15,7 @@ def run() -> None:
     """Computes all numbers, in seconds, and stores them."""
     import torch
 
-    from benchmarks.theory import bound, fields, gaussian, high_noise, zero_gap
+    from benchmarks.theory import bound, fields, gaussian, hidden, high_noise, zero_gap
     from sadm.core.provenance import provenance
 
     torch.set_num_threads(1)
@@ -25,6 +25,7 @@ def run() -> None:
         "high_noise": high_noise.measure(),
         "gaussian": gaussian.measure(),
         "fields": fields.measure(),
+        "hidden": hidden.measure(),
     }
     store(NAME, "summary", {**rounded(parts), "provenance": provenance()})
 

@@ -49,6 +49,7 @@ def blocks(summary: dict[str, Any]) -> dict[str, str]:
         "spread": spread_table(gaussian),
         "fields": fields_table(fields),
         "two_players": two_players_table(fields, gaussian),
+        "hidden": hidden_table(summary["hidden"]),
     }
 
 
@@ -191,3 +192,15 @@ def two_players_table(fields: dict[str, Any], gaussian: dict[str, Any]) -> str:
         ["cosine: structure gradient plus its counterpart in the reflected batch", cosine["reflected"]],
     ]
     return table(["quantity", "value"], rows)
+
+
+def hidden_table(rows: list[dict[str, Any]]) -> str:
+    """Where the denoiser comes to rest with the gap in a hidden layer, and with the same gap at the output."""
+    columns = {
+        "weight": "weight of the gap",
+        "gap_before": "gap in the hidden layer, before",
+        "gap_after": "at rest",
+        "shift_hidden": "distance from the best denoiser, gap in the hidden layer",
+        "shift_output": "the same gap at x0_hat",
+    }
+    return table(columns.values(), [[row[name] for name in columns] for row in rows])
