@@ -10,6 +10,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "benchmarks"
+PLAIN_AND_GAME = {"plain": {"signal": "none"}, "sadm": {"signal": "structure"}}
+"""Arms of the benchmarks that came before structure guidance in a hidden layer."""
 SEARCHED_FROM = {"encoder_stride": 1, "encoder_steps": 150, "every": 1}
 """Structure options of the 8x8 recipe when the search began and the solvers were compared; it is leaner since."""
 

@@ -14,10 +14,10 @@ from benchmarks.common import ROOT, change, result_path, stored
 from sadm.experiments.report import verdict_sentence
 
 CAPTIONS = {
-    "README.md": "Digits, 8x8 pixels. First row: real images; then three rows of plain training, three of SADM at equal cost, "
-    "from the same noise. Columns are classes.",
-    "README.ja.md": "手書き数字、8×8画素。1行目：実画像。続く3行：通常の学習。最後の3行：同じ費用・同じノイズのSADM。"
-    "列はクラス。",
+    "README.md": "Digits, 8x8 pixels. First row: real images; then three rows each of plain training, of structure guidance in a "
+    "hidden layer and of the game (SADM), at equal cost and from the same noise. Columns are classes.",
+    "README.ja.md": "手書き数字、8×8画素。1行目：実画像。続いて3行ずつ、通常の学習、隠れ層での構造誘導、ゲーム（SADM）。"
+    "費用とノイズは同じ。列はクラス。",
 }
 
 
@@ -55,12 +55,12 @@ def replace_block(path: Path, body: str) -> None:
 
 def digits_section(comparison: dict[str, Any]) -> str:
     """The comparison on digits."""
-    plain, sadm = comparison["arms"]["plain"], comparison["arms"]["sadm"]
-    regimes = [
-        (f"plain, {plain['steps']} steps", plain, None),
-        (f"SADM, equal cost, {sadm['steps']} steps", sadm, "equal_cost"),
-        ("SADM, equal steps", comparison["equal_steps"]["sadm"], "equal_steps"),
-    ]
+    plain = comparison["arms"]["plain"]
+    regimes = [(f"plain, {plain['steps']} steps", plain, None, "plain")]
+    for name in comparison["ratios"]["equal_cost"]:
+        own, whole = comparison["arms"][name], comparison["equal_steps"][name]
+        regimes.append((f"{name}, equal cost, {own['steps']} steps", own, "equal_cost", name))
+        regimes.append((f"{name}, equal steps", whole, "equal_steps", name))
     lines = [
         "## Digits",
         "",
@@ -73,20 +73,24 @@ def digits_section(comparison: dict[str, Any]) -> str:
     ]
     for judge, facts in comparison["judges"].items():
         name = facts["title"] + ("" if facts["decides"] else ", for information")
-        for title, arm, budget in regimes:
+        for title, arm, budget, key in regimes:
             excess = arm["fd"][judge]["mean"] - comparison["floor"][judge]
-            ratio = comparison["ratios"][budget]["sadm"][judge] if budget else None
+            ratio = comparison["ratios"][budget][key][judge] if budget else None
             lines.append(f"| {name} | {title} | {excess:.4g} | {change_columns(ratio)} | {arm['cpu_seconds']:.1f} |")
     return "\n".join([*lines, "", conditions(comparison), ""])
 
 
 def conditions(comparison: dict[str, Any]) -> str:
     """What a comparison's numbers depend on, in sentences."""
-    cost, protocol, where = comparison["cost"]["sadm"], comparison["protocol"], comparison["provenance"]
+    protocol, where = comparison["protocol"], comparison["provenance"]
+    costs = "; ".join(
+        f"a step of {arm} costs {cost['step_ratio']:.3f} times as much as a plain one, a whole training of equal steps "
+        f"{cost['total_ratio']:.3f} times (encoder pre-training included)"
+        for arm, cost in comparison["cost"].items()
+        if "step_ratio" in cost
+    )
     return (
-        f"A step costs {cost['step_ratio']:.3f} times as much with structure, a whole training of equal steps "
-        f"{cost['total_ratio']:.3f} times (encoder pre-training included), measured over {cost['steps_measured']} interleaved "
-        f"steps. Seeds {', '.join(map(str, protocol['seeds']))}; {protocol['sampler']}, {protocol['nfe']} NFE, guidance scale "
+        f"Cost: {costs}. Seeds {', '.join(map(str, protocol['seeds']))}; {protocol['sampler']}, {protocol['nfe']} NFE, guidance scale "
         f"{protocol['guidance_scale']:g}; {protocol['samples']} samples in groups of {protocol['group']}, labels at "
         f"{protocol['label_sampling']}; EMA {protocol['ema']}; {protocol['reference']}. Commit {where['commit']}, torch "
         f"{where['torch']}, {where['machine']}, {where['processes']} processes of one thread."

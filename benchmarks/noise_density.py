@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.common import RUNS, command_line, store, stored
+from benchmarks.common import PLAIN_AND_GAME, RUNS, command_line, store, stored
 
 NAME = "noise_density"
 MEANS = [-1.2, -0.4]
@@ -35,7 +35,7 @@ def run() -> None:
             "structure": {"encoder_steps": 600},
         }
         train = load_train_config("fashion_mnist_16", overrides=change)
-        config = CompareConfig(train=train, seeds=SEEDS, groups=1, cost_steps=COST_STEPS)
+        config = CompareConfig(train=train, arms=PLAIN_AND_GAME, seeds=SEEDS, groups=1, cost_steps=COST_STEPS)
         with ConsoleReporter() as reporter:
             comparison = compare(config, RUNS / NAME / f"p_mean={mean}", reporter)
         rows.append(row(mean, comparison))

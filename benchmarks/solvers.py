@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.common import RUNS, SEARCHED_FROM, change, command_line, store, stored
+from benchmarks.common import PLAIN_AND_GAME, RUNS, SEARCHED_FROM, change, command_line, store, stored
 
 NAME = "solvers"
 SEEDS = [0, 1]
@@ -33,6 +33,7 @@ def run() -> None:
 
     config = CompareConfig(
         train=load_train_config("fashion_mnist_8", overrides={"log": {"samples": 0}, "structure": SEARCHED_FROM}),
+        arms=PLAIN_AND_GAME,
         seeds=SEEDS,
         groups=1,
         cost_steps=100,

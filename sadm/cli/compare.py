@@ -23,7 +23,7 @@ examples:
   sadm compare --out runs/arms --recipe digits --config arms.yaml --cost-shares 0.7 --per-class
 
 arms.yaml, for a control of one's own and few-step sampling beside the usual:
-  arms: {{plain: {{signal: none}}, sadm: {{}}, gentle: {{structure: {{ratio: 0.2}}}}}}
+  arms: {{plain: {{signal: none}}, sadm: {{signal: structure}}, gentle: {{signal: structure, structure: {{ratio: 0.2}}}}}}
   samplers: {{5 NFE: {{steps: 3}}}}
 """
 

@@ -224,10 +224,10 @@ class TrainConfig(Config):
 
     seed: Count = 0
     """Seed of everything random in this run (the split into training and held-out images does not depend on it)."""
-    signal: Signal = "structure"
+    signal: Signal = "hidden"
     """What is added to denoising:
     none = nothing, plain diffusion;
-    structure = structure-guided adversarial training;
+    structure = structure-guided adversarial training, the paper's game at the output;
     features = each image against itself in the structure encoder;
     labels = the structure encoder's classifier;
     dispersive = hidden representations repel each other (2506.09027);

@@ -15,6 +15,7 @@ from sadm.training.model_folder import spec_for
 from sadm.training.signals import prepare_signals
 
 TINY: dict[str, Any] = {
+    "signal": "structure",
     "data": {"source": "digits"},
     "net": {"patch": 4, "width": 16, "depth": 1, "heads": 2},
     "optimiser": {"steps": 12, "batch": 8, "warmup_steps": 2},
