@@ -90,8 +90,8 @@ def conditions(comparison: dict[str, Any]) -> str:
         if "step_ratio" in cost
     )
     return (
-        f"Cost: {costs}. Seeds {', '.join(map(str, protocol['seeds']))}; {protocol['sampler']}, {protocol['nfe']} NFE, guidance scale "
-        f"{protocol['guidance_scale']:g}; {protocol['samples']} samples in groups of {protocol['group']}, labels at "
+        f"Cost: {costs}. Seeds {', '.join(map(str, protocol['seeds']))}; {protocol['sampler']}, {protocol['nfe']} NFE, guidance "
+        f"scale {protocol['guidance_scale']:g}; {protocol['samples']} samples in groups of {protocol['group']}, labels at "
         f"{protocol['label_sampling']}; EMA {protocol['ema']}; {protocol['reference']}. Commit {where['commit']}, torch "
         f"{where['torch']}, {where['machine']}, {where['processes']} processes of one thread."
     )

@@ -27,7 +27,7 @@ def section() -> str:
         if result_path(NAME, f"search-{stage}").exists():
             lines += ["", *search_lines(stage, stored(NAME, f"search-{stage}"))]
     if result_path(NAME, "flops").exists():
-        lines += ["", flops_sentence(stored(NAME, "flops"))]
+        lines += ["", *flops_lines(stored(NAME, "flops"))]
     return "\n".join([*lines, ""])
 
 
@@ -84,12 +84,20 @@ def search_lines(stage: int, found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def flops_sentence(found: dict[str, Any]) -> str:
-    """What the signals add to DiT-XL/2."""
-    parts = [
-        f"`{arm}` adds {facts['overhead_while_playing']:.3%} to a training step of DiT-XL/2 on 32x32x4 latents while it takes "
-        f"part, {facts['overhead']:.3%} over a whole training ({facts['flops_per_image'] / 1e9:.3f} billion an image)"
-        for arm, facts in found["arms"].items()
+def flops_lines(found: dict[str, Any]) -> list[str]:
+    """What the arms add to a step, by size of the network."""
+    lines = [
+        "### What it adds to a training step",
+        "",
+        "Floating-point operations in a step in which the arm takes part (by default in every one), pre-training not counted.",
+        "",
+        "| network | parameters | tokens | billion an image | sadm | hidden |",
+        "| --- | --- | --- | --- | --- | --- |",
     ]
-    step = found["dit_xl2_step_flops_per_image"] / 1e9
-    return f"In floating-point operations {'; '.join(parts)}; the step itself is {step:.0f} billion. Pre-training not counted."
+    for row in found["networks"]:
+        overhead = " | ".join(f"{100 * row['overhead'][arm]:.2g} %" for arm in (GAME, BEST))
+        step = row["step_flops_per_image"] / 1e9
+        lines.append(
+            f"| {row['network']} | {row['parameters'] / 1e6:.1f} M | {row['tokens']} | {step:.3g} | {overhead} |"
+        )
+    return lines
