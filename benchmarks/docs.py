@@ -56,7 +56,7 @@ def replace_block(path: Path, body: str) -> None:
 def digits_section(comparison: dict[str, Any]) -> str:
     """The comparison on digits."""
     plain = comparison["arms"]["plain"]
-    regimes = [(f"plain, {plain['steps']} steps", plain, None, "plain")]
+    regimes: list[tuple[str, Any, str | None, str]] = [(f"plain, {plain['steps']} steps", plain, None, "plain")]
     for name in comparison["ratios"]["equal_cost"]:
         own, whole = comparison["arms"][name], comparison["equal_steps"][name]
         regimes.append((f"{name}, equal cost, {own['steps']} steps", own, "equal_cost", name))

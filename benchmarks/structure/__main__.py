@@ -7,6 +7,7 @@ import json
 
 import benchmarks.structure
 from benchmarks.common import result_path, store
+from benchmarks.structure.pairs import PAIRS, run_pairs
 from benchmarks.structure.regimes import REGIMES
 from benchmarks.structure.summary import summary
 from benchmarks.structure.trainings import NAME, run_regime
@@ -20,16 +21,16 @@ def main() -> None:
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--run", action="store_true", help="train what is missing and store the results; resumable")
     action.add_argument("--summary", action="store_true", help="print the stored results as JSON")
-    parser.add_argument("--only", nargs="+", choices=["flops", "search", *REGIMES], help="these parts alone")
+    parser.add_argument("--only", nargs="+", choices=["flops", "search", *REGIMES, *PAIRS], help="these parts alone")
     options = parser.parse_args()
     if options.summary:
         print(json.dumps(summary(), indent=1))
     else:
-        run(options.only or ["flops", "search", *REGIMES])
+        run(options.only or ["flops", "search", *REGIMES, *PAIRS])
 
 
 def run(parts: list[str]) -> None:
-    """Runs parts in the order given; a regime whose result is stored is not run again."""
+    """Runs parts in the order given; what is stored is not run again."""
     for part in parts:
         if part == "flops":
             from benchmarks.structure.flops import flop_overhead
@@ -40,7 +41,7 @@ def run(parts: list[str]) -> None:
 
             run_search()
         elif not result_path(NAME, part).exists():
-            run_regime(part)
+            (run_pairs if part in PAIRS else run_regime)(part)
 
 
 if __name__ == "__main__":

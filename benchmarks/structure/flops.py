@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 BATCH = 12
 
@@ -76,7 +76,7 @@ def overhead_of(network: Network) -> dict[str, Any]:
     (encoder, _), (frozen, _) = (build_encoder(network.shape, settings) for _ in range(2))
     game = StructureGame(encoder, watchdog=None, fraction=settings.fraction, adversary=settings.adversary)
     tap = torch.nn.Identity()
-    hidden = HiddenStructure(frozen.trunk, tap)
+    hidden = HiddenStructure(cast(torch.nn.Module, frozen.trunk), tap)
     tap(torch.randn(BATCH, network.tokens, network.width, generator=draws, requires_grad=True))
     flops = {
         "sadm": counted(lambda: game.play(x0, x0_hat, sigma, g_dsm)) / BATCH,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.common import change, result_path, stored
+from benchmarks.structure.pairs import PAIRS
 from benchmarks.structure.search import STAGES
 from benchmarks.structure.summary import BEST, GAME, over_regimes, stored_rows
 from benchmarks.structure.trainings import NAME
@@ -23,6 +24,7 @@ def section() -> str:
         lines += [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
         lines += [line for row in rows for line in regime_lines(row)]
         lines += ["", *(mean_sentence(arm, rows) for arm in (BEST, GAME))]
+    lines += ["", *pairs_lines([stored(NAME, name) for name in PAIRS if result_path(NAME, name).exists()])]
     for stage in range(1, len(STAGES) + 1):
         if result_path(NAME, f"search-{stage}").exists():
             lines += ["", *search_lines(stage, stored(NAME, f"search-{stage}"))]
@@ -54,7 +56,7 @@ def interval(ratio: dict[str, Any]) -> str:
 
 def mean_sentence(arm: str, rows: list[dict[str, Any]]) -> str:
     """The geometric mean over regimes, in words."""
-    mean, counted = over_regimes(rows, arm), [row["regime"] for row in rows if row["counts"]]
+    mean, counted = over_regimes(rows, arm), [row["regime"] for row in rows if arm in row["ratios"]["equal_cost"]]
     if mean["geometric_mean_ratio"] is None:
         return f"`{arm}`: no mean over regimes yet."
     bounds = "" if mean["low"] is None else f" (95 % interval {change(mean['low'])} to {change(mean['high'])})"
@@ -62,6 +64,29 @@ def mean_sentence(arm: str, rows: list[dict[str, Any]]) -> str:
         f"`{arm}` / plain at equal cost, geometric mean over the regimes {', '.join(counted)} and their deciding judges: "
         f"{change(mean['geometric_mean_ratio'])}{bounds}.  "
     )
+
+
+def pairs_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """Many seeds of the default, and sabotage of the game: mean, interval and worst pair by judge."""
+    if not rows:
+        return []
+    lines = [
+        "### Pair by pair",
+        "",
+        "Sabotage is at equal steps, plain training under the same conditions.",
+        "",
+        "| what | arm | judge | pairs | mean | 95 % interval | worst pair | diverged | acts of the watchdog |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        events = ", ".join(map(str, row["events"])) if any(count is not None for count in row["events"]) else ""
+        gone = sum(map(len, row["diverged"].values()))
+        lines += [
+            f"| {row['title']} | {row['arm']} | {judge} | {len(row['seeds'])} | {change(ratio['mean'])} | {interval(ratio)} | "
+            f"{change(max(ratio['values'])) if ratio['mean'] else ''} | {gone} | {events} |"
+            for judge, ratio in row["ratios"].items()
+        ]
+    return lines
 
 
 def search_lines(stage: int, found: dict[str, Any]) -> list[str]:

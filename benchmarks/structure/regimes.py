@@ -16,9 +16,6 @@ FEW = {
 }
 """Few-step grids, tuned on plain models of search seeds."""
 
-NOISY = "noisy-fashion-mnist"
-"""Stands for the folder that `benchmarks.structure.noisy` writes."""
-
 ARMS: dict[str, dict[str, Any]] = {
     "plain": {"signal": "none"},
     "sadm": {"signal": "structure"},
@@ -27,8 +24,7 @@ ARMS: dict[str, dict[str, Any]] = {
     "hidden": {"signal": "hidden"},
 }
 """Plain; the paper's game, the default of its readings (`sadm`), and the two others; structure between hidden activations.
-Regime B trains all, A the three that a comparison trains by default, the others plain and what measured best in the search;
-those of sabotage plain and sadm, since nobody plays in `hidden`."""
+Regime B trains all, A the three that a comparison trains by default, the others plain and what measured best in the search."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +41,6 @@ class Regime:
         runs_of: the regime whose trainings it shares.
         starts_from_plain: continue a trained plain model.
         per_class: judge class by class.
-        counts: whether it is part of the mean over regimes.
     """
 
     title: str
@@ -57,12 +52,6 @@ class Regime:
     runs_of: str | None = None
     starts_from_plain: bool = False
     per_class: bool = False
-    counts: bool = True
-
-
-def sabotage(title: str, change: dict[str, Any]) -> Regime:
-    """A regime in which the watchdog is needed; plain training is under the same conditions."""
-    return Regime(f"sabotage: {title}", change=change, arms=("plain", "sadm"), counts=False)
 
 
 REGIMES = {
@@ -78,8 +67,4 @@ REGIMES = {
     ),
     "F9": Regime("few-step sampling, 9 NFE", judged_at="9 NFE", runs_of="B"),
     "F5": Regime("few-step sampling, 5 NFE", judged_at="5 NFE", runs_of="B"),
-    "S1": sabotage("encoder learning rate x100", {"structure": {"learning_rate": 100 * 2e-5}}),
-    "S2": sabotage("ratio at its cap", {"structure": {"ratio": 0.99}}),
-    "S3": sabotage("batch of 4", {"optimiser": {"batch": 4}}),
-    "S4": sabotage("a tenth of the images pure noise", {"data": {"source": NOISY}}),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.common import result_path, stored
+from benchmarks.structure.pairs import PAIRS
 from benchmarks.structure.regimes import REGIMES
 from benchmarks.structure.trainings import NAME
 
@@ -12,17 +13,13 @@ BEST, GAME = "hidden", "sadm"
 """The arm that measures best, which the summary is about, and the paper's game, which it also gives a mean for."""
 
 
-def treatment(row: dict[str, Any]) -> str:
-    """The arm that a regime's numbers are about: the best one, or the game where it alone took part."""
-    return BEST if BEST in row["ratios"]["equal_cost"] else GAME
-
-
 def summary() -> dict[str, Any]:
     """What the stored results say; regimes without a result are listed as missing."""
     rows = stored_rows()
     found = {
         "regimes": [regime_summary(row) for row in rows],
-        "missing": [name for name in REGIMES if not result_path(NAME, name).exists()],
+        "pairs": [stored(NAME, name) for name in PAIRS if result_path(NAME, name).exists()],
+        "missing": [name for name in (*REGIMES, *PAIRS) if not result_path(NAME, name).exists()],
         **over_regimes(rows, BEST),
         "game": over_regimes(rows, GAME),
         "dit_xl2_flop_overhead": None,
@@ -41,7 +38,7 @@ def stored_rows() -> list[dict[str, Any]]:
 
 def regime_summary(row: dict[str, Any]) -> dict[str, Any]:
     """One regime: FD - floor of both arms, their ratios, and what the treatment costs."""
-    arm = treatment(row)
+    arm = BEST
     cost, ratios = row["cost"][arm], row["ratios"]
     judges = {}
     for judge in row["deciding"]:
@@ -77,7 +74,7 @@ def over_regimes(rows: list[dict[str, Any]], arm: str) -> dict[str, Any]:
     from sadm.experiments.statistics import geometric_mean
 
     regimes: dict[str, dict[str, list[float]]] = {}
-    for row in (row for row in rows if row["counts"] and arm in row["ratios"]["equal_cost"]):
+    for row in (row for row in rows if arm in row["ratios"]["equal_cost"]):
         ratios = {judge: row["ratios"]["equal_cost"][arm][judge] for judge in row["deciding"]}
         if all(ratio["mean"] is not None for ratio in ratios.values()):
             regimes[row["regime"]] = {judge: ratio["values"] for judge, ratio in ratios.items()}

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RUNS, store
-from benchmarks.structure.noisy import write_noisy
-from benchmarks.structure.regimes import ARMS, NOISY, REGIMES, REPORT_SEEDS, SEARCH_SEEDS, Regime
+from benchmarks.structure.regimes import ARMS, REGIMES, REPORT_SEEDS, SEARCH_SEEDS, Regime
 
 NAME = "structure"
 START_STEPS = 600
@@ -35,8 +34,6 @@ def compared(folder: str, regime: Regime, seeds: list[int]) -> dict[str, Any]:
     from sadm.training.config import load_train_config
 
     change = regime.change
-    if change.get("data", {}).get("source") == NOISY:
-        change = merge(change, {"data": {"source": relative(write_noisy(RUNS / NAME / NOISY))}})
     if regime.starts_from_plain:
         change = merge(change, {"start_from": relative(plain_start(regime.recipe))})
     config = CompareConfig(
@@ -86,7 +83,6 @@ def row(name: str, regime: Regime, comparison: dict[str, Any]) -> dict[str, Any]
         "sampler_changes": REGIMES[regime.runs_of].samplers[regime.judged_at]
         if regime.runs_of and regime.judged_at
         else {},
-        "counts": regime.counts,
         "provenance": comparison["provenance"],
     }
     return kept | {part: comparison[part] for part in ("per_class", "cost_to_plain") if part in comparison}

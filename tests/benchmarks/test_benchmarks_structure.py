@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from benchmarks import solvers
-from benchmarks.structure import page, search, summary
+from benchmarks.structure import noisy, page, pairs, search, summary
 from benchmarks.structure.regimes import ARMS, REGIMES
 from benchmarks.structure.trainings import row
 
@@ -19,8 +22,8 @@ def ratio(*values: float) -> dict[str, Any]:
     return {"mean": mean, "low": 0.9 * mean, "high": 1.1 * mean, "values": list(values)}
 
 
-def comparison(mlp: tuple[float, ...], pixels: tuple[float, ...]) -> dict[str, Any]:
-    """What `row` reads of a comparison of plain and SADM, with two deciding judges."""
+def comparison(mlp: tuple[float, ...], pixels: tuple[float, ...], other: str = "hidden") -> dict[str, Any]:
+    """What `row` reads of a comparison of plain and one other arm, with two deciding judges."""
     judges = {"mlp": {"decides": True}, "pixels": {"decides": True}, "random_conv": {"decides": False}}
     arm = {
         "fd": {judge: {"mean": 2.0} for judge in judges},
@@ -28,14 +31,14 @@ def comparison(mlp: tuple[float, ...], pixels: tuple[float, ...]) -> dict[str, A
         "steps": 9,
         "diverged": [],
     }
-    ratios = {"sadm": {"mlp": ratio(*mlp), "pixels": ratio(*pixels), "random_conv": ratio(1.0, 1.0)}}
+    ratios = {other: {"mlp": ratio(*mlp), "pixels": ratio(*pixels), "random_conv": ratio(1.0, 1.0)}}
     return {
         "judges": judges,
         "floor": dict.fromkeys(judges, 0.5),
-        "arms": {"plain": arm, "sadm": arm},
-        "equal_steps": {"sadm": arm},
+        "arms": {"plain": arm, other: arm},
+        "equal_steps": {other: arm},
         "ratios": {"equal_cost": ratios, "equal_steps": ratios},
-        "cost": {"sadm": {"step_ratio": 1.1}},
+        "cost": {other: {"step_ratio": 1.1}},
         "protocol": {"seeds": [100, 101], "sampler": "Heun, EDM grid"},
         "provenance": {},
     }
@@ -46,17 +49,11 @@ def test_the_mean_over_regimes_is_that_of_log_ratios_and_its_interval_is_over_se
         row("A", REGIMES["A"], comparison((0.8, 1.0), (1.25, 1.0))),
         row("E", REGIMES["E"], comparison((0.5, 0.7), (0.5, 0.7))),
     ]
-    found = summary.over_regimes(rows, "sadm")
+    found = summary.over_regimes(rows, "hidden")
     by_seed = [(0 + math.log(0.5)) / 2, (0 + math.log(0.7)) / 2]  # regime A's judges cancel in both seeds
     assert found["geometric_mean_ratio"] == pytest.approx(math.exp(sum(by_seed) / 2), rel=1e-12)
     half = 12.706204736 * abs(by_seed[0] - by_seed[1]) / 2  # Student's quantile for two values
     assert found["high"] == pytest.approx(found["geometric_mean_ratio"] * math.exp(half), rel=1e-6)
-
-
-def test_a_regime_that_does_not_count_changes_no_mean() -> None:
-    rows = [row("A", REGIMES["A"], comparison((0.8, 0.9), (0.8, 0.9)))]
-    sabotaged = row("S1", REGIMES["S1"], comparison((3.0, 3.0), (3.0, 3.0)))
-    assert summary.over_regimes([*rows, sabotaged], "sadm") == summary.over_regimes(rows, "sadm")
 
 
 def test_a_regime_is_summarised_as_the_command_promises() -> None:
@@ -72,6 +69,76 @@ def test_the_page_shows_every_arm_and_deciding_judge() -> None:
     assert len(lines) == 2
     assert "| mlp | 1.5 | 1.5 | -20.0% | -28.0% to -12.0% | -20.0% | 50.0% |" in lines[0]
     assert "| pixels | 1.5 | 1.5 | +25.0% |" in lines[1]
+
+
+def finished_run(folder: Path, arm: str, seed: int, fd: float | None, events: list[int]) -> None:
+    """A run as a worker leaves it; diverged where it has no FD."""
+    run = folder / "runs" / f"{arm}-9-steps-seed-{seed}"
+    run.mkdir(parents=True)
+    result = {"seed": seed, "diverged": fd is None, "evaluation": None if fd is None else {"fd": {"mlp": fd}}}
+    (run / "result.json").write_text(json.dumps(result))
+    lines = [{"step": step, "events": count} for step, count in enumerate(events)]
+    (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def test_pairs_are_compared_above_the_floor_and_the_watchdogs_acts_are_counted(tmp_path: Path) -> None:
+    for seed in pairs.PAIRS["S1"].seeds:
+        finished_run(tmp_path, "plain", seed, 1.5, [])
+        finished_run(tmp_path, "sadm", seed, 1.5 + (seed - 100), [0, seed - 100, seed - 100])
+    found = pairs.row("S1", tmp_path, {"plain": 9, "sadm": 9}, {"mlp": 0.5})
+    assert found["ratios"]["mlp"]["values"] == pytest.approx([1, 2, 3, 4, 5])
+    assert found["events"] == [0, 1, 2, 3, 4]
+    (line,) = page.pairs_lines([found])[-1:]
+    assert "| encoder learning rate x100 | sadm | mlp | 5 | +160.5% |" in line
+    assert "| +400.0% | 0 | 0, 1, 2, 3, 4 |" in line
+
+
+def test_many_seeds_add_to_those_of_the_regime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    regime = row("B", REGIMES["B"], comparison((0.5, 2.0), (1.0, 1.0)))
+    monkeypatch.setattr(pairs, "stored", lambda name, part: regime)
+    for seed in pairs.PAIRS["Z"].seeds:
+        finished_run(tmp_path, "plain", seed, 1.5, [])
+        finished_run(tmp_path, "hidden", seed, 1.0 if seed > 105 else None, [])
+    found = pairs.row("Z", tmp_path, {"plain": 9, "hidden": 9}, {"mlp": 0.5})
+    assert (found["ratios"], found["diverged"]["hidden"]) == ({}, [105])
+    finished = tmp_path / "runs" / "hidden-9-steps-seed-105" / "result.json"
+    finished.write_text(json.dumps({"seed": 105, "diverged": False, "evaluation": {"fd": {"mlp": 1.0}}}))
+    found = pairs.row("Z", tmp_path, {"plain": 9, "hidden": 9}, {"mlp": 0.5})
+    assert found["ratios"]["mlp"]["values"] == pytest.approx([0.5, 2.0] + 15 * [0.5])
+    assert found["seeds"] == [100, 101, *range(105, 120)]
+
+
+@pytest.mark.parametrize("name", list(pairs.PAIRS))
+def test_every_pair_can_be_configured(name: str) -> None:
+    from sadm.training.config import load_train_config
+
+    config = load_train_config("fashion_mnist_8", overrides=pairs.PAIRS[name].change)
+    assert pairs.PAIRS[name].arm in ARMS
+    assert pairs.PAIRS[name].noisy or config != load_train_config("fashion_mnist_8") or name == "Z"
+
+
+def test_noisy_images_are_a_tenth_and_labels_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sadm.data import ImageSet, Split, open_source
+
+    draws = torch.Generator().manual_seed(0)
+    sets = [
+        ImageSet(
+            torch.randint(0, 256, (count, 1, 28, 28), dtype=torch.uint8, generator=draws),
+            torch.arange(count) % 3,
+            ("a", "b", "c"),
+            tuple(map(str, range(count))),
+            "made up",
+        )
+        for count in (50, 20)
+    ]
+    monkeypatch.setattr(noisy, "open_source", lambda source: Split(*sets))
+    found = open_source(str(noisy.write_noisy(tmp_path / "noisy")))
+    changed = (found.train.images != sets[0].images).flatten(1).any(1)
+    assert int(changed.sum()) == 5
+    blocks = found.train.images[changed].unfold(2, 4, 4).unfold(3, 4, 4).flatten(4)
+    assert torch.equal(blocks.amin(-1), blocks.amax(-1))
+    assert torch.equal(found.train.labels, sets[0].labels)
+    assert torch.equal(found.held_out.images, sets[1].images)
 
 
 def test_survivors_are_the_best_at_equal_cost_and_always_the_default() -> None:
@@ -94,7 +161,7 @@ def test_every_regime_can_be_configured(name: str) -> None:
         arms={arm: ARMS[arm] for arm in regime.arms},
         samplers=regime.samplers,
     )
-    assert config.treatment == ("hidden" if regime.counts else "sadm")
+    assert config.treatment == "hidden"
     assert regime.runs_of is None or regime.judged_at in REGIMES[regime.runs_of].samplers
 
 
@@ -110,6 +177,6 @@ def test_every_candidate_can_be_configured(name: str) -> None:
 
 
 def test_solvers_are_shown_with_the_ratios_of_the_same_models() -> None:
-    part = comparison((0.8, 0.8), (1.25, 1.25))
+    part = comparison((0.8, 0.8), (1.25, 1.25), "sadm")
     found = {"seeds": [0, 1], "rows": [solvers.row("Heun", part, part["floor"])]}
     assert "| Heun | 1.5 | -20.0% | 1.5 | +25.0% | 1.5 | +0.0% | 50.0% | 50.0% |" in solvers.section(found)
