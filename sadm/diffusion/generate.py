@@ -32,6 +32,7 @@ def image_seeds(seed: int, count: int) -> list[int]:
     return [derive_seed(seed, "image", index) for index in range(count)]
 
 
+@torch.no_grad()
 def generate(
     denoiser: Denoiser,
     shape: Sequence[int],

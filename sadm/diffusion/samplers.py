@@ -41,7 +41,6 @@ def solver_nfe(solver: str, steps: int) -> int:
     return heun_nfe(steps) if solver == "heun" else steps
 
 
-@torch.no_grad()
 def heun(denoiser: Denoiser, noise: torch.Tensor, sigmas: torch.Tensor, cond: Cond) -> torch.Tensor:
     """Integrates the probability-flow ODE ``dx/dsigma = (x - x0_hat) / sigma`` with Heun's second-order method.
 
@@ -69,7 +68,6 @@ def heun(denoiser: Denoiser, noise: torch.Tensor, sigmas: torch.Tensor, cond: Co
     return x
 
 
-@torch.no_grad()
 def dpmpp_2m(denoiser: Denoiser, noise: torch.Tensor, sigmas: torch.Tensor, cond: Cond) -> torch.Tensor:
     """Integrates the same ODE with the second-order multistep DPM-Solver++: one network evaluation a step.
 

@@ -9,6 +9,7 @@ from sadm.signals.labels import LabelLoss, label_signal
 from sadm.signals.places import FeaturesAtPlaces, expect_tokens
 from sadm.signals.pointwise import Balancing, PointwiseLoss, PointwiseSignal
 from sadm.signals.repa import RepaSignal, build_projector
+from sadm.signals.sampled import SampledSignal
 from sadm.signals.signal import SignalStep, TrainingSignal, taps_of
 from sadm.signals.structure import StructureSignal
 from sadm.signals.taps import Taps, tapped
@@ -24,6 +25,7 @@ __all__ = [
     "PointwiseLoss",
     "PointwiseSignal",
     "RepaSignal",
+    "SampledSignal",
     "SignalStep",
     "StructureSignal",
     "Taps",

@@ -30,7 +30,8 @@ class TrainingSignal(Protocol):
     """A signal sees detached tensors only; it may own parameters, an optimiser and state.
 
     A signal that needs hidden activations of the network names their modules in an attribute ``taps: tuple[str, ...]``
-    (see `taps_of`) and finds them in ``denoised.taps``.
+    (see `taps_of`) and finds them in ``denoised.taps``. One that has to run the network itself has a method
+    ``bind(denoiser)``, which is called once before training; it may add to the weights' gradients.
     """
 
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:

@@ -16,6 +16,7 @@ from sadm.structure.cache import EmbeddingCache
 from sadm.structure.classifier import ClassifyingDiscriminator, RelationClassifier
 from sadm.structure.discriminator import StructureDiscriminator
 from sadm.structure.encoders import ConvEncoder
+from sadm.structure.energy import energy_distance
 from sadm.structure.errors import StructureError
 from sadm.structure.features import DenoiserFeatures
 from sadm.structure.game import StructureGame
@@ -70,6 +71,7 @@ __all__ = [
     "attribute_affinity",
     "balance_coefficients",
     "cosine_relations",
+    "energy_distance",
     "euclidean_relations",
     "gram_gap",
     "hidden_gap",

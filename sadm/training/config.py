@@ -18,7 +18,7 @@ Count = Annotated[int, Field(ge=0)]
 PositiveFloat = Annotated[float, Field(gt=0)]
 Strength = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
-Signal = Literal["none", "structure", "features", "labels", "dispersive", "contrastive", "repa", "hidden"]
+Signal = Literal["none", "structure", "features", "labels", "dispersive", "contrastive", "repa", "hidden", "sampled"]
 Source = Annotated[str, conf.arg(aliases=["--data"])]
 Strict = Annotated[bool, conf.arg(aliases=["--strict"])]
 
@@ -104,8 +104,8 @@ class OptimiserConfig(Config):
 class StructureConfig(Config):
     """The structure game, and what other signals share with it:
     --signal features and labels use its ratio, k-max, fraction, noise-weight, warmup, end and every;
-    --signal features, labels, repa and hidden use its encoder;
-    --signal hidden uses its warmup, end and every.
+    --signal features, labels, repa, hidden and sampled use its encoder;
+    --signal hidden uses its warmup, end and every; --signal sampled its every.
     """
 
     adversary: Literal["ascend", "classify", "frozen"] = "ascend"
@@ -167,14 +167,18 @@ class StructureConfig(Config):
 
 
 class ControlConfig(Config):
-    """What --signal dispersive, contrastive, repa and hidden need besides the structure options."""
+    """What --signal dispersive, contrastive, repa, hidden and sampled need besides the structure options."""
 
     weight: Strength | None = None
-    """Factor on the loss; None = the papers' (dispersive 0.5, contrastive 0.05, repa 0.5), 5 for hidden."""
+    """Factor on the loss; None = the papers' (dispersive 0.5, contrastive 0.05, repa 0.5), 5 for hidden, 0.1 for sampled."""
     temperature: PositiveFloat = 0.5
     """dispersive: temperature of the repulsion."""
     tap: str | None = None
     """Module whose output is used, such as 'blocks.1'; None = the middle block, for hidden the last."""
+    sampler_steps: Positive = 4
+    """sampled: steps of the sampler that is learned through; each costs about a training step."""
+    start: Fraction = 0.5
+    """sampled: share of the training before it begins."""
     projector_width: Positive = 256
     """repa: hidden width of the projector (2048 in the paper). It learns at optimiser.learning_rate."""
 
@@ -233,7 +237,8 @@ class TrainConfig(Config):
     dispersive = hidden representations repel each other (2506.09027);
     contrastive = predictions keep away from other pairs' targets (2506.05350);
     repa = a hidden layer is aligned with the structure encoder (2410.06940);
-    hidden = a hidden layer relates the images of a batch as the structure encoder does.
+    hidden = a hidden layer relates the images of a batch as the structure encoder does;
+    sampled = experimental: batches sampled in a few steps are distributed as real ones, in the structure encoder.
     """
     start_from: str | None = None
     """A model or run folder whose averaged weights the training starts from; None = from scratch."""
@@ -277,7 +282,7 @@ class TrainConfig(Config):
         return math.inf if self.structure.k_max is None else self.structure.k_max
 
 
-OF_PAIRS = ("structure", "dispersive", "contrastive", "hidden")
+OF_PAIRS = ("structure", "dispersive", "contrastive", "hidden", "sampled")
 """Signals that compare images with each other."""
 
 FREE_TO_CHANGE = ("device", "log.", "sampling.")

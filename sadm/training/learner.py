@@ -43,6 +43,9 @@ class Learner:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config.seed, "network"))
             self.denoiser = spec.build().to(self.device).train()
+        for signal in signals:
+            if hasattr(signal, "bind"):
+                signal.bind(self.denoiser)
         self.taps = Taps(self.denoiser.net, [name for signal in signals for name in taps_of(signal)])
         self.ema = EMA(self.denoiser.net, config.optimiser.ema_half_life, config.optimiser.ema_warmup)
         self.parameters = list(self.denoiser.parameters())
@@ -83,7 +86,8 @@ class Learner:
         label, index = batch.cond.to(self.device).label, None if self.stream.flip else batch.index
         seen = dataclasses.replace(denoised, x0_hat=leaf.detach(), label=label, index=index, taps=taps)
         gradient, at_taps, log = self._ask_signals(seen, g_dsm)
-        # The only backward through the network: what reaches a tap from x0_hat and what its signals give add up there.
+        # One backward through the network serves all signals (but those that run it themselves): what reaches a tap from
+        # x0_hat and what its signals give add up there.
         tapped = [activations[name] for name in at_taps]
         torch.autograd.backward([denoised.x0_hat, *tapped], [gradient, *at_taps.values()])
 

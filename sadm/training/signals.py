@@ -23,6 +23,7 @@ from sadm.signals import (
     FeaturesAtPlaces,
     HiddenStructureSignal,
     RepaSignal,
+    SampledSignal,
     StructureSignal,
     Taps,
     TrainingSignal,
@@ -192,6 +193,20 @@ def _hidden(setup: _Setup) -> PreparedSignals:
     return _charged(signal, pretrained)
 
 
+def _sampled(setup: _Setup) -> PreparedSignals:
+    control, config = setup.config.control, setup.config
+    pretrained = setup.pretrain()
+    signal = SampledSignal(
+        pretrained.encoder,
+        derive_seed(config.seed, "sampled structure"),
+        steps=control.sampler_steps,
+        start=round(control.start * config.optimiser.steps),
+        every=config.structure.every,
+        **setup.weight(),
+    )
+    return _charged(signal, pretrained)
+
+
 def _tapped_target(setup: _Setup) -> tuple[FeaturesAtPlaces, Pretrained, tuple[int, int]]:
     """What the tapped tokens are held to, the encoder that sees it, and the widths of a token and of a feature."""
     config, tap = setup.config, setup.tap()
@@ -236,4 +251,5 @@ BUILDERS: dict[str, Callable[[_Setup], PreparedSignals]] = {
     "contrastive": _contrastive,
     "repa": _repa,
     "hidden": _hidden,
+    "sampled": _sampled,
 }

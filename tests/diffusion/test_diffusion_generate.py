@@ -173,3 +173,10 @@ def test_a_batch_of_no_images_is_refused(size: int) -> None:
 def test_labels_that_are_not_one_for_each_image_are_refused(count: int) -> None:
     with pytest.raises(ValueError, match="3 images but labels of shape"):
         generate(trained_like(), SHAPE, image_seeds(1, 3), torch.zeros(count, dtype=torch.int64), 3, SETTINGS)
+
+
+def test_generated_images_carry_no_graph() -> None:
+    denoiser = trained_like()
+    assert any(parameter.requires_grad for parameter in denoiser.parameters())
+    images = generate(denoiser, SHAPE, [1, 2], torch.tensor([0, 1]), 3, SamplerSettings(steps=2))
+    assert not images.requires_grad

@@ -80,19 +80,33 @@ def test_one_step_is_the_denoiser_itself() -> None:
     torch.testing.assert_close(sample, expected, rtol=0, atol=1e-14)
 
 
-def test_samples_keep_the_dtype_carry_no_graph_and_pass_the_condition() -> None:
-    weight = torch.ones((), requires_grad=True)
+def test_samples_keep_the_dtype_and_pass_the_condition() -> None:
     cond, seen = Cond(label=torch.arange(3)), []
 
     def denoiser(x_t: torch.Tensor, sigma: torch.Tensor, given_cond: Cond) -> torch.Tensor:
         seen.append(given_cond)
         assert sigma.dtype == x_t.dtype
-        return x_t * weight * 0.5
+        return 0.5 * x_t
 
-    sample = heun(denoiser, start(torch.float32), karras_sigmas(3), cond)
-    assert sample.dtype == torch.float32
-    assert not sample.requires_grad
+    assert heun(denoiser, start(torch.float32), karras_sigmas(3), cond).dtype == torch.float32
     assert all(given_cond is cond for given_cond in seen)
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_a_solver_can_be_learned_through(solver: str) -> None:
+    """The derivative of the samples' mean square with respect to the denoiser, against a difference quotient."""
+
+    def mean_square(gain: torch.Tensor) -> torch.Tensor:
+        sample = SOLVERS[solver](
+            lambda x_t, sigma, cond: gain * x_t.tanh(), start(), karras_sigmas(4, 0.1, 5.0), Cond()
+        )
+        return sample.square().mean()
+
+    gain = torch.tensor(0.7, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(mean_square(gain), gain)
+    with torch.no_grad():
+        quotient = (mean_square(gain + 1e-6) - mean_square(gain - 1e-6)) / 2e-6
+    torch.testing.assert_close(slope, quotient, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,8 @@ from sadm.training.model_folder import spec_for
 from sadm.training.signals import BUILDERS, prepare_signals
 from tiny import equal_bits, tiny_config, tiny_images, tiny_learner
 
-CONTROLS = ("features", "labels", "dispersive", "contrastive", "repa", "hidden")
-WITH_ENCODER = ("structure", "features", "labels", "repa", "hidden")
+CONTROLS = ("features", "labels", "dispersive", "contrastive", "repa", "hidden", "sampled")
+WITH_ENCODER = ("structure", "features", "labels", "repa", "hidden", "sampled")
 DEEP = {"depth": 3}
 
 
@@ -43,7 +43,7 @@ def test_every_signal_of_the_configuration_can_be_built() -> None:
 def test_a_control_changes_the_weights_and_says_what_it_does(signal: str) -> None:
     images = tiny_images()
     plain = advanced(tiny_learner(tiny_config(signal="none", net=DEEP), images), 3)
-    learner = advanced(tiny_learner(tiny_config(signal=signal, net=DEEP), images), 2)
+    learner = advanced(tiny_learner(tiny_config(signal=signal, net=DEEP, control={"start": 0.0}), images), 2)
     log = learner.advance()
     assert not equal_bits(weights(plain), weights(learner))
     assert torch.isfinite(log[signal])
@@ -62,6 +62,8 @@ def test_a_control_changes_the_weights_and_says_what_it_does(signal: str) -> Non
         ("repa", {"control": {"weight": 0.0}}),
         ("hidden", {"control": {"weight": 0.0}}),
         ("hidden", {"structure": {"end": 0.0}}),
+        ("sampled", {"control": {"weight": 0.0}}),
+        ("sampled", {"control": {"start": 1.0}}),
     ],
 )
 def test_a_control_that_is_off_changes_no_bit(signal: str, off: dict) -> None:
@@ -201,7 +203,9 @@ def test_controls_take_the_papers_values_or_the_given_ones() -> None:
 @pytest.mark.parametrize("encoder", [{"encoder_kind": "vit"}, {"encoder_outputs": "stages"}, {"encoder_stride": 2}])
 @pytest.mark.parametrize("signal", WITH_ENCODER)
 def test_every_encoder_serves_every_signal(signal: str, encoder: dict) -> None:
-    learner = tiny_learner(tiny_config(signal=signal, structure={"encoder_steps": 1, **encoder}), tiny_images())
+    learner = tiny_learner(
+        tiny_config(signal=signal, structure={"encoder_steps": 1, **encoder}, control={"start": 0.0}), tiny_images()
+    )
     assert torch.isfinite(learner.advance()["grad_norm"])
 
 
@@ -234,7 +238,7 @@ def test_a_tap_that_can_not_serve_is_refused_before_anything_is_trained(signal: 
     assert not watching.tasks
 
 
-@pytest.mark.parametrize("signal", ["structure", "dispersive", "contrastive", "hidden"])
+@pytest.mark.parametrize("signal", ["structure", "dispersive", "contrastive", "hidden", "sampled"])
 def test_signals_of_pairs_refuse_a_batch_of_one(signal: str) -> None:
     with pytest.raises(UserError, match=rf"signal '{signal}' is about pairs of images.*got 1"):
         tiny_config(signal=signal, optimiser={"batch": 1})
@@ -252,7 +256,7 @@ def test_images_of_another_shape_and_without_classes(signal: str) -> None:
     labels = torch.arange(12) % 2 if signal == "labels" else None
     names = ("a", "b") if signal == "labels" else ()
     images = ImageSet(pixels, labels, names, tuple(map(str, range(12))), "wide")
-    learner = tiny_learner(tiny_config(signal=signal), images)
+    learner = tiny_learner(tiny_config(signal=signal, control={"start": 0.0}), images)
     assert torch.isfinite(learner.advance()["grad_norm"])
 
 
