@@ -45,7 +45,7 @@ class SampledSignal:
         self,
         encoder: nn.Module,
         seed: int,
-        weight: float = 0.1,
+        weight: float = 0.5,
         steps: int = 4,
         start: int = 0,
         every: int = 4,

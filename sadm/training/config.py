@@ -170,7 +170,7 @@ class ControlConfig(Config):
     """What --signal dispersive, contrastive, repa, hidden and sampled need besides the structure options."""
 
     weight: Strength | None = None
-    """Factor on the loss; None = the papers' (dispersive 0.5, contrastive 0.05, repa 0.5), 5 for hidden, 0.1 for sampled."""
+    """Factor on the loss; None = the papers' (dispersive 0.5, contrastive 0.05, repa 0.5), 5 for hidden, 0.5 for sampled."""
     temperature: PositiveFloat = 0.5
     """dispersive: temperature of the repulsion."""
     tap: str | None = None
