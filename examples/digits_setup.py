@@ -1,4 +1,4 @@
-"""What a loop of your own has already: images, an encoder trained on them, a checkpoint and a line of progress."""
+"""What a loop of your own has already: images, a network, an encoder, a checkpoint and a line of progress."""
 
 from __future__ import annotations
 
@@ -21,6 +21,22 @@ def digits(batch: int) -> BatchStream:
 def digit_encoder(stream: BatchStream, steps: int, device: torch.device | str = "cpu") -> nn.Module:
     """Images [B, 1, 8, 8] to embeddings [B, 64]: the features of a small classifier of the training images."""
     return pretrain_encoder(stream.images, StructureConfig(encoder_steps=steps), 0, torch.device(device)).encoder
+
+
+def small_unet() -> nn.Module:
+    """A UNet2DModel for these images, as diffusers builds it."""
+    from diffusers import UNet2DModel
+
+    return UNet2DModel(
+        sample_size=8,
+        in_channels=1,
+        out_channels=1,
+        layers_per_block=1,
+        block_out_channels=(32, 32),
+        down_block_types=("DownBlock2D", "DownBlock2D"),
+        up_block_types=("UpBlock2D", "UpBlock2D"),
+        norm_num_groups=8,
+    )
 
 
 def no_game(loss: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:

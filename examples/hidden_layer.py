@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 import tyro
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler
 
-from digits_setup import Checkpoint, Progress, digit_encoder, digits
+from digits_setup import Checkpoint, Progress, digit_encoder, digits, small_unet
 from sadm.structure import HiddenStructure, Schedule
 
 
@@ -26,16 +26,7 @@ def main(
     """Trains on digits and keeps the last state in OUT/last.pt."""
     torch.manual_seed(0)
     stream = digits(batch)
-    net = UNet2DModel(
-        sample_size=8,
-        in_channels=1,
-        out_channels=1,
-        layers_per_block=1,
-        block_out_channels=(32, 32),
-        down_block_types=("DownBlock2D", "DownBlock2D"),
-        up_block_types=("UpBlock2D", "UpBlock2D"),
-        norm_num_groups=8,
-    )
+    net = small_unet()
     scheduler = DDPMScheduler(num_train_timesteps=1000)
     optimiser = torch.optim.AdamW(net.parameters(), lr=1e-3)
     hidden = None

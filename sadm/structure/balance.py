@@ -39,8 +39,8 @@ def balance_coefficients(
     """``k_i = min(k_max, ratio_i |g_dsm_i| / (|g_gap_i| + eps))``, eps relative to the median of ``|g_gap|``.
 
     ``k_max = 1`` is a pure clip; ``inf`` normalises every image to exactly its ratio. For a flexible denoiser at
-    stationarity x0_hat is moved by at most ``ratio / sqrt(1 - ratio^2)`` posterior standard deviations; with shared weights
-    and Adam that is a guide. The scaled field is the gradient of no scalar.
+    stationarity x0_hat is moved by at most ``ratio / sqrt(1 - ratio^2)`` times the total posterior standard deviation, the root
+    of the covariance's trace; with shared weights and Adam that is a guide. The scaled field is the gradient of no scalar.
 
     Args:
         g_dsm: gradient of the denoising loss at x0_hat [B, ...].

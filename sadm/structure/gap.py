@@ -105,7 +105,9 @@ def rank_gap(
     """
     batch = len(weight)
     if batch < 3:
-        raise StructureError(f"the rank gap needs triplets: at least 3 images, got {batch}. Use a larger batch")
+        raise StructureError(
+            f"the rank gap needs triplets: at least 3 images, got {batch}. Use a larger batch or fraction"
+        )
     if not temperature > 0:
         raise StructureError(f"temperature must be positive, got {temperature}")
     anchor = (_relative(weight)) ** (1 / 3)  # [B]

@@ -110,7 +110,7 @@ def angle_relations(
     e, e_hat = _checked(embedding, embedding_hat)
     batch = e.shape[-2]
     if batch < 3:
-        raise StructureError(f"angles need triplets: at least 3 images, got {batch}. Use a larger batch")
+        raise StructureError(f"angles need triplets: at least 3 images, got {batch}. Use a larger batch or fraction")
     partner = _partners(batch, seed).to(e.device)
     return _triplet_cosines(_distances(e), partner), _triplet_cosines(_distances(e_hat), partner)
 
