@@ -10,15 +10,14 @@ Source of the idea: Yang et al., CVPR 2024, arXiv 2402.17563. What the paper lea
 ratio) is an option here, with a measured default.
 """
 
-from sadm.structure.adversaries import AscendingDiscriminator, FrozenDiscriminator
 from sadm.structure.balance import Ratio, balance_coefficients
 from sadm.structure.cache import EmbeddingCache
-from sadm.structure.classifier import ClassifyingDiscriminator, RelationClassifier
-from sadm.structure.discriminator import StructureDiscriminator
-from sadm.structure.encoders import ConvEncoder
+from sadm.structure.encoders.conv import ConvEncoder
+from sadm.structure.encoders.features import DenoiserFeatures
+from sadm.structure.encoders.pretrained import PretrainedEncoder, load_encoder
+from sadm.structure.encoders.vit import ViTEncoder
 from sadm.structure.energy import energy_distance
 from sadm.structure.errors import StructureError
-from sadm.structure.features import DenoiserFeatures
 from sadm.structure.game import StructureGame
 from sadm.structure.gap import PENALTIES, Gap, huber_gap, rank_gap, spectral_gap, squared_gap, structure_gap
 from sadm.structure.gram import gram_gap
@@ -27,7 +26,10 @@ from sadm.structure.hidden import HiddenStructure, hidden_gap
 from sadm.structure.noise_levels import noisiest, uniform_weight, wiener_weight
 from sadm.structure.parts import Output, parts_gap
 from sadm.structure.play import Play
-from sadm.structure.pretrained import PretrainedEncoder, load_encoder
+from sadm.structure.players.adversaries import AscendingDiscriminator, FrozenDiscriminator
+from sadm.structure.players.classifier import ClassifyingDiscriminator, RelationClassifier
+from sadm.structure.players.discriminator import StructureDiscriminator
+from sadm.structure.players.updates import UpdateRule
 from sadm.structure.relations import (
     RELATIONS,
     Relation,
@@ -38,8 +40,6 @@ from sadm.structure.relations import (
 )
 from sadm.structure.schedule import Schedule
 from sadm.structure.targets import attribute_affinity, label_affinity
-from sadm.structure.updates import UpdateRule
-from sadm.structure.vit import ViTEncoder
 from sadm.structure.watchdog import Event, Watchdog
 
 __all__ = [

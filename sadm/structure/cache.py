@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sadm.structure.errors import StructureError
-from sadm.structure.outputs import Stages
+from sadm.structure.players.outputs import Stages
 
 MAX_BYTES = 2**28
 _FINGERPRINT_TOLERANCE = 1e-4  # of numbers of order 1; rounding changes them by 1e-6, a flip or a shift by 0.1

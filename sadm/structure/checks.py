@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from sadm.structure.discriminator import all_finite
 from sadm.structure.errors import StructureError
+from sadm.structure.players.discriminator import all_finite
 
 
 def check_batch(x0: torch.Tensor, x0_hat: torch.Tensor, sigma: torch.Tensor, g_dsm: torch.Tensor) -> None:

@@ -9,19 +9,19 @@ from typing import Any
 import torch
 from torch import nn
 
-from sadm.structure.adversaries import ASCENT_RULE, AscendingDiscriminator, FrozenDiscriminator
 from sadm.structure.balance import Ratio, balance_coefficients, ratios_at
 from sadm.structure.checks import check_batch, check_weight
-from sadm.structure.classifier import CLASSIFIER_RULE, ClassifyingDiscriminator
-from sadm.structure.discriminator import FREEZE, ROLL_BACK, Measured, StructureDiscriminator, all_finite
 from sadm.structure.errors import StructureError
 from sadm.structure.gap import Gap
 from sadm.structure.noise_levels import noisiest, wiener_weight
 from sadm.structure.play import Play
+from sadm.structure.players.adversaries import ASCENT_RULE, AscendingDiscriminator, FrozenDiscriminator
+from sadm.structure.players.classifier import CLASSIFIER_RULE, ClassifyingDiscriminator
+from sadm.structure.players.discriminator import FREEZE, ROLL_BACK, Measured, StructureDiscriminator, all_finite
+from sadm.structure.players.updates import UpdateRule
 from sadm.structure.relations import Relation
 from sadm.structure.schedule import ALWAYS, Schedule
 from sadm.structure.surrogate import gradient_of_loss, pull_back_to
-from sadm.structure.updates import UpdateRule
 from sadm.structure.watchdog import Event, Probed, Reading, Watchdog
 
 ADVERSARIES = ("ascend", "classify", "frozen")

@@ -6,7 +6,7 @@ import dataclasses
 
 import torch
 
-from sadm.structure.discriminator import Measured
+from sadm.structure.players.discriminator import Measured
 
 
 @dataclasses.dataclass(frozen=True)

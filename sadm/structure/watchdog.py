@@ -14,8 +14,8 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from sadm.structure.discriminator import END, HALVE, ROLL_BACK
 from sadm.structure.errors import StructureError
+from sadm.structure.players.discriminator import END, HALVE, ROLL_BACK
 
 BLIND = 0.1
 """An encoder is blind when its gap, or the spread of its relations, is below this share of what its start sees."""
@@ -53,7 +53,7 @@ class Event:
 
 @dataclasses.dataclass
 class Pairs:
-    """Relations over pairs, pooled over plays; see `sadm.structure.outputs.pair_moments` for the six numbers."""
+    """Relations over pairs, pooled over plays; see `sadm.structure.players.outputs.pair_moments` for the six numbers."""
 
     count: float = 0.0
     mean: float = 0.0

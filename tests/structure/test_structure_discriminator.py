@@ -21,8 +21,8 @@ from sadm.structure import (
     UpdateRule,
     cosine_relations,
 )
-from sadm.structure.spectral import SpectralBound
-from sadm.structure.updates import Updates
+from sadm.structure.players.spectral import SpectralBound
+from sadm.structure.players.updates import Updates
 
 SHAPE = (5, 2, 3, 3)
 KINDS = [AscendingDiscriminator, FrozenDiscriminator]

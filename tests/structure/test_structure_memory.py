@@ -12,7 +12,7 @@ from torch import nn
 
 from sadm.structure import AscendingDiscriminator, ConvEncoder, FrozenDiscriminator, StructureError, UpdateRule
 from sadm.structure.cache import EmbeddingCache
-from sadm.structure.memory import Memory
+from sadm.structure.players.memory import Memory
 
 SHAPE = (2, 3, 3)
 

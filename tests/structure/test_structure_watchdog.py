@@ -19,7 +19,7 @@ from structure_setup import PIXELS, D, game_of, play_once, same, weights_of
 from torch import nn
 
 from sadm.structure import ConvEncoder, Event, StructureError, StructureGame, Watchdog
-from sadm.structure.discriminator import END, FREEZE, HALVE, ROLL_BACK
+from sadm.structure.players.discriminator import END, FREEZE, HALVE, ROLL_BACK
 from sadm.structure.watchdog import Pairs, Probed, Reading
 
 ASCEND = (HALVE, FREEZE, ROLL_BACK, END)

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sadm.structure.errors import StructureError
-from sadm.structure.spectral import SpectralBound
+from sadm.structure.players.spectral import SpectralBound
 
 
 @dataclasses.dataclass(frozen=True)

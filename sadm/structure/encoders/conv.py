@@ -1,8 +1,4 @@
-"""Encoders: images to embeddings whose arrangement is compared.
-
-Any module from [B, C, H, W] to [B, d], to [B, P, d] or to a tuple of those will do (see `sadm.structure.parts`), provided
-that it treats images independently: no batch norm, no dropout.
-"""
+"""A small convolutional encoder."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sadm.structure.encoders import OUTPUTS
+from sadm.structure.encoders.conv import OUTPUTS
 from sadm.structure.errors import StructureError
 
 POSITIONS = ("sincos", "learned")

@@ -1,7 +1,7 @@
 """What every structure discriminator does: embed, relate, and hand each player its gradient.
 
-The kinds differ in who judges: see `sadm.structure.adversaries` (an encoder, ascending or frozen) and
-`sadm.structure.classifier` (a classifier of relation matrices).
+The kinds differ in who judges: see `sadm.structure.players.adversaries` (an encoder, ascending or frozen) and
+`sadm.structure.players.classifier` (a classifier of relation matrices).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from torch import nn
 
 from sadm.structure.errors import StructureError
 from sadm.structure.gap import PENALTIES, Gap
-from sadm.structure.independence import refuse_mixing, suspects
-from sadm.structure.memory import Memory
-from sadm.structure.outputs import Stages, pair_moments, relations_of, stages_of
+from sadm.structure.players.independence import refuse_mixing, suspects
+from sadm.structure.players.memory import Memory
+from sadm.structure.players.outputs import Stages, pair_moments, relations_of, stages_of
 from sadm.structure.relations import RELATIONS, Relation
 
 HALVE, FREEZE, ROLL_BACK, END = (

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sadm.structure.discriminator import StructureDiscriminator
-from sadm.structure.updates import Updates
+from sadm.structure.players.discriminator import StructureDiscriminator
+from sadm.structure.players.updates import Updates
 
 
 class LearningDiscriminator(StructureDiscriminator):

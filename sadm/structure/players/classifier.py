@@ -8,14 +8,14 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sadm.structure.adversaries import FrozenDiscriminator
-from sadm.structure.discriminator import END, FREEZE, HALVE, Sides
 from sadm.structure.errors import StructureError
-from sadm.structure.independence import suspects
-from sadm.structure.learning import LearningDiscriminator
-from sadm.structure.outputs import relations_of
+from sadm.structure.players.adversaries import FrozenDiscriminator
+from sadm.structure.players.discriminator import END, FREEZE, HALVE, Sides
+from sadm.structure.players.independence import suspects
+from sadm.structure.players.learning import LearningDiscriminator
+from sadm.structure.players.outputs import relations_of
+from sadm.structure.players.updates import UpdateRule, Updates
 from sadm.structure.relations import Relation
-from sadm.structure.updates import UpdateRule, Updates
 
 CLASSIFIER_RULE = UpdateRule(learning_rate=1e-3)
 

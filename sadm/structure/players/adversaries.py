@@ -9,15 +9,15 @@ from torch import nn
 from torch.func import functional_call
 
 from sadm.structure.cache import EmbeddingCache
-from sadm.structure.discriminator import END, FREEZE, HALVE, ROLL_BACK, Probe, Sides, StructureDiscriminator
 from sadm.structure.errors import StructureError
 from sadm.structure.gap import Gap
-from sadm.structure.independence import refuse_mixing
-from sadm.structure.learning import LearningDiscriminator
-from sadm.structure.outputs import Stages, pair_moments, relations_of, stages_of
 from sadm.structure.parts import parts_gap
+from sadm.structure.players.discriminator import END, FREEZE, HALVE, ROLL_BACK, Probe, Sides, StructureDiscriminator
+from sadm.structure.players.independence import refuse_mixing
+from sadm.structure.players.learning import LearningDiscriminator
+from sadm.structure.players.outputs import Stages, pair_moments, relations_of, stages_of
+from sadm.structure.players.updates import UpdateRule, Updates
 from sadm.structure.relations import Relation
-from sadm.structure.updates import UpdateRule, Updates
 
 ASCENT_RULE = UpdateRule(learning_rate=2e-5)
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from sadm.structure.errors import StructureError
-from sadm.structure.outputs import Stages
+from sadm.structure.players.outputs import Stages
 
 
 class Memory:
