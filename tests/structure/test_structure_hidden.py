@@ -99,7 +99,7 @@ def test_schedule_and_every_and_a_resumed_count() -> None:
     values, lasts = [], []
     for _ in range(7):
         net(x_t)
-        values.append(float(hidden(x0)))
+        values.append(float(hidden(x0).detach()))
         lasts.append(hidden.last)
     gap = float(lasts[0])
     assert values == pytest.approx([gap * share for share in (0.25, 0, 0.75, 0, 1, 0, 0)], rel=1e-12)
