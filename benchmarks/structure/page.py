@@ -18,6 +18,8 @@ a mean of -20 % over the regimes, was not reached. Not measured: larger images a
 here (last table); what it gains is unknown.
 """
 
+MOST_CLASSES = 4
+
 COLUMNS = (
     "regime", "arm", "judge", "FD - floor, plain", "FD - floor, arm", "at equal cost", "95 % interval", "at equal steps",
     "labels right",
@@ -32,6 +34,9 @@ def section() -> str:
         lines += [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
         lines += [line for row in rows for line in regime_lines(row)]
         lines += ["", *(mean_sentence(arm, rows) for arm in (BEST, GAME))]
+    for row in rows:
+        if "per_class" in row:
+            lines += ["", *class_lines(row)]
     lines += ["", *pairs_lines([stored(NAME, name) for name in PAIRS if result_path(NAME, name).exists()])]
     for stage in range(1, len(STAGES) + 1):
         if result_path(NAME, f"search-{stage}").exists():
@@ -54,6 +59,29 @@ def regime_lines(row: dict[str, Any]) -> list[str]:
                 f"| {row['regime']}: {row['title']} | {arm} | {judge} | {plain:.4g} | {own:.4g} | {changes[0]} | "
                 f"{interval(cost)} | {changes[1]} | {'' if right is None else f'{right:.1%}'} |"
             )
+    return lines
+
+
+def class_lines(row: dict[str, Any]) -> list[str]:
+    """Of a regime judged class by class: the classes with the fewest images first."""
+    found, lines = row["per_class"], []
+    arms = list(row["ratios"]["equal_cost"])
+    order = sorted(found["classes"], key=lambda name: found["classes"][name]["train_images"])
+    lines = [
+        f"### {row['title']}: class by class, equal cost",
+        "",
+        "| class | training images | arm | judge | FD against plain | 95 % interval | recall, plain | recall, arm |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for name in order[:MOST_CLASSES]:
+        for arm in arms:
+            for judge in row["deciding"]:
+                ratio = found["ratios"][name]["equal_cost"][arm][judge]
+                recall = [found["arms"][a][name]["recall"][judge]["mean"] for a in ("plain", arm)]
+                lines.append(
+                    f"| {name} | {found['classes'][name]['train_images']} | {arm} | {judge} | {change(ratio['mean'])} | "
+                    f"{interval(ratio)} | {recall[0]:.3f} | {recall[1]:.3f} |"
+                )
     return lines
 
 
