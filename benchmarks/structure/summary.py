@@ -25,9 +25,7 @@ def summary() -> dict[str, Any]:
         "dit_xl2_flop_overhead": None,
     }
     if result_path(NAME, "flops").exists():
-        found["dit_xl2_flop_overhead"] = {
-            arm: facts["overhead"] for arm, facts in stored(NAME, "flops")["arms"].items()
-        }
+        found["dit_xl2_flop_overhead"] = stored(NAME, "flops")["networks"][-1]["overhead"]
     return found
 
 

@@ -64,6 +64,15 @@ def test_a_regime_is_summarised_as_the_command_promises() -> None:
     assert found["step_overhead"] == pytest.approx(0.1)
 
 
+def test_the_summary_of_what_is_stored_can_be_printed() -> None:
+    found = json.loads(json.dumps(summary.summary()))
+    names = {"regimes", "geometric_mean_ratio", "low", "high", "game", "pairs", "missing", "dit_xl2_flop_overhead"}
+    assert names <= found.keys()
+    wanted = {"regime", "seeds", "judges", "cost_to_plain_ratio", "step_overhead", "diverged"}
+    assert all(wanted <= regime.keys() for regime in found["regimes"])
+    assert set(found["dit_xl2_flop_overhead"]) == {"sadm", "hidden"}
+
+
 def test_the_page_shows_every_arm_and_deciding_judge() -> None:
     lines = page.regime_lines(row("A", REGIMES["A"], comparison((0.8, 0.8), (1.25, 1.25))))
     assert len(lines) == 2
