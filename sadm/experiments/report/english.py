@@ -4,6 +4,7 @@ from __future__ import annotations
 
 ENGLISH = {
     "arm_hidden": "Structure guidance",
+    "arm_hidden_in_text": "structure guidance",
     "arm_plain": "Plain training",
     "arm_regime": "{arm}, {regime}",
     "arm_sadm": "SADM",

@@ -10,7 +10,16 @@ from sadm.experiments.config import CONTROL, HIDDEN, SADM
 from sadm.experiments.report.figures import Mark, RatioRow
 from sadm.experiments.report.formatting import DASH, bounds, change, finite, number, percent, times
 from sadm.experiments.report.messages import term, texts
-from sadm.experiments.report.naming import arm_name, judge_name, judges_of, other_arms, part, regime_name, treatment_of
+from sadm.experiments.report.naming import (
+    arm_in_text,
+    arm_name,
+    judge_name,
+    judges_of,
+    other_arms,
+    part,
+    regime_name,
+    treatment_of,
+)
 from sadm.experiments.report.verdict import changes_text, range_text, seed_count
 
 BUDGETS = {"equal_cost": "arms", "equal_steps": "equal_steps"}  # where the numbers of each budget are
@@ -148,7 +157,7 @@ def reading(ratio: Mapping[str, Any], lang: str) -> str:
 def cards(comparison: Mapping[str, Any], lang: str) -> list[dict[str, str]]:
     """The key numbers: change per judge at equal cost, cost ratios, sampling, seeds; all of the arm in question."""
     message, arm = texts(lang), treatment_of(comparison)
-    name, found = arm_name(arm, lang), []
+    name, found = arm_in_text(arm, lang), []
     for judge, ratio in part(comparison, "ratios", "equal_cost", arm).items():
         ratio, ends = ratio or {}, bounds(ratio)
         known = finite(ratio.get("mean")) is not None
@@ -196,7 +205,7 @@ def verdict_notes(comparison: Mapping[str, Any], found: Iterable[Regime], lang: 
 
 def _cost_sentences(comparison: Mapping[str, Any], lang: str) -> list[str]:
     message, treatment = texts(lang), treatment_of(comparison)
-    cost, name, costs = part(comparison, "cost", treatment), arm_name(treatment, lang), []
+    cost, name, costs = part(comparison, "cost", treatment), arm_in_text(treatment, lang), []
     if finite(cost.get("step_ratio")) is not None:
         costs.append(message["verdict_cost_step"].format(arm=name, ratio=number(cost["step_ratio"])))
     if finite(cost.get("total_ratio")) is not None:

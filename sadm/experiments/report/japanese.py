@@ -4,6 +4,7 @@ from __future__ import annotations
 
 JAPANESE = {
     "arm_hidden": "構造誘導",
+    "arm_hidden_in_text": "構造誘導",
     "arm_plain": "通常の学習",
     "arm_regime": "{arm}（{regime}）",
     "arm_sadm": "SADM",

@@ -34,6 +34,11 @@ def arm_name(arm: str, lang: str) -> str:
     return texts(lang)[f"arm_{arm}"] if arm in (CONTROL, SADM, HIDDEN) else arm.replace("_", " ")
 
 
+def arm_in_text(arm: str, lang: str) -> str:
+    """An arm within a sentence."""
+    return texts(lang).get(f"arm_{arm}_in_text") or arm_name(arm, lang)
+
+
 def regime_name(arm: str, budget: str, lang: str) -> str:
     """An arm at a budget (``equal_cost`` or ``equal_steps``); the control has but one."""
     message, name = texts(lang), arm_name(arm, lang)

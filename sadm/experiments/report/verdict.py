@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sadm.experiments.config import HIDDEN
 from sadm.experiments.report.formatting import bounds, change, finite
 from sadm.experiments.report.messages import term, texts
-from sadm.experiments.report.naming import arm_name, decides, judge_name, part, treatment_of
+from sadm.experiments.report.naming import arm_in_text, decides, judge_name, part, treatment_of
 from sadm.experiments.statistics import AT_THE_FLOOR, DIVERGED
 
 
@@ -23,7 +24,8 @@ def verdict_headline(comparison: Mapping[str, Any], lang: str) -> str:
     """Who won, in one sentence; an outcome that is missing or unknown counts as undecided."""
     outcome = part(comparison, "verdict").get("outcome")
     key = f"verdict_{outcome}" if outcome in ("better", "worse", "mixed") else "verdict_undecided"
-    return texts(lang)[key].format(arm=arm_name(treatment_of(comparison), lang))
+    sentence = texts(lang)[key].format(arm=arm_in_text(treatment_of(comparison), lang))
+    return sentence if treatment_of(comparison) != HIDDEN else sentence[0].upper() + sentence[1:]
 
 
 def verdict_details(comparison: Mapping[str, Any], lang: str) -> str:
@@ -35,7 +37,7 @@ def verdict_details(comparison: Mapping[str, Any], lang: str) -> str:
     count = seed_count(comparison)
     key = "verdict_seed_unknown" if count is None else "verdict_seed_one" if count == 1 else "verdict_seed_many"
     numbers = message["verdict_numbers"].format(
-        arm=arm_name(treatment, lang),
+        arm=arm_in_text(treatment, lang),
         changes=changes_text(comparison, treatment, lang),
         seeds=message[key].format(count=count),
     )
