@@ -55,8 +55,8 @@ class HiddenStructure:
 
     Args:
         features: from clean images [B, C, H, W] to a map [B, d, H', W'], tokens [B, P, d] that run row by row over patches, or
-            vectors [B, d]; called without gradients. A module is frozen and put into eval mode here. Pre-train it on the
-            training images: a few minutes' classifier will do.
+            vectors [B, d] (places work better); called without gradients. A module is frozen and put into eval mode here.
+            Pre-train it on the training images: a small classifier will do.
         tap: the network's module whose output is related: tokens [B, T, D], or a map [B, D, H', W'].
         weight: factor on the gap, >= 0, beside a denoising loss of order 1.
         schedule: warm-up and end.
