@@ -52,7 +52,7 @@ class HiddenStructureSignal:
         self.step = 0
 
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
-        strength = self.schedule.strength(self.step) if self.step % self.every == 0 else 0.0
+        strength = self.schedule.strength(self.step, self.every)
         self.step += 1
         if strength == 0:
             return SignalStep(None, {})

@@ -42,14 +42,10 @@ class FeaturesAtPlaces:
             UserError: an image that has changed since its features were kept.
         """
         try:
-            kept = None if index is None else self.cache.get(index, x0)
-            if kept is None:
-                kept = (self._features(x0),)
-                if index is not None:
-                    self.cache.put(index, x0, kept)
+            (features,) = self.cache.through(index, x0, lambda: (self._features(x0),))
         except StructureError as error:
             raise UserError(f"features of the training images can't be used: {error}.") from error
-        return kept[0]
+        return features
 
     def _features(self, x0: torch.Tensor) -> torch.Tensor:
         with self.recorder.recording() as recorded:

@@ -39,7 +39,7 @@ class Balancing:
 
     def strength(self, step: int) -> float:
         """Share of the ratio in force at `step`; 0 = the signal rests."""
-        return self.schedule.strength(step) if step % self.every == 0 else 0.0
+        return self.schedule.strength(step, self.every)
 
 
 class PointwiseLoss(Protocol):

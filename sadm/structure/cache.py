@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -41,6 +42,20 @@ class EmbeddingCache:
 
     def __len__(self) -> int:
         return len(self.slots)
+
+    def through(self, index: torch.Tensor | None, x0: torch.Tensor, embed: Callable[[], Stages]) -> Stages:
+        """The stages of these images, kept or from `embed`; without an index nothing is looked up or kept.
+
+        Raises:
+            StructureError: what `get` refuses.
+        """
+        if index is None:
+            return embed()
+        stages = self.get(index, x0)
+        if stages is None:
+            stages = embed()
+            self.put(index, x0, stages)
+        return stages
 
     def get(self, index: torch.Tensor, x0: torch.Tensor) -> Stages | None:
         """The stages of these images, or None if any of them is missing.

@@ -125,7 +125,7 @@ class StructureGame:
     def resting(self) -> bool:
         """Whether the game rests in this step: outside its schedule, between plays, or ended by the watchdog."""
         ended = self.watchdog is not None and self.watchdog.ended
-        return ended or self.step % self.every != 0 or self.schedule.strength(self.step) == 0
+        return ended or self.schedule.strength(self.step, self.every) == 0
 
     def rest(self) -> None:
         """Lets a step pass without a play."""

@@ -133,7 +133,7 @@ class HiddenStructure:
 
     @property
     def _strength(self) -> float:
-        return self.schedule.strength(self.step) if self.step % self.every == 0 else 0.0
+        return self.schedule.strength(self.step, self.every)
 
     def _keep(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if torch.is_grad_enabled() and self._strength:  # not while sampling: an activation held is a graph held

@@ -17,9 +17,9 @@ class Schedule:
     warmup: int = 0
     end: int | None = None
 
-    def strength(self, step: int) -> float:
-        """In [0, 1]; 0 = the game rests and costs nothing."""
-        if self.end is not None and step >= self.end:
+    def strength(self, step: int, every: int = 1) -> float:
+        """In [0, 1]; 0 = rest, which costs nothing: after the end, and in all but each `every`-th step."""
+        if step % every or (self.end is not None and step >= self.end):
             return 0.0
         return min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
 

@@ -43,15 +43,12 @@ class FrozenDiscriminator(StructureDiscriminator):
         self.cache = EmbeddingCache(encoder)
 
     def _embed(self, x0: torch.Tensor, leaf: torch.Tensor, index: torch.Tensor | None) -> tuple[Stages, Stages]:
-        stages = None if index is None else self.cache.get(index, x0)
-        if stages is None:
-            with (
-                torch.no_grad()
-            ):  # contiguous, as the cache's are: sums over another layout differ in their last digits
-                stages = tuple(stage.contiguous() for stage in stages_of(self.encoder(x0), len(x0)))
-            if index is not None:
-                self.cache.put(index, x0, stages)
-        return stages, stages_of(self.encoder(leaf), len(leaf))
+        return self.cache.through(index, x0, lambda: self._real(x0)), stages_of(self.encoder(leaf), len(leaf))
+
+    @torch.no_grad()
+    def _real(self, x0: torch.Tensor) -> Stages:
+        # Contiguous, as the cache's are: sums over another layout differ in their last digits.
+        return tuple(stage.contiguous() for stage in stages_of(self.encoder(x0), len(x0)))
 
     def _judge(self, sides: Sides) -> tuple[torch.Tensor, torch.Tensor | None]:
         gap = parts_gap(sides.stages, sides.stages_hat, self.relation, sides.weight, self.penalty, target=sides.target)
