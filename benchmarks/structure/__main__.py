@@ -7,10 +7,13 @@ import json
 
 import benchmarks.structure
 from benchmarks.common import result_path, store
-from benchmarks.structure.pairs import PAIRS, run_pairs
+from benchmarks.structure.pairs import ALL, run_pairs
 from benchmarks.structure.regimes import REGIMES
+from benchmarks.structure.relations import run_relations
 from benchmarks.structure.summary import summary
 from benchmarks.structure.trainings import NAME, run_regime
+
+PARTS = ["flops", "search", *REGIMES, *ALL, "relations"]
 
 
 def main() -> None:
@@ -21,12 +24,12 @@ def main() -> None:
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--run", action="store_true", help="train what is missing and store the results; resumable")
     action.add_argument("--summary", action="store_true", help="print the stored results as JSON")
-    parser.add_argument("--only", nargs="+", choices=["flops", "search", *REGIMES, *PAIRS], help="these parts alone")
+    parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts alone")
     options = parser.parse_args()
     if options.summary:
         print(json.dumps(summary(), indent=1))
     else:
-        run(options.only or ["flops", "search", *REGIMES, *PAIRS])
+        run(options.only or PARTS)
 
 
 def run(parts: list[str]) -> None:
@@ -40,8 +43,14 @@ def run(parts: list[str]) -> None:
             from benchmarks.structure.search import run_search
 
             run_search()
-        elif not result_path(NAME, part).exists():
-            (run_pairs if part in PAIRS else run_regime)(part)
+        elif result_path(NAME, part).exists():
+            continue
+        elif part == "relations":
+            run_relations()
+        elif part in ALL:
+            run_pairs(part)
+        else:
+            run_regime(part)
 
 
 if __name__ == "__main__":

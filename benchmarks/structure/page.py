@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.common import change, result_path, stored
-from benchmarks.structure.pairs import PAIRS
+from benchmarks.structure.pairs import PAIRS, SHARES, SIZES
 from benchmarks.structure.search import STAGES
-from benchmarks.structure.summary import BEST, GAME, over_regimes, stored_rows
+from benchmarks.structure.summary import BEST, GAME, cost_to_plain, over_regimes, stored_rows
 from benchmarks.structure.trainings import NAME
 
 STANDING = """**Where it stands.** In networks and trainings of this size the paper's form, relations of x0_hat and an adversary,
@@ -38,7 +38,11 @@ def section() -> str:
     for row in rows:
         if "per_class" in row:
             lines += ["", *class_lines(row)]
-    lines += ["", *pairs_lines([stored(NAME, name) for name in PAIRS if result_path(NAME, name).exists()])]
+    lines += ["", *pairs_lines([stored(NAME, name) for name in (*PAIRS, *SHARES) if result_path(NAME, name).exists()])]
+    lines += reach_lines(rows)
+    lines += ["", *size_lines([stored(NAME, name) for name in SIZES if result_path(NAME, name).exists()])]
+    if result_path(NAME, "relations").exists():
+        lines += ["", *relation_lines(stored(NAME, "relations"))]
     for stage in range(1, len(STAGES) + 1):
         if result_path(NAME, f"search-{stage}").exists():
             lines += ["", *search_lines(stage, stored(NAME, f"search-{stage}"))]
@@ -123,6 +127,63 @@ def pairs_lines(rows: list[dict[str, Any]]) -> list[str]:
             f"{change(max(ratio['values'])) if ratio['mean'] else ''} | {gone} | {events} |"
             for judge, ratio in row["ratios"].items()
         ]
+    return lines
+
+
+def reach_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """At which share of plain training's cost the default is as good."""
+    lines = []
+    for row in rows:
+        for judge, reached in (cost_to_plain(row, BEST) or {}).items():
+            share = (
+                f"{reached['mean']:.0%}"
+                if reached["outside"] is None
+                else f"{reached['outside']} {reached['limit']:.0%}"
+            )
+            lines.append(
+                f"Regime {row['regime']}, {judge}: `{BEST}` is as good as plain training at its full cost from {share} of that "
+                "cost on.  "
+            )
+    return ["", *lines] if lines else []
+
+
+def size_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """The default beside networks of several sizes, at equal steps."""
+    if not rows:
+        return []
+    lines = [
+        "### Gain and cost by size of the network",
+        "",
+        "Equal steps. CPU-seconds of whole trainings, pre-training included, each beside other work: good to a few percent.",
+        "",
+        "| network | parameters | judge | pairs | change of FD - floor | 95 % interval | CPU-seconds against plain |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        seconds = sum(row["cpu_seconds"][row["arm"]]) / sum(row["cpu_seconds"]["plain"])
+        lines += [
+            f"| {row['title']} | {row['parameters'] / 1e6:.2f} M | {judge} | {len(row['seeds'])} | {change(ratio['mean'])} | "
+            f"{interval(ratio)} | {change(seconds)} |"
+            for judge, ratio in row["ratios"].items()
+        ]
+    return lines
+
+
+def relation_lines(found: dict[str, Any]) -> list[str]:
+    """Which relation serves which task: the game at equal steps."""
+    relations = list(found["rows"][0]["ratios"])
+    lines = [
+        "### Which relation serves which task",
+        "",
+        f"The paper's game with each relation, equal steps, seeds {', '.join(map(str, found['seeds']))}: change of FD - floor.",
+        "",
+        f"| task | judge | {' | '.join(relations)} |",
+        f"|{' --- |' * (2 + len(relations))}",
+    ]
+    for row in found["rows"]:
+        for judge in row["ratios"][relations[0]]:
+            cells = " | ".join(change(row["ratios"][name][judge], "no ratio") for name in relations)
+            lines.append(f"| {row['title']} | {judge} | {cells} |")
     return lines
 
 

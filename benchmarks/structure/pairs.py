@@ -1,18 +1,25 @@
-"""Paired trainings at steps that are known beforehand: sabotage of the game, and many seeds of the default."""
+"""Paired trainings at steps that are known beforehand: sabotage of the game; many seeds, shares of the cost and sizes of the
+network for the default."""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.common import RUNS, store, stored
 from benchmarks.structure.noisy import write_noisy
 from benchmarks.structure.regimes import ARMS, REPORT_SEEDS, SIDE
 from benchmarks.structure.trainings import NAME, relative
 
+if TYPE_CHECKING:
+    from sadm.experiments.runs import Runs
+
 NOISY = "noisy-fashion-mnist"
 MORE_SEEDS = tuple(range(105, 120))
+FEW_SEEDS = REPORT_SEEDS[:3]
+LEAN = {"structure": {"encoder_stride": 2, "every": 2, "end": 0.5}}
+"""What the recipe of 8x8 has, for the recipe of 16x16, whose options are those of before the search."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,25 +31,46 @@ class Pairs:
         arm: which of `ARMS`.
         change: on top of the recipe, for both.
         seeds: paired.
-        extends: the regime whose cost gives the arm's steps, and whose pairs are counted in; None = equal steps.
+        cost_of: the regime whose cost gives the arm's steps at equal cost; None = equal steps.
+        share: of plain training's cost, with `cost_of`.
+        extends: whether that regime's pairs are counted in.
         noisy: train on Fashion-MNIST with a tenth of pure noise.
+        side: resolution, with the recipe of that size.
     """
 
     title: str
     arm: str = "sadm"
     change: dict[str, Any] = dataclasses.field(default_factory=dict)
     seeds: tuple[int, ...] = REPORT_SEEDS
-    extends: str | None = None
+    cost_of: str | None = None
+    share: float = 1.0
+    extends: bool = False
     noisy: bool = False
+    side: int = SIDE
 
 
 PAIRS = {
-    "Z": Pairs("20 seeds of the default at equal cost", arm="hidden", seeds=MORE_SEEDS, extends="B"),
+    "Z": Pairs("20 seeds of the default at equal cost", arm="hidden", seeds=MORE_SEEDS, cost_of="B", extends=True),
     "S1": Pairs("encoder learning rate x100", change={"structure": {"learning_rate": 100 * 2e-5}}),
     "S2": Pairs("ratio at its cap", change={"structure": {"ratio": 0.99}}),
     "S3": Pairs("batch of 4", change={"optimiser": {"batch": 4}}),
     "S4": Pairs("a tenth of the images pure noise", noisy=True),
 }
+SHARES = {
+    "K70": Pairs("the default at 70 % of plain's cost", arm="hidden", cost_of="B", share=0.7),
+    "K85": Pairs("the default at 85 % of plain's cost", arm="hidden", cost_of="B", share=0.85),
+}
+"""For the share of plain training's cost at which the default is as good as plain training at its full cost, in regime B."""
+SIZES = {
+    "N1": Pairs("width 64, 4 tokens", "hidden", {"net": {"width": 64}}, FEW_SEEDS),
+    "N2": Pairs("width 128, 4 tokens", "hidden", {}, FEW_SEEDS),
+    "N3": Pairs("width 224, 4 tokens", "hidden", {"net": {"width": 224}}, FEW_SEEDS),
+    "N4": Pairs("width 64, 16 tokens", "hidden", {"net": {"width": 64, "patch": 2}}, FEW_SEEDS),
+    "N5": Pairs("width 128, 16 tokens", "hidden", {"net": {"width": 128, "patch": 2}}, FEW_SEEDS),
+    "N6": Pairs("16x16 pixels, width 96, 16 tokens", "hidden", LEAN, FEW_SEEDS, side=16),
+}
+"""The default signal beside networks of several sizes, at equal steps."""
+ALL = {**PAIRS, **SHARES, **SIZES}
 
 
 def run_pairs(name: str) -> None:
@@ -53,19 +81,34 @@ def run_pairs(name: str) -> None:
     from sadm.training.config import load_train_config
     from sadm.training.run import split_for
 
-    pairs, folder = PAIRS[name], RUNS / NAME / name
-    train = load_train_config(f"fashion_mnist_{SIDE}", overrides={**pairs.change, "log": {"samples": 0}})
+    pairs, folder = ALL[name], RUNS / NAME / name
+    train = load_train_config(f"fashion_mnist_{pairs.side}", overrides={**pairs.change, "log": {"samples": 0}})
     if pairs.noisy:
         source = relative(write_noisy(RUNS / NAME / NOISY))
         train = train.model_copy(update={"data": train.data.model_copy(update={"source": source})})
     arms = {CONTROL: ARMS[CONTROL], pairs.arm: ARMS[pairs.arm]}
     config = CompareConfig(train=train, arms=arms, seeds=[*pairs.seeds], groups=1)
     whole = train.optimiser.steps
-    own = whole if pairs.extends is None else stored(NAME, pairs.extends)["steps"][pairs.arm]
+    own = whole if pairs.cost_of is None else steps_at_share(stored(NAME, pairs.cost_of), pairs.arm, whole, pairs.share)
     with ConsoleReporter() as reporter:
         train_all(config, folder, {CONTROL: whole, pairs.arm: own}, reporter)
     floor = Evaluator(split_for(train).held_out).floor
     store(NAME, name, row(name, folder, {CONTROL: whole, pairs.arm: own}, floor))
+
+
+def steps_at_share(regime: dict[str, Any], arm: str, whole: int, share: float) -> int:
+    """Steps of an arm that cost this share of plain training's `whole` steps, by the costs measured in a stored regime."""
+    from sadm.experiments.cost import ArmCost
+
+    cost, control = regime["cost"][arm], regime["cost"]["plain"]
+    measured = ArmCost(
+        step_ratio=cost["step_ratio"],
+        control_cpu_seconds_per_step=control["cpu_seconds_per_step"],
+        pretrain_cpu_seconds=cost["pretrain_cpu_seconds"],
+        control_pretrain_cpu_seconds=0.0,  # plain training has none
+        steps_measured=cost["steps_measured"],
+    )
+    return measured.equal_cost_steps(share * whole)
 
 
 def train_all(config: Any, folder: Path, steps: dict[str, int], reporter: Any) -> None:
@@ -88,30 +131,39 @@ def row(name: str, folder: Path, steps: dict[str, int], floor: dict[str, float])
     from sadm.experiments.runs import Runs
     from sadm.experiments.statistics import paired_ratio
 
-    pairs = PAIRS[name]
+    pairs = ALL[name]
     found = {arm: Runs.read(folder, arm, pairs.seeds, count) for arm, count in steps.items()}
     control, treated = found.values()
     diverged = {arm: runs.diverged for arm, runs in found.items()}
+    earlier = stored(NAME, pairs.cost_of) if pairs.cost_of and pairs.extends else None
     judges = {}
     for judge in floor if not any(diverged.values()) else ():
-        excess = [
-            [result["evaluation"]["fd"][judge] - floor[judge] for result in runs.results] for runs in (treated, control)
-        ]
-        if pairs.extends is not None:
-            ratios = stored(NAME, pairs.extends)["ratios"]["equal_cost"][pairs.arm][judge]["values"]
-            excess = [[*ratios, *excess[0]], [1.0] * len(ratios) + excess[1]]
-        judges[judge] = paired_ratio(*excess).as_dict()
+        before = [] if earlier is None else earlier["ratios"]["equal_cost"][pairs.arm][judge]["values"]
+        excess = [above_floor(runs, judge, floor) for runs in (treated, control)]
+        judges[judge] = paired_ratio([*before, *excess[0]], [1.0] * len(before) + excess[1]).as_dict()
     return {
         "name": name,
         "title": pairs.title,
         "arm": pairs.arm,
-        "seeds": [*(stored(NAME, pairs.extends)["seeds"] if pairs.extends else ()), *pairs.seeds],
+        "seeds": [*(earlier["seeds"] if earlier else ()), *pairs.seeds],
         "steps": steps,
         "ratios": judges,
         "events": [watchdog_events(job.folder(folder)) for job in treated.jobs],
         "diverged": diverged,
+        "cpu_seconds": {arm: [seconds(result) for result in runs.results] for arm, runs in found.items()},
+        "parameters": next((result["parameters"] for result in control.finished), None),
         "provenance": provenance(),
     }
+
+
+def above_floor(runs: Runs, judge: str, floor: dict[str, float]) -> list[float]:
+    """FD - floor of each run."""
+    return [result["evaluation"]["fd"][judge] - floor[judge] for result in runs.results]
+
+
+def seconds(result: dict[str, Any]) -> float:
+    """CPU-seconds of a training with all that it needed."""
+    return result["cpu_seconds"] + result["pretrain_cpu_seconds"]
 
 
 def watchdog_events(run: Path) -> int | None:

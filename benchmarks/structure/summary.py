@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.common import result_path, stored
-from benchmarks.structure.pairs import PAIRS
+from benchmarks.structure.pairs import ALL, PAIRS, SHARES
 from benchmarks.structure.regimes import REGIMES
 from benchmarks.structure.trainings import NAME
 
@@ -19,7 +19,7 @@ def summary() -> dict[str, Any]:
     found = {
         "regimes": [regime_summary(row) for row in rows],
         "pairs": [stored(NAME, name) for name in PAIRS if result_path(NAME, name).exists()],
-        "missing": [name for name in (*REGIMES, *PAIRS) if not result_path(NAME, name).exists()],
+        "missing": [name for name in (*REGIMES, *ALL, "relations") if not result_path(NAME, name).exists()],
         **over_regimes(rows, BEST),
         "game": over_regimes(rows, GAME),
         "dit_xl2_flop_overhead": None,
@@ -63,8 +63,20 @@ def regime_summary(row: dict[str, Any]) -> dict[str, Any]:
 
 def cost_to_plain(row: dict[str, Any], arm: str) -> dict[str, Any] | None:
     """By deciding judge, the share of plain training's cost at which the arm is as good; None where it was not measured."""
-    reached = row.get("cost_to_plain")
-    return None if reached is None else {judge: reached[arm][judge] for judge in row["deciding"]}
+    from sadm.experiments.statistics import Interval, cost_to_reach
+
+    shares = {
+        pairs.share: stored(NAME, name)
+        for name, pairs in SHARES.items()
+        if (pairs.cost_of, pairs.arm) == (row["regime"], arm) and result_path(NAME, name).exists()
+    }
+    if not shares:
+        return None
+    found = {share: at["ratios"] for share, at in shares.items()} | {1.0: row["ratios"]["equal_cost"][arm]}
+    return {
+        judge: cost_to_reach({share: Interval(**ratios[judge]) for share, ratios in found.items()}).as_dict()
+        for judge in row["deciding"]
+    }
 
 
 def over_regimes(rows: list[dict[str, Any]], arm: str) -> dict[str, Any]:

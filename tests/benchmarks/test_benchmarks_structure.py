@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from benchmarks import solvers
-from benchmarks.structure import noisy, page, pairs, search, summary
+from benchmarks.structure import noisy, page, pairs, relations, search, summary
 from benchmarks.structure.regimes import ARMS, REGIMES
 from benchmarks.structure.trainings import row
 
@@ -85,6 +85,7 @@ def finished_run(folder: Path, arm: str, seed: int, fd: float | None, events: li
     run = folder / "runs" / f"{arm}-9-steps-seed-{seed}"
     run.mkdir(parents=True)
     result = {"seed": seed, "diverged": fd is None, "evaluation": None if fd is None else {"fd": {"mlp": fd}}}
+    result |= {"cpu_seconds": 30.0, "pretrain_cpu_seconds": 1.5, "parameters": 1000}
     (run / "result.json").write_text(json.dumps(result))
     lines = [{"step": step, "events": count} for step, count in enumerate(events)]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
@@ -111,19 +112,66 @@ def test_many_seeds_add_to_those_of_the_regime(tmp_path: Path, monkeypatch: pyte
     found = pairs.row("Z", tmp_path, {"plain": 9, "hidden": 9}, {"mlp": 0.5})
     assert (found["ratios"], found["diverged"]["hidden"]) == ({}, [105])
     finished = tmp_path / "runs" / "hidden-9-steps-seed-105" / "result.json"
-    finished.write_text(json.dumps({"seed": 105, "diverged": False, "evaluation": {"fd": {"mlp": 1.0}}}))
+    finished.write_text(
+        json.dumps(json.loads(finished.read_text()) | {"diverged": False, "evaluation": {"fd": {"mlp": 1.0}}})
+    )
     found = pairs.row("Z", tmp_path, {"plain": 9, "hidden": 9}, {"mlp": 0.5})
     assert found["ratios"]["mlp"]["values"] == pytest.approx([0.5, 2.0] + 15 * [0.5])
     assert found["seeds"] == [100, 101, *range(105, 120)]
 
 
-@pytest.mark.parametrize("name", list(pairs.PAIRS))
+@pytest.mark.parametrize("name", list(pairs.ALL))
 def test_every_pair_can_be_configured(name: str) -> None:
     from sadm.training.config import load_train_config
 
-    config = load_train_config("fashion_mnist_8", overrides=pairs.PAIRS[name].change)
-    assert pairs.PAIRS[name].arm in ARMS
-    assert pairs.PAIRS[name].noisy or config != load_train_config("fashion_mnist_8") or name == "Z"
+    recipe = f"fashion_mnist_{pairs.ALL[name].side}"
+    config = load_train_config(recipe, overrides=pairs.ALL[name].change)
+    assert pairs.ALL[name].arm in ARMS
+    assert (config != load_train_config(recipe)) == bool(pairs.ALL[name].change)
+
+
+def test_the_share_of_the_cost_includes_pretraining() -> None:
+    cost = {"step_ratio": 1.25, "pretrain_cpu_seconds": 10.0, "steps_measured": 200}
+    regime = {"cost": {"hidden": cost, "plain": {"cpu_seconds_per_step": 0.5}}}
+    assert pairs.steps_at_share(regime, "hidden", 1000, 0.5) == (500 - 20) / 1.25
+
+
+def test_where_the_default_reaches_plain_training_lies_between_the_shares_that_were_trained(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    at = {"K70": (1.2, 1.2), "K85": (0.9, 0.9)}
+    (tmp_path / "there").touch()
+    monkeypatch.setattr(summary, "result_path", lambda benchmark, name: tmp_path / "there")
+    monkeypatch.setattr(
+        summary,
+        "stored",
+        lambda benchmark, name: {"ratios": comparison(at[name], at[name])["ratios"]["equal_cost"]["hidden"]},
+    )
+    found = summary.cost_to_plain(row("B", REGIMES["B"], comparison((0.8, 0.8), (0.8, 0.8))), "hidden")
+    assert found is not None
+    slope = math.log(0.85 / 0.7) / math.log(0.9 / 1.2)
+    assert found["mlp"]["mean"] == pytest.approx(0.7 * math.exp(-slope * math.log(1.2)))
+    assert summary.cost_to_plain(row("A", REGIMES["A"], comparison((0.8, 0.8), (0.8, 0.8))), "hidden") is None
+
+
+def test_sizes_and_relations_are_shown(tmp_path: Path) -> None:
+    ratios = {"mlp": {"mean": 0.9, "low": 0.8, "high": 1.0, "values": [0.9] * 3}}
+    size = {
+        "title": "small", "arm": "hidden", "seeds": [1, 2, 3], "ratios": ratios, "parameters": 260_000,
+        "cpu_seconds": {"hidden": [11.0, 11.0], "plain": [10.0, 10.0]},
+    }  # fmt: skip
+    assert page.size_lines([size])[-1] == "| small | 0.26 M | mlp | 3 | -10.0% | -20.0% to +0.0% | +10.0% |"
+    table = {"seeds": [0, 1], "rows": [{"title": "few", "ratios": {"cosine": {"mlp": 1.1}, "rbf": {"mlp": None}}}]}
+    assert page.relation_lines(table)[-1] == "| few | mlp | +10.0% | no ratio |"
+
+
+def test_a_relation_is_compared_seed_by_seed(tmp_path: Path) -> None:
+    for seed in relations.SEEDS:
+        finished_run(tmp_path, "plain", seed, 1.5, [])
+        finished_run(tmp_path, "rbf", seed, 1.0, [])
+        finished_run(tmp_path, "angles", seed, 1.0 if seed else None, [])
+    assert relations.mean_ratio(tmp_path, "rbf", 9, "mlp", {"mlp": 0.5}) == pytest.approx(0.5)
+    assert relations.mean_ratio(tmp_path, "angles", 9, "mlp", {"mlp": 0.5}) is None
 
 
 def test_noisy_images_are_a_tenth_and_labels_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
