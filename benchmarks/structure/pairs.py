@@ -150,7 +150,7 @@ def row(name: str, folder: Path, steps: dict[str, int], floor: dict[str, float])
         "ratios": judges,
         "events": [watchdog_events(job.folder(folder)) for job in treated.jobs],
         "diverged": diverged,
-        "cpu_seconds": {arm: [seconds(result) for result in runs.results] for arm, runs in found.items()},
+        "cpu_seconds": {arm: [seconds(result) for result in runs.finished] for arm, runs in found.items()},
         "parameters": next((result["parameters"] for result in control.finished), None),
         "provenance": provenance(),
     }
