@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 
 from sadm.core.conditions import Cond
+from sadm.models.gelu import gelu_tanh
 
-# Below this many tokens the fused kernel is slower on a CPU than the plain three lines (16 tokens: 0.89x forward+backward,
-# 64 tokens: 1.2x).
+Activation = Callable[[torch.Tensor], torch.Tensor]
+
+# Below this many tokens the fused kernel's backward is slower on a CPU than two products and a softmax, and those need little
+# memory yet.
 FUSED_ATTENTION_FROM = 64
 
 
@@ -27,6 +32,7 @@ class DiT(nn.Module):
         mlp_ratio: hidden width of the MLP over `width`.
         num_classes: classes; 0 = unconditional. The null class is `num_classes` itself.
         noise_scale: factor between c_noise and the argument of the sinusoidal embedding, whose fastest period is 2 pi.
+        twice_differentiable: use torch's own GELU, which has second derivatives; slower on a CPU.
 
     Raises:
         ValueError: sizes that do not fit each other, or (on a call) images of another shape.
@@ -42,6 +48,7 @@ class DiT(nn.Module):
         mlp_ratio: float = 4.0,
         num_classes: int = 0,
         noise_scale: float = 1000.0,
+        twice_differentiable: bool = False,
     ) -> None:
         super().__init__()
         channels, height, columns = shape
@@ -56,7 +63,8 @@ class DiT(nn.Module):
         self.t_embedder = NoiseLevelEmbedder(width)
         self.y_embedder = LabelEmbedder(num_classes, width) if num_classes else None
         self.register_buffer("pos_embed", sincos_positions(width, self.grid).unsqueeze(0))
-        self.blocks = nn.ModuleList(DiTBlock(width, heads, mlp_ratio) for _ in range(depth))
+        activation = partial(F.gelu, approximate="tanh") if twice_differentiable else gelu_tanh
+        self.blocks = nn.ModuleList(DiTBlock(width, heads, mlp_ratio, activation) for _ in range(depth))
         self.final_layer = FinalLayer(width, patch, channels)
         self._initialise()
 
@@ -66,13 +74,14 @@ class DiT(nn.Module):
                 f"this network expects images [B, {', '.join(map(str, self.shape))}], got {tuple(x.shape)}"
             )
         tokens = self.x_embedder(x) + self.pos_embed  # [B, T, D]
-        condition = self.t_embedder(c_noise * self.noise_scale)  # [B, D]
+        c_noise, label, rows = distinct_conditions(c_noise, cond.label)
+        condition = self.t_embedder(c_noise * self.noise_scale)  # [K, D]
         if self.y_embedder is not None:
-            condition = condition + self.y_embedder(cond.label, len(x))  # [B, D]
+            condition = condition + self.y_embedder(label, len(c_noise))  # [K, D]
         condition = F.silu(condition)  # shared by all blocks
         for block in self.blocks:
-            tokens = block(tokens, condition)  # [B, T, D]
-        return self._unpatchify(self.final_layer(tokens, condition))  # [B, C, H, W]
+            tokens = block(tokens, condition, rows)  # [B, T, D]
+        return self._unpatchify(self.final_layer(tokens, condition, rows))  # [B, C, H, W]
 
     def _unpatchify(self, tokens: torch.Tensor) -> torch.Tensor:
         (rows, columns), p, c = self.grid, self.patch, self.shape[0]
@@ -146,17 +155,17 @@ class LabelEmbedder(nn.Module):
 class DiTBlock(nn.Module):
     """Attention and MLP, each shifted, scaled and gated by the condition."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float) -> None:
+    def __init__(self, width: int, heads: int, mlp_ratio: float, activation: Activation = gelu_tanh) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
         self.attn = Attention(width, heads)
         self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
-        self.mlp = Mlp(width, int(width * mlp_ratio))
+        self.mlp = Mlp(width, int(width * mlp_ratio), activation)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
-    def forward(self, tokens: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        # `condition` [B, D] has passed its SiLU already: it is the same for every block.
-        modulation = self.adaLN_modulation[1](condition).unsqueeze(1)  # [B, 1, 6 D]
+    def forward(self, tokens: torch.Tensor, condition: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        # `condition` [K, D] has passed its SiLU already: it is the same for every block.
+        modulation = per_token(self.adaLN_modulation[1](condition), rows)  # [B, 1, 6 D]
         shift_a, scale_a, gate_a, shift_m, scale_m, gate_m = modulation.chunk(6, dim=2)
         tokens = torch.addcmul(tokens, gate_a, self.attn(torch.addcmul(shift_a, self.norm1(tokens), 1 + scale_a)))
         return torch.addcmul(tokens, gate_m, self.mlp(torch.addcmul(shift_m, self.norm2(tokens), 1 + scale_m)))
@@ -173,27 +182,28 @@ class Attention(nn.Module):
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         b, t, d = tokens.shape
-        q, k, v = (
-            self.qkv(tokens).reshape(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        )  # each [B, heads, T, d]
-        if t >= FUSED_ATTENTION_FROM or tokens.is_cuda:
-            mixed = F.scaled_dot_product_attention(q, k, v)
+        heads = self.qkv(tokens).reshape(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
+        if t >= FUSED_ATTENTION_FROM or tokens.is_cuda or not torch.is_grad_enabled():
+            mixed = F.scaled_dot_product_attention(*heads)  # [B, heads, T, d]
         else:
-            scores = (q * (d // self.heads) ** -0.5) @ k.transpose(-1, -2)  # [B, heads, T, T]
-            mixed = scores.softmax(dim=-1) @ v
+            q, k, v = heads.reshape(3, b * self.heads, t, d // self.heads)  # each [B heads, T, d]
+            scale = (d // self.heads) ** -0.5
+            scores = torch.baddbmm(q.new_zeros(()), q, k.transpose(1, 2), beta=0, alpha=scale)  # [B heads, T, T]
+            mixed = torch.bmm(scores.softmax(dim=-1), v).view(b, self.heads, t, -1)
         return self.proj(mixed.transpose(1, 2).reshape(b, t, d))
 
 
 class Mlp(nn.Module):
     """Two linear layers around a GELU (tanh form, as in the published weights)."""
 
-    def __init__(self, width: int, hidden: int) -> None:
+    def __init__(self, width: int, hidden: int, activation: Activation = gelu_tanh) -> None:
         super().__init__()
         self.fc1 = nn.Linear(width, hidden)
         self.fc2 = nn.Linear(hidden, width)
+        self.activation = activation
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        return self.fc2(F.gelu(self.fc1(tokens), approximate="tanh"))
+        return self.fc2(self.activation(self.fc1(tokens)))
 
 
 class FinalLayer(nn.Module):
@@ -205,9 +215,35 @@ class FinalLayer(nn.Module):
         self.linear = nn.Linear(width, patch * patch * channels)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 2 * width))
 
-    def forward(self, tokens: torch.Tensor, condition: torch.Tensor) -> torch.Tensor:
-        shift, scale = self.adaLN_modulation[1](condition).unsqueeze(1).chunk(2, dim=2)
+    def forward(self, tokens: torch.Tensor, condition: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
+        shift, scale = per_token(self.adaLN_modulation[1](condition), rows).chunk(2, dim=2)  # each [B, 1, D]
         return self.linear(torch.addcmul(shift, self.norm_final(tokens), 1 + scale))
+
+
+def distinct_conditions(
+    c_noise: torch.Tensor, label: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
+    """The distinct pairs of noise level and class where a sampler asks for few: what depends on them is computed once.
+
+    Args:
+        c_noise: [B].
+        label: [B], or None.
+
+    Returns:
+        Noise levels [K], classes [K] or None, and for each image the row of its pair [B]; None where every image has its own,
+        as in training.
+    """
+    if torch.is_grad_enabled() or c_noise.is_cuda or len(c_noise) < 2 or not bool((c_noise == c_noise[0]).all()):
+        return c_noise, label, None
+    if label is None:
+        return c_noise[:1], None, torch.zeros(len(c_noise), dtype=torch.int64)
+    found, rows = label.unique(return_inverse=True)
+    return c_noise[:1].expand(len(found)), found, rows
+
+
+def per_token(modulation: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
+    """A modulation [K, m] for each image's tokens [B, 1, m]."""
+    return (modulation if rows is None else modulation[rows]).unsqueeze(1)
 
 
 def sincos_positions(width: int, grid: tuple[int, int]) -> torch.Tensor:

@@ -111,9 +111,12 @@ class Learner:
 
     def _update(self) -> dict[str, torch.Tensor]:
         """The optimiser's step; returns its scalars."""
-        limit = self.config.optimiser.clip or math.inf
-        norm = torch.nn.utils.clip_grad_norm_(self.parameters, limit)
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
         self._refuse_non_finite("gradient", norm)
+        limit = self.config.optimiser.clip or math.inf
+        if norm > limit:
+            torch.nn.utils.clip_grads_with_norm_(self.parameters, limit, norm)
         rate = learning_rate_at(self.step, self.config.optimiser)
         for group in self.optimiser.param_groups:
             group["lr"] = rate

@@ -256,3 +256,17 @@ def test_an_image_of_another_size_is_refused() -> None:
     ]:  # the first has as many patches, the second broadcasts
         with pytest.raises(ValueError, match=r"expects images \[B, 1, 8, 8\], got \(2, "):
             net(torch.zeros(2, *shape), torch.zeros(2), Cond())
+
+
+@pytest.mark.parametrize("label", [None, torch.tensor([2, 0, 2, 3, 0])])
+def test_conditions_that_images_share_change_nothing(label: torch.Tensor | None) -> None:
+    net = filled(num_classes=0 if label is None else 3)
+    x, level, cond = draws(90, 5, 3, 4, 8), torch.full((5,), -0.3, dtype=torch.float64), Cond(label=label)
+    together = net(x, level, cond).detach()  # with gradients, every image has its own row
+    with torch.no_grad():
+        torch.testing.assert_close(net(x, level, cond), together, rtol=1e-12, atol=1e-12)
+        found, labels, rows = dit.distinct_conditions(level, label)
+        assert len(found) == (1 if label is None else 3)
+        assert rows is not None
+        assert label is None or torch.equal(labels[rows], label)  # type: ignore[index]
+        assert dit.distinct_conditions(torch.randn(5), label)[2] is None
