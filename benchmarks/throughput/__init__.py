@@ -1,0 +1,6 @@
+"""How fast a training step and a network evaluation are: this package, diffusers' DiT in its usual loop, and the 14-line loop.
+
+python -m benchmarks.throughput --quick     # s2 and the small recipes, small batches: JSON within a minute
+python -m benchmarks.throughput --run       # every shape at full length, with peak memory; stores the result
+python -m benchmarks.throughput --summary
+"""
