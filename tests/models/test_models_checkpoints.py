@@ -77,6 +77,14 @@ def test_a_moving_average_is_preferred(tmp_path: Path) -> None:
     assert all(torch.equal(value, model[name]) for name, value in net.state_dict().items())
 
 
+def test_half_precision_becomes_float32(tmp_path: Path) -> None:
+    weights = {name: value.half() for name, value in small().state_dict().items()}
+    net, _, _ = load_dit_checkpoint(saved(tmp_path / "dit.pt", weights), shape=(4, 8, 8))
+    for name, value in net.state_dict().items():
+        assert value.dtype == torch.float32
+        assert torch.equal(value, weights[name].float())
+
+
 def test_a_compiled_network_and_safetensors(tmp_path: Path) -> None:
     weights = small().state_dict()
     save_file({f"module._orig_mod.{name}": value for name, value in weights.items()}, tmp_path / "dit.safetensors")

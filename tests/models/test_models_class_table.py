@@ -26,7 +26,7 @@ def test_more_classes_keep_the_old_ones_and_the_null_class() -> None:
     assert torch.equal(new[7], old[5])
     assert net.null_label == 7
     assert str(report).splitlines() == [
-        "loaded 1 tensor with 2,304 values",
+        "loaded 1 tensor with 2,304 values: y_embedder.embedding_table.weight [6x384] (rows 0-4, and the null class)",
         "re-initialised 1 tensor: y_embedder.embedding_table.weight [2x384] (rows 5-6, drawn around the mean of the old classes)",
         "ignored 0 tensors",
     ]

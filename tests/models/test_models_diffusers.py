@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -113,10 +114,35 @@ def test_the_epsilon_reaches_the_mlp_alone() -> None:
 
 @torch.no_grad()
 def test_xl_width(tmp_path: Path) -> None:
-    """DiT-XL/2 with 2 of its 28 blocks, which are all alike: both networks whole would need 6 GB of memory."""
+    """DiT-XL/2 with 2 of its 28 blocks, every one with weights of its own."""
     net = filled(DiT((4, 32, 32), 2, 1152, 2, 16, num_classes=1000, noise_scale=1.0, out_channels=8, frequency_shift=1))
     model = theirs(net)
     model.load_state_dict(to_diffusers_state_dict(net))
+    x, t, y = batch(net.shape, 1000, count=1)
+    close(net(x, t, Cond(label=y)), forward_theirs(model, x, t, y))
+
+
+@torch.no_grad()
+def test_xl_whole() -> None:
+    """DiT-XL/2 in its 28 blocks, on small latents.
+
+    Whole copies would need 6 GB of memory: both networks read one, in which every fifth block is the same.
+    """
+    with torch.device("meta"):
+        net = dit_by_name("DiT-XL/2", (4, 16, 16), 1000, noise_scale=1.0, out_channels=8, frequency_shift=1)
+        model = theirs(net)
+    draws, weights = torch.Generator().manual_seed(0), {"pos_embed": sincos_positions(1152, net.grid)[None]}
+    for name, parameter in net.named_parameters():
+        same = re.sub(r"blocks\.(\d+)", lambda block: f"blocks.{int(block[1]) % 5}", name)
+        if same == name:
+            weights[name] = torch.empty(parameter.shape).uniform_(-0.03, 0.03, generator=draws)
+        weights[name] = weights[same]
+    net.load_state_dict(weights, assign=True)
+    net.t_embedder.frequencies = DiT((1, 2, 2), width=4, depth=0, heads=1, frequency_shift=1).t_embedder.frequencies
+    model.load_state_dict(to_diffusers_state_dict(net), assign=True)
+    model.pos_embed.pos_embed = theirs(
+        DiT((4, 16, 16), width=1152, depth=1, heads=16, num_classes=1)
+    ).pos_embed.pos_embed
     x, t, y = batch(net.shape, 1000, count=1)
     close(net(x, t, Cond(label=y)), forward_theirs(model, x, t, y))
 
@@ -210,6 +236,17 @@ def test_a_table_without_padding(tmp_path: Path) -> None:
         from_pipeline(tmp_path / "pipeline", [2], 4.0, 4, 1)
 
 
+def test_the_padding_of_the_table_is_the_null_class() -> None:
+    net = small(frequency_shift=1)
+    own = net.y_embedder.embedding_table.weight  # type: ignore[union-attr]
+    for block in range(2):
+        name = f"transformer_blocks.{block}.norm1.emb.class_embedder.embedding_table.weight"
+        table = to_diffusers_state_dict(net, null_at_1000=True)[name]
+        assert table.shape == (1001, 384)
+        assert torch.equal(table[:5], own[:5])
+        assert torch.equal(table[5:], own[5:].expand(996, -1))
+
+
 def test_a_thousand_classes_need_no_padding_and_more_have_no_place(tmp_path: Path) -> None:
     net = small(frequency_shift=1, num_classes=1000, depth=1)
     for padded in (True, False):
@@ -229,6 +266,13 @@ def test_a_network_without_classes(tmp_path: Path) -> None:
     save_diffusers_folder(net, tmp_path / "pipeline", autoencoder=autoencoder)
     same_images(from_pipeline(tmp_path / "pipeline", [0], 1.0, 4, 1), ddim(net, autoencoder, [0], 1.0, 4, 1))
     assert load_diffusers_dit(tmp_path / "pipeline")[0].null_label is None
+
+
+def test_a_class_count_beside_the_table_must_fit_it(tmp_path: Path) -> None:
+    save_diffusers_folder(small(frequency_shift=1), tmp_path / "pipeline", autoencoder=tiny_autoencoder())
+    edit(tmp_path / "pipeline" / "sadm.json", num_classes=1001)
+    with pytest.raises(UserError, match=r"sadm.json says 1001 classes; the table .* has 1000 and the null class"):
+        load_diffusers_dit(tmp_path / "pipeline")
 
 
 def test_names_schedulers_and_an_autoencoder_from_a_folder(tmp_path: Path) -> None:

@@ -95,7 +95,7 @@ def load_diffusers_dit(
     tensors = from_diffusers_state_dict(_tensors(folder), str(folder))
     if TABLE not in tensors:
         raise UserError(f"{folder} holds no class table (class_embedder); is it a DiTTransformer2DModel?")
-    ignored = _take_own_classes(tensors, ours.get("num_classes"))
+    ignored = _take_own_classes(tensors, ours.get("num_classes"), root / OURS)
     found = len(tensors[TABLE]) - 1 if TABLE in tensors else 0
     channels, side, patch = config["in_channels"], config["sample_size"], config["patch_size"]
     _check_expected((channels, side, side), found, shape, num_classes, folder)
@@ -180,11 +180,16 @@ def _tensors(folder: Path) -> Mapping[str, torch.Tensor]:
     raise UserError(f"{folder} holds {held}, and no weights; expected {WEIGHTS}.safetensors there.")
 
 
-def _take_own_classes(tensors: dict[str, torch.Tensor], num_classes: int | None) -> list[Entry]:
+def _take_own_classes(tensors: dict[str, torch.Tensor], num_classes: int | None, source: Path) -> list[Entry]:
     """Undoes what `save_diffusers_folder` did to the class table; in place."""
     table = tensors[TABLE]  # [K + 1, D]
     if num_classes is None or num_classes == len(table) - 1:
         return []
+    if num_classes >= len(table):
+        raise UserError(
+            f"{source} says {num_classes} classes; the table beside it has {len(table) - 1} and the null class. Delete "
+            f"{source.name} if the network was changed since it was saved."
+        )
     if num_classes:
         tensors[TABLE] = torch.cat([table[:num_classes], table[-1:]])
     else:

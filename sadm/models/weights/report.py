@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 
 SHOWN = 4  # names in a line of the report
 
@@ -43,12 +44,19 @@ class LoadReport:
 
     def __str__(self) -> str:
         values = sum(math.prod(entry.shape) for entry in self.loaded)
-        lines = [f"loaded {_tensors(len(self.loaded))} with {values:,} values"]
-        for title, entries in (("re-initialised", self.reinitialised), ("ignored", self.ignored)):
-            names = ", ".join(map(str, entries[:SHOWN]))
-            more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
-            lines.append(f"{title} {_tensors(len(entries))}" + (f": {names}{more}" if entries else ""))
-        return "\n".join(lines)
+        in_part = [entry for entry in self.loaded if entry.note]
+        return "\n".join(
+            [
+                f"loaded {_tensors(len(self.loaded))} with {values:,} values{_names(in_part)}",
+                f"re-initialised {_tensors(len(self.reinitialised))}{_names(self.reinitialised)}",
+                f"ignored {_tensors(len(self.ignored))}{_names(self.ignored)}",
+            ]
+        )
+
+
+def _names(entries: Sequence[Entry]) -> str:
+    more = f" and {len(entries) - SHOWN} more" if len(entries) > SHOWN else ""
+    return f": {', '.join(map(str, entries[:SHOWN]))}{more}" if entries else ""
 
 
 def _tensors(count: int) -> str:

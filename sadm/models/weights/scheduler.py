@@ -102,7 +102,8 @@ class SchedulerFacts:
         name = config.get("_class_name", "")
         if "beta_schedule" not in config and "beta_start" not in config and config.get("trained_betas") is None:
             raise UserError(
-                f"{source} is of the scheduler {name or '(no name)'}, which has no betas; expected DDIM, DDPM or alike."
+                f"{source} is of the scheduler {name or '(no name)'}, which has no betas; expected DDIM, DDPM or "
+                "alike. The network alone loads from its transformer folder."
             )
         values = {"clip_sample": None, **_THEIR_DEFAULTS, **_THEIR_FURTHER_DEFAULTS.get(name, {}), **config}
         if values["trained_betas"] is not None:
