@@ -201,7 +201,10 @@ def from_pipeline(folder: Path, labels: list[int], scale: float, steps: int, see
         pipeline = diffusers.DiTPipeline.from_pretrained(folder)
     pipeline.set_progress_bar_config(disable=True)
     draws = torch.Generator().manual_seed(seed)
-    return pipeline(labels, guidance_scale=scale, generator=draws, num_inference_steps=steps, output_type="pt").images
+    output = pipeline(
+        labels, guidance_scale=scale, generator=draws, num_inference_steps=steps, output_type="np"
+    )  # [B, H, W, C]; older versions have no "pt"
+    return torch.from_numpy(output.images).permute(0, 3, 1, 2)
 
 
 def same_images(found: torch.Tensor, expected: torch.Tensor) -> None:

@@ -23,7 +23,7 @@ def test_the_code_of_the_page_runs(
     script.write_text("\n".join(blocks), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     names = runpy.run_path(str(script))
-    assert names["images"].shape == (1, 3, 8, 8)
+    assert names["images"].shape == (1, 8, 8, 3)
     assert names["facts"].class_names == {0: "bolt", 1: "nut", 2: "washer"}
     printed = capsys.readouterr().out
     assert printed.startswith("loaded 132 tensors with ")
