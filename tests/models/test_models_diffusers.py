@@ -23,7 +23,6 @@ from sadm.models.weights import (
     save_diffusers_folder,
     to_diffusers_state_dict,
 )
-from sadm.models.weights.naming import set_norm_eps
 from weights_setup import batch, filled, small
 
 diffusers = pytest.importorskip("diffusers")
@@ -87,8 +86,7 @@ def test_ours_in_diffusers_and_back(out_channels: int) -> None:
 
 
 @torch.no_grad()
-def test_s_2_from_diffusers_with_its_own_epsilon(tmp_path: Path) -> None:
-    """Where the file names no norm_eps, as that of the published network, it is 1e-5 and not our 1e-6."""
+def test_s_2_from_diffusers(tmp_path: Path) -> None:
     net = filled(dit_by_name("DiT-S/2", (4, 32, 32), 1000, out_channels=8, frequency_shift=1), scale=0.03)
     model = theirs(net, norm_eps=1e-5)
     model.load_state_dict(to_diffusers_state_dict(net))
@@ -98,18 +96,29 @@ def test_s_2_from_diffusers_with_its_own_epsilon(tmp_path: Path) -> None:
     assert [entry.name for entry in report.reinitialised] == ["pos_embed"]
     assert len(report.loaded) == len(net.state_dict()) - 1
     x, t, y = batch(net.shape, 1000, count=2)
-    x = x * 1e-3  # where the epsilon counts
     close(loaded(x, t, Cond(label=y)), forward_theirs(model, x, t, y))
 
 
 @torch.no_grad()
-def test_the_epsilon_reaches_the_mlp_alone() -> None:
-    net = small(frequency_shift=1, num_classes=2)
-    set_norm_eps(net, 0.5)
+def test_the_epsilon_travels_both_ways(tmp_path: Path) -> None:
+    """One that is large enough to count, in and out; and diffusers' default where the file names none."""
+    net = filled(small(frequency_shift=1, num_classes=2), scale=0.05)
     model = theirs(net, norm_eps=0.5)
     model.load_state_dict(to_diffusers_state_dict(net))
+    model.save_pretrained(tmp_path / "theirs")
     x, t, y = batch(net.shape, 2)
-    close(net(x, t, Cond(label=y)), forward_theirs(model, x, t, y))
+    expected = forward_theirs(model, x, t, y)
+    assert float((net(x, t, Cond(label=y)) - expected).abs().max()) > 1e-3
+    loaded, _, facts = load_diffusers_dit(tmp_path / "theirs")
+    assert facts.norm_eps == 0.5
+    close(loaded(x, t, Cond(label=y)), expected)
+    save_diffusers_folder(loaded, tmp_path / "ours", autoencoder=tiny_autoencoder(), null_at_1000=False)
+    again = diffusers.DiTTransformer2DModel.from_pretrained(tmp_path / "ours", subfolder="transformer")
+    close(forward_theirs(again, x, t, y), expected)
+    config = json.loads((tmp_path / "theirs" / "config.json").read_text())
+    del config["norm_eps"]
+    (tmp_path / "theirs" / "config.json").write_text(json.dumps(config))
+    assert load_diffusers_dit(tmp_path / "theirs")[0].blocks[1].norm2.eps == 1e-5
 
 
 @torch.no_grad()
