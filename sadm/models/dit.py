@@ -32,6 +32,8 @@ class DiT(nn.Module):
         mlp_ratio: hidden width of the MLP over `width`.
         num_classes: classes; 0 = unconditional. The null class is `num_classes` itself.
         noise_scale: factor between c_noise and the argument of the sinusoidal embedding, whose fastest period is 2 pi.
+        out_channels: channels of the output; None = those of the image, twice as many = with a learned variance.
+        frequency_shift: 0 = frequencies of the noise level as in the published weights, 1 = as in diffusers' networks.
         twice_differentiable: use torch's own GELU, which has second derivatives; slower on a CPU.
 
     Raises:
@@ -48,6 +50,8 @@ class DiT(nn.Module):
         mlp_ratio: float = 4.0,
         num_classes: int = 0,
         noise_scale: float = 1000.0,
+        out_channels: int | None = None,
+        frequency_shift: float = 0.0,
         twice_differentiable: bool = False,
     ) -> None:
         super().__init__()
@@ -57,15 +61,17 @@ class DiT(nn.Module):
         if width % heads or width % 4:
             raise ValueError(f"width {width} must be divisible by heads ({heads}) and by 4")
         self.shape, self.patch, self.noise_scale = shape, patch, noise_scale
+        self.out_channels = channels if out_channels is None else out_channels
+        self.frequency_shift = frequency_shift
         self.null_label = num_classes if num_classes else None
         self.grid = (height // patch, columns // patch)
         self.x_embedder = PatchEmbedder(channels, patch, width)
-        self.t_embedder = NoiseLevelEmbedder(width)
+        self.t_embedder = NoiseLevelEmbedder(width, frequency_shift=frequency_shift)
         self.y_embedder = LabelEmbedder(num_classes, width) if num_classes else None
         self.register_buffer("pos_embed", sincos_positions(width, self.grid).unsqueeze(0))
         activation = partial(F.gelu, approximate="tanh") if twice_differentiable else gelu_tanh
         self.blocks = nn.ModuleList(DiTBlock(width, heads, mlp_ratio, activation) for _ in range(depth))
-        self.final_layer = FinalLayer(width, patch, channels)
+        self.final_layer = FinalLayer(width, patch, self.out_channels)
         self._initialise()
 
     def forward(self, x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor:
@@ -81,10 +87,10 @@ class DiT(nn.Module):
         condition = F.silu(condition)  # shared by all blocks
         for block in self.blocks:
             tokens = block(tokens, condition, rows)  # [B, T, D]
-        return self._unpatchify(self.final_layer(tokens, condition, rows))  # [B, C, H, W]
+        return self._unpatchify(self.final_layer(tokens, condition, rows))  # [B, out_channels, H, W]
 
     def _unpatchify(self, tokens: torch.Tensor) -> torch.Tensor:
-        (rows, columns), p, c = self.grid, self.patch, self.shape[0]
+        (rows, columns), p, c = self.grid, self.patch, self.out_channels
         patches = tokens.reshape(len(tokens), rows, columns, p, p, c)
         return patches.permute(0, 5, 1, 3, 2, 4).reshape(len(tokens), c, rows * p, columns * p)
 
@@ -122,14 +128,18 @@ class PatchEmbedder(nn.Module):
 
 
 class NoiseLevelEmbedder(nn.Module):
-    """Sinusoidal features of a scalar, then an MLP: [B] -> [B, D]."""
+    """Sinusoidal features of a scalar, then an MLP: [B] -> [B, D].
+
+    Frequency i of `half` is ``10000 ** -(i / (half - frequency_shift))``.
+    """
 
     frequencies: torch.Tensor
 
-    def __init__(self, width: int, frequencies: int = 256) -> None:
+    def __init__(self, width: int, frequencies: int = 256, frequency_shift: float = 0.0) -> None:
         super().__init__()
         half = frequencies // 2
-        self.register_buffer("frequencies", torch.exp(-math.log(10000.0) * torch.arange(half) / half), persistent=False)
+        exponents = torch.arange(half) / (half - frequency_shift)  # [half]
+        self.register_buffer("frequencies", torch.exp(-math.log(10000.0) * exponents), persistent=False)
         self.mlp = nn.Sequential(nn.Linear(frequencies, width), nn.SiLU(), nn.Linear(width, width))
 
     def forward(self, t: torch.Tensor) -> torch.Tensor:

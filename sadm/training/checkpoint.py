@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from sadm.core.errors import UserError
 from sadm.core.files import folder_written_atomically, read_json, sha256_of_file, write_json
+from sadm.core.tensors import save_tensors
 
 TENSORS, VALUES, CHECKSUMS = "state.safetensors", "state.json", "checksums.json"
 
@@ -64,21 +64,6 @@ def latest_checkpoint(folder: Path, warn: Callable[[str], None]) -> dict[str, An
     if found:
         raise UserError(f"every checkpoint in {folder} is damaged. Delete the run folder and start again.")
     return None
-
-
-def save_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Writes tensors as safetensors.
-
-    Raises:
-        OSError: the disk is full, the folder read-only, …
-    """
-    try:
-        save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-    except SafetensorError as error:
-        code = re.search(r"os error (\d+)", str(error))  # the system's error reaches us as text only
-        if code is None:
-            raise
-        raise OSError(int(code.group(1)), str(error), str(path)) from error
 
 
 def _detach_tensors(value: Any, name: str, tensors: dict[str, torch.Tensor]) -> Any:

@@ -270,3 +270,25 @@ def test_conditions_that_images_share_change_nothing(label: torch.Tensor | None)
         assert rows is not None
         assert label is None or torch.equal(labels[rows], label)  # type: ignore[index]
         assert dit.distinct_conditions(torch.randn(5), label)[2] is None
+
+
+# ---- output channels and frequencies ---------------------------------------------------------------------------------
+
+
+def test_more_output_channels_than_input_channels() -> None:
+    net = filled(out_channels=5)
+    tokens = draws(20, 2, 8, 2 * 2 * 5)
+    image = net._unpatchify(tokens)
+    assert image.shape == (2, 5, 4, 8)
+    for token, (row, column) in enumerate((r, c) for r in range(2) for c in range(4)):
+        patch = image[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]
+        assert torch.equal(patch.permute(0, 2, 3, 1).flatten(1), tokens[:, token])
+    assert net(draws(21, 2, 3, 4, 8), torch.zeros(2, dtype=torch.float64), Cond()).shape == (2, 5, 4, 8)
+
+
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_the_frequency_shift_reaches_the_slowest_frequency(shift: float) -> None:
+    found = DiT((1, 4, 4), width=16, depth=1, heads=2, frequency_shift=shift).t_embedder.frequencies
+    expected = [10000 ** -(i / (128 - shift)) for i in range(128)]
+    assert found.tolist() == pytest.approx(expected, rel=1e-5)
+    assert (float(found[-1]) == pytest.approx(1e-4, rel=1e-5)) == (shift == 1)

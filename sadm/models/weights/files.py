@@ -1,0 +1,100 @@
+"""Opening files of weights without running anything that is in them, and saying in plain words what is wrong with one."""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from sadm.core.errors import UserError
+
+_LFS = b"version https://git-lfs.github.com/spec/"
+_ZIP = b"PK\x03\x04"
+
+
+def read_weights(path: str | Path) -> Any:
+    """The content of a file of weights: safetensors by its ending, otherwise what `torch.save` wrote.
+
+    Only tensors, numbers, strings, containers and `argparse.Namespace` (in which training scripts keep their options) are
+    accepted; nothing in the file is executed.
+
+    Returns:
+        What the file holds, tensors on the CPU; those of `torch.save` are mapped from the file, not copied.
+
+    Raises:
+        UserError: there is no such file, it is empty, cut short, a text, a git-lfs pointer, or holds Python code.
+    """
+    path = Path(path)
+    head = _head_of_weights(path)
+    if path.suffix == ".safetensors":
+        return _read_safetensors(path)
+    archive = zipfile.is_zipfile(path)
+    if not archive and head.startswith(_ZIP):
+        raise UserError(
+            f"{path} is cut short ({path.stat().st_size:,} bytes; its end is missing). Download or copy it again."
+        )
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+    except Exception as error:  # of a file that isn't one, the unpickler raises almost anything
+        raise UserError(_why_not_loaded(path, str(error))) from error
+
+
+def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise UserError(
+            f"{path} is cut short or no safetensors file ({path.stat().st_size:,} bytes; {error}). Download or copy it again."
+        ) from error
+
+
+def _head_of_weights(path: Path) -> bytes:
+    """The first bytes of a file that may hold weights."""
+    if not path.exists():
+        raise UserError(f"{path} does not exist; expected a file of weights (.pt or .safetensors).")
+    if path.is_dir():
+        raise UserError(
+            f"{path} is a folder; expected a file of weights (.pt or .safetensors). A diffusers folder is loaded by "
+            "load_diffusers_dit, a model folder of ours by load_model."
+        )
+    with path.open("rb") as file:
+        head = file.read(512)
+    if not head:
+        raise UserError(f"{path} is empty; expected a file of weights. Download or copy it again.")
+    if head.startswith(_LFS):
+        raise UserError(
+            f"{path} is a git-lfs pointer, not the weights themselves. Fetch them in that repository: git lfs pull"
+        )
+    if _is_text(head):
+        first = head.decode("utf-8", errors="replace").splitlines()[0][:60]
+        raise UserError(
+            f"{path} is a text file that begins with {first!r}; expected weights (.pt or .safetensors). If it was downloaded, "
+            "the server may have sent a page instead of the file."
+        )
+    return head
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)  # which may end within a character
+    except UnicodeDecodeError:
+        return False
+    return all(character.isprintable() or character.isspace() for character in text)
+
+
+def _why_not_loaded(path: Path, error: str) -> str:
+    foreign = re.search(r"(?:GLOBAL|Unsupported global:|function|class) ([A-Za-z_]\w*(?:\.\w+)+)", error)
+    if foreign is None:
+        return f"{path} is damaged or no file of torch.save ({error.splitlines()[0][:120]}). Download or copy it again."
+    return (
+        f"{path} holds more than tensors: it asks for {foreign.group(1)}, and a file that does can run code on this machine. It "
+        "was not opened any further. Ask its author for safetensors, or for a state dict saved alone."
+    )

@@ -1,0 +1,226 @@
+"""Reading diffusers' folders of a `DiTTransformer2DModel` or a `DiTPipeline`, without diffusers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sadm.core.errors import UserError
+from sadm.core.files import read_json
+from sadm.models.dit import DiT
+from sadm.models.weights.files import read_weights
+from sadm.models.weights.filling import fill
+from sadm.models.weights.naming import TABLE, from_diffusers_state_dict, set_norm_eps
+from sadm.models.weights.report import Entry, LoadReport
+from sadm.models.weights.scheduler import SchedulerFacts
+
+PIPELINE, CONFIG, SCHEDULER, OURS = "model_index.json", "config.json", "scheduler_config.json", "sadm.json"
+WEIGHTS = "diffusion_pytorch_model"
+
+# What our network can't have otherwise; also what a DiTTransformer2DModel has where its file leaves it out.
+_FIXED = {
+    "activation_fn": "gelu-approximate",
+    "attention_bias": True,
+    "norm_elementwise_affine": False,
+    "norm_type": "ada_norm_zero",
+}
+# Of a DiTTransformer2DModel; the older Transformer2DModel has others, and its files name all that matters.
+_THEIR_DEFAULTS = {
+    "num_attention_heads": 16,
+    "attention_head_dim": 72,
+    "in_channels": 4,
+    "out_channels": None,
+    "num_layers": 28,
+    "sample_size": 32,
+    "patch_size": 2,
+    "norm_eps": 1e-5,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class DiffusersFacts:
+    """What a diffusers folder says besides the weights.
+
+    Attributes:
+        shape: one latent, (C, H, W).
+        num_classes: without the null class; 0 = unconditional.
+        learned_variance: whether the network has twice as many output channels as input channels.
+        norm_eps: epsilon of the norm in front of each MLP.
+        scheduler: the process; None = the folder has no scheduler.
+        autoencoder: the folder of the autoencoder; None = there is none.
+        class_names: by class; empty where the folder names none.
+    """
+
+    shape: tuple[int, int, int]
+    num_classes: int
+    learned_variance: bool
+    norm_eps: float
+    scheduler: SchedulerFacts | None
+    autoencoder: Path | None
+    class_names: dict[int, str]
+
+
+def load_diffusers_dit(
+    path: str | Path,
+    *,
+    shape: tuple[int, int, int] | None = None,
+    num_classes: int | None = None,
+    frequency_shift: float = 1.0,
+    noise_scale: float | None = None,
+) -> tuple[DiT, LoadReport, DiffusersFacts]:
+    """A network with the weights of a diffusers folder, whose ``forward`` then gives the same numbers.
+
+    Args:
+        path: a `DiTPipeline` folder (with model_index.json), or one of its transformer alone (with config.json).
+        shape: the expected latent (C, H, W).
+        num_classes: the expected number of classes.
+        frequency_shift: 1 = as diffusers computes; 0 = as the weights of facebookresearch/DiT were trained, which diffusers'
+            folders of them ignore.
+        noise_scale: see `DiT`; None = as when `save_diffusers_folder` wrote the folder, otherwise 1: c_noise is the timestep.
+
+    Returns:
+        The network in evaluation mode, in float32; what was loaded; and what the folder says besides.
+
+    Raises:
+        UserError: the folder is empty or something else, its weights can't be read, or it is not as expected.
+    """
+    root = Path(path)
+    folder = _transformer_folder(root)
+    config = _config(folder / CONFIG)
+    ours = read_json(root / OURS) if (root / OURS).is_file() else {}
+    tensors = from_diffusers_state_dict(_tensors(folder), str(folder))
+    if TABLE not in tensors:
+        raise UserError(f"{folder} holds no class table (class_embedder); is it a DiTTransformer2DModel?")
+    ignored = _take_own_classes(tensors, ours.get("num_classes"), root / OURS)
+    found = len(tensors[TABLE]) - 1 if TABLE in tensors else 0
+    channels, side, patch = config["in_channels"], config["sample_size"], config["patch_size"]
+    _check_expected((channels, side, side), found, shape, num_classes, folder)
+    net = DiT(
+        (channels, side, side),
+        patch,
+        width=config["num_attention_heads"] * config["attention_head_dim"],
+        depth=config["num_layers"],
+        heads=config["num_attention_heads"],
+        num_classes=found,
+        noise_scale=float(ours.get("noise_scale", 1.0)) if noise_scale is None else noise_scale,
+        out_channels=config["out_channels"],
+        frequency_shift=frequency_shift,
+    )
+    set_norm_eps(net, config["norm_eps"])
+    computed = Entry("pos_embed", tuple(net.get_buffer("pos_embed").shape), "computed, as in diffusers")
+    report = fill(net, tensors, str(folder), [computed], ignored)
+    facts = DiffusersFacts(
+        shape=(channels, side, side),
+        num_classes=found,
+        learned_variance=config["out_channels"] == 2 * channels,
+        norm_eps=config["norm_eps"],
+        scheduler=_scheduler(root / "scheduler" / SCHEDULER),
+        autoencoder=root / "vae" if (root / "vae" / CONFIG).is_file() else None,
+        class_names=_class_names(root / PIPELINE),
+    )
+    return net.eval(), report, facts
+
+
+def _transformer_folder(root: Path) -> Path:
+    if not root.is_dir():
+        what = "is a file; a checkpoint is loaded by load_dit_checkpoint" if root.exists() else "does not exist"
+        raise UserError(f"{root} {what}. Expected a folder that diffusers saved.")
+    if (root / PIPELINE).is_file():
+        folder = root / "transformer"
+        if not (folder / CONFIG).is_file():
+            raise UserError(
+                f"{root} is a pipeline without {folder / CONFIG}; expected a DiTPipeline, whose network lies there."
+            )
+        return folder
+    if not (root / CONFIG).is_file():
+        held = ", ".join(sorted(entry.name for entry in root.iterdir())[:5]) or "nothing"
+        raise UserError(
+            f"{root} holds {held}; expected {PIPELINE} (a DiTPipeline) or {CONFIG} (its transformer), as diffusers saves them."
+        )
+    return root
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """The transformer's configuration, complete; refuses what our network can't compute."""
+    given = read_json(path)
+    kind = given.get("_class_name")
+    if kind not in ("DiTTransformer2DModel", "Transformer2DModel"):
+        raise UserError(f"{path} describes a {kind}; expected a DiTTransformer2DModel.")
+    for key, value in _FIXED.items():
+        if given.get(key, value) != value:
+            raise UserError(
+                f"{path}: {key} is {given[key]!r}; our network has {value!r} there and can't compute this one."
+            )
+    config = {**_THEIR_DEFAULTS, **given}
+    if not isinstance(config["sample_size"], int):
+        raise UserError(
+            f"{path}: sample_size is {config['sample_size']!r}; expected one number, as DiT's images are square."
+        )
+    if config["out_channels"] is None:
+        config["out_channels"] = config["in_channels"]
+    return config
+
+
+def _tensors(folder: Path) -> Mapping[str, torch.Tensor]:
+    """All weights of a folder, from one file or from the parts that an index lists."""
+    index = folder / f"{WEIGHTS}.safetensors.index.json"
+    if index.is_file():
+        parts = sorted({Path(name).name for name in read_json(index)["weight_map"].values()})
+        return {name: tensor for part in parts for name, tensor in read_weights(folder / part).items()}
+    for ending in ("safetensors", "bin"):
+        if (folder / f"{WEIGHTS}.{ending}").is_file():
+            content = read_weights(folder / f"{WEIGHTS}.{ending}")
+            if isinstance(content, Mapping):
+                return content
+    held = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5])
+    raise UserError(f"{folder} holds {held}, and no weights; expected {WEIGHTS}.safetensors there.")
+
+
+def _take_own_classes(tensors: dict[str, torch.Tensor], num_classes: int | None, source: Path) -> list[Entry]:
+    """Undoes what `save_diffusers_folder` did to the class table; in place."""
+    table = tensors[TABLE]  # [K + 1, D]
+    if num_classes is None or num_classes == len(table) - 1:
+        return []
+    if num_classes >= len(table):
+        raise UserError(
+            f"{source} says {num_classes} classes; the table beside it has {len(table) - 1} and the null class. Delete "
+            f"{source.name} if the network was changed since it was saved."
+        )
+    if num_classes:
+        tensors[TABLE] = torch.cat([table[:num_classes], table[-1:]])
+    else:
+        del tensors[TABLE]
+    padding = len(table) - (num_classes + 1 if num_classes else 0)
+    return [Entry("class_embedder.embedding_table.weight", (padding, table.shape[1]), "rows that diffusers needs")]
+
+
+def _check_expected(
+    shape: tuple[int, int, int],
+    classes: int,
+    asked_shape: tuple[int, int, int] | None,
+    asked_classes: int | None,
+    folder: Path,
+) -> None:
+    if asked_shape is not None and tuple(asked_shape) != shape:
+        raise UserError(
+            f"{folder} is for images {list(shape)} (channels, height, width); {list(asked_shape)} were asked for. Leave "
+            "shape out, or choose a network of that size."
+        )
+    if asked_classes is not None and asked_classes != classes:
+        raise UserError(
+            f"{folder} has {classes} classes and the null class; {asked_classes} were asked for. Load it without "
+            "num_classes, then change its table on purpose: resize_class_table(net, ...)."
+        )
+
+
+def _scheduler(path: Path) -> SchedulerFacts | None:
+    return SchedulerFacts.from_config(read_json(path), str(path)) if path.is_file() else None
+
+
+def _class_names(index: Path) -> dict[int, str]:
+    names = read_json(index).get("id2label") if index.is_file() else None
+    return {int(label): str(name) for label, name in (names or {}).items()}
