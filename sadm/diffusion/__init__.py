@@ -8,7 +8,7 @@ from sadm.diffusion.denoised import Denoised, Denoiser, denoise, denoising_loss
 from sadm.diffusion.densities import Density, LogitNormalTime, LogNormalSigma, Stratified, UniformTime
 from sadm.diffusion.edm import EDMDenoiser
 from sadm.diffusion.flow import FlowDenoiser
-from sadm.diffusion.generate import SamplerSettings, generate, image_seeds, sampling_times
+from sadm.diffusion.generate import SamplerSettings, generate, image_seeds, prepare, sampling_times
 from sadm.diffusion.grids import karras_sigmas, schedule_sigmas, spaced_timesteps, uniform_times
 from sadm.diffusion.guidance import AutoGuidance, ClassifierFreeGuidance
 from sadm.diffusion.path_denoiser import PathDenoiser
@@ -81,6 +81,7 @@ __all__ = [
     "image_seeds",
     "karras_sigmas",
     "predict",
+    "prepare",
     "sampling_times",
     "schedule_sigmas",
     "solver_nfe",

@@ -86,7 +86,8 @@ def sampling_times(denoiser: Denoiser, settings: SamplerSettings) -> torch.Tenso
     """The settings' grid as times of the denoiser's path: [steps + 1], float64, falling to 0.
 
     Raises:
-        ValueError: a shift for another grid than the native one of the straight line, or a grid that makes no sense.
+        ValueError: a shift for another grid than the native one of the straight line, a grid that makes no sense, or noise
+            levels outside of the denoiser's schedule.
     """
     path, schedule = path_of(denoiser), getattr(denoiser, "schedule", None)
     if settings.shift != 1 and (settings.grid != "native" or path != StraightLine()):
@@ -95,10 +96,26 @@ def sampling_times(denoiser: Denoiser, settings: SamplerSettings) -> torch.Tenso
             f"{path}. Use shift 1"
         )
     if settings.grid == "karras" or path == VarianceExploding():
-        return path.time(karras_sigmas(settings.steps, settings.sigma_min, settings.sigma_max, settings.rho))
+        sigmas = karras_sigmas(settings.steps, settings.sigma_min, settings.sigma_max, settings.rho)
+        if schedule is not None:
+            schedule.timestep(sigmas[:-1])  # refuses noise levels that the network never saw
+        return path.time(sigmas)
     if schedule is not None:
         return path.time(schedule_sigmas(schedule, settings.steps, settings.spacing))
     return uniform_times(settings.steps, settings.shift)
+
+
+def prepare(
+    denoiser: Denoiser, null_label: int | None, settings: SamplerSettings
+) -> tuple[ClassifierFreeGuidance, torch.Tensor]:
+    """The guided denoiser and its times (see `sampling_times`); asks no network.
+
+    Raises:
+        ValueError: settings that make no sense, alone or for this denoiser.
+    """
+    settings.check()
+    guided = ClassifierFreeGuidance(denoiser, settings.guidance_scale, null_label, settings.guidance_interval)
+    return guided, sampling_times(denoiser, settings)
 
 
 @torch.no_grad()
@@ -132,11 +149,10 @@ def generate(
     Raises:
         ValueError: settings that make no sense, alone or for this denoiser, or not one label for each seed.
     """
-    settings.check()
+    guided, times = prepare(denoiser, null_label, settings)
     if labels is not None and labels.shape != (len(seeds),):
         raise ValueError(f"{len(seeds)} images but labels of shape {tuple(labels.shape)}; expected one for each")
-    guided = ClassifierFreeGuidance(denoiser, settings.guidance_scale, null_label, settings.guidance_interval)
-    times, solver = sampling_times(guided, settings), SOLVERS[settings.solver]
+    solver = SOLVERS[settings.solver]
     options: dict[str, Any] = {"eta": settings.eta} if solver.takes_eta else {}
     images = torch.empty(len(seeds), *shape)
     for start in range(0, len(seeds), settings.batch):
