@@ -75,7 +75,7 @@ def spaced_timesteps(total: int, steps: int, spacing: Spacing = "trailing") -> t
             f"expected {fewest} to {total} steps with spacing {spacing!r} of {total} timesteps, got {steps}"
         )
     if spacing == "linspace":
-        return torch.linspace(0, total - 1, steps, dtype=torch.float64).round().long().flip(0)
+        return (torch.arange(steps, dtype=torch.float64) * ((total - 1) / (steps - 1))).round().long().flip(0)
     if spacing == "leading":
         return (torch.arange(steps) * (total // steps)).flip(0)
     return (total - torch.arange(steps, dtype=torch.float64) * (total / steps)).round().long() - 1

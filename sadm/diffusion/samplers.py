@@ -43,7 +43,7 @@ class Solver:
         function: runs it.
         evaluations: of the network in a step; the last step takes one.
         stochastic: it needs ``draw`` (`ddim` only when eta > 0).
-        order: error ~ step width to this power, in the mean for stochastic ones.
+        order: the error shrinks as the step width to this power; for stochastic ones, that of the mean given the start.
         takes_eta: it has the parameter ``eta``.
     """
 
@@ -65,7 +65,7 @@ class Solver:
 SOLVERS: dict[str, Solver] = {
     "heun": Solver("Heun", heun, evaluations=2, order=2),
     "dpmpp_2m": Solver("DPM-Solver++(2M)", dpmpp_2m, order=2),
-    "dpmpp_2m_sde": Solver("SDE-DPM-Solver++(2M)", dpmpp_2m_sde, stochastic=True),
+    "dpmpp_2m_sde": Solver("SDE-DPM-Solver++(2M)", dpmpp_2m_sde, stochastic=True, order=2),
     "euler": Solver("Euler", euler),
     "ddim": Solver("DDIM", ddim, stochastic=True, takes_eta=True),
     "ddpm": Solver("DDPM (ancestral)", ddpm, stochastic=True),
