@@ -95,7 +95,7 @@ class Stratified:
     """One draw of `density` from each of `count` parts of equal probability, in random order.
 
     Every draw has the density's distribution, and a batch covers all noise levels evenly, so that the loss varies less from
-    step to step (Kingma et al. 2021, arXiv 2107.00630, appendix I.1, has the same idea).
+    step to step (Kingma et al. 2021, arXiv 2107.00630, have the same idea).
     """
 
     density: Density

@@ -14,7 +14,7 @@ from sadm.core.seeds import derive_seed, noise_per_image
 from sadm.diffusion.denoised import Denoiser
 from sadm.diffusion.grids import Spacing, karras_sigmas, schedule_sigmas, uniform_times
 from sadm.diffusion.guidance import ClassifierFreeGuidance
-from sadm.diffusion.on_path import path_of
+from sadm.diffusion.on_path import path_of, schedule_of
 from sadm.diffusion.paths import StraightLine, VarianceExploding
 from sadm.diffusion.samplers import SOLVERS
 
@@ -89,7 +89,7 @@ def sampling_times(denoiser: Denoiser, settings: SamplerSettings) -> torch.Tenso
         ValueError: a shift for another grid than the native one of the straight line, a grid that makes no sense, or noise
             levels outside of the denoiser's schedule.
     """
-    path, schedule = path_of(denoiser), getattr(denoiser, "schedule", None)
+    path, schedule = path_of(denoiser), schedule_of(denoiser)
     if settings.shift != 1 and (settings.grid != "native" or path != StraightLine()):
         raise ValueError(
             f"shift {settings.shift} applies to grid 'native' of a flow on straight lines; this is grid {settings.grid!r} on "

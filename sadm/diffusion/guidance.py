@@ -15,7 +15,7 @@ import torch
 
 from sadm.core.conditions import Cond
 from sadm.diffusion.denoised import Denoiser, per_image
-from sadm.diffusion.on_path import path_of, prediction_at, x0_hat_at
+from sadm.diffusion.on_path import path_of, prediction_at, schedule_of, x0_hat_at
 from sadm.diffusion.paths import Level, Path
 from sadm.diffusion.prediction import Prediction, predict
 
@@ -47,7 +47,7 @@ class Guidance(abc.ABC):
         self.guidance_scale = guidance_scale
         self.interval = interval
         self.path = path_of(denoiser)
-        self.schedule = getattr(denoiser, "schedule", None)
+        self.schedule = schedule_of(denoiser)
 
     def __call__(self, x_t: torch.Tensor, sigma: torch.Tensor, cond: Cond) -> torch.Tensor:
         """The contract."""

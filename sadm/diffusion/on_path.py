@@ -13,6 +13,7 @@ from sadm.diffusion.denoised import Denoiser
 from sadm.diffusion.path_denoiser import is_infinite, one_each, over_images
 from sadm.diffusion.paths import Level, Path, VarianceExploding
 from sadm.diffusion.prediction import Prediction, predict
+from sadm.diffusion.vp import VPSchedule
 
 Draw = Callable[[int], torch.Tensor]
 """Unit Gaussian noise [B, C, H, W] for a step, counted from 0."""
@@ -20,7 +21,14 @@ Draw = Callable[[int], torch.Tensor]
 
 def path_of(denoiser: Denoiser) -> Path:
     """The path that a denoiser's network lives on; a plain function is on that of the contract itself."""
-    return getattr(denoiser, "path", VarianceExploding())
+    path = getattr(denoiser, "path", None)
+    return path if isinstance(path, Path) else VarianceExploding()
+
+
+def schedule_of(denoiser: Denoiser) -> VPSchedule | None:
+    """The table of timesteps that a denoiser's network was trained on, if it was."""
+    schedule = getattr(denoiser, "schedule", None)
+    return schedule if isinstance(schedule, VPSchedule) else None
 
 
 def x0_hat_at(denoiser: Denoiser, path: Path, z: torch.Tensor, t: Level, cond: Cond) -> torch.Tensor:
@@ -55,7 +63,7 @@ def _in_contract(path: Path, z: torch.Tensor, t: Level) -> tuple[torch.Tensor, t
             f"at time {path.end:g} of {path}, alpha is 0 and sigma inf, where denoiser(x_t, sigma, cond) can't be asked. Start "
             "at an earlier time, or use a denoiser that lives on that path"
         )
-    return (z if path == VarianceExploding() else z / over_images(path.alpha(t), z)), one_each(sigma, z)
+    return (z if path == VarianceExploding() else z / over_images(path.alpha(t), z)), one_each(sigma, z).to(z.dtype)
 
 
 class OnPath:

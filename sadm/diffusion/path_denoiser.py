@@ -20,8 +20,10 @@ def over_images(values: Level, like: torch.Tensor) -> Level:
 
 
 def one_each(values: Level, like: torch.Tensor) -> torch.Tensor:
-    """A value for each image of `like`, [B], as networks take them."""
-    return values if isinstance(values, torch.Tensor) else like.new_full((len(like),), values)
+    """A value for each image of `like`, [B], as networks take them: at least float32, or timestep 999 would be 1000 in bf16."""
+    if isinstance(values, torch.Tensor):
+        return values
+    return like.new_full((len(like),), values, dtype=torch.promote_types(like.dtype, torch.float32))
 
 
 def is_infinite(sigma: Level) -> bool:

@@ -59,7 +59,7 @@ class SigmoidWeighting:
     log-uniform noise levels estimates; with another density of ln SNR, divide by that density to get theirs.
     """
 
-    bias: float = -3.0
+    bias: float
 
     def __call__(self, sigma: torch.Tensor) -> torch.Tensor:
         return math.exp(self.bias) * torch.sigmoid(-2 * sigma.log() - self.bias)

@@ -113,6 +113,15 @@ def test_half_a_batch_in_float32_stays_float32(name: str) -> None:
     assert every_denoiser()[name].at(X_T.float(), 0.5, Cond()).dtype == torch.float32
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_images_come_with_exact_timesteps(dtype: torch.dtype) -> None:
+    net = Net()
+    z, t = normal(10).to(dtype), VPDenoiser(net, LINEAR).path.time(float(LINEAR.sigmas[999]))
+    assert VPDenoiser(net, LINEAR, "v").at(z, t, Cond()).dtype == dtype
+    assert net.seen[0][1].dtype == torch.float32
+    assert net.seen[0][1].tolist() == pytest.approx([999.0] * 3)
+
+
 # ---- pure noise ------------------------------------------------------------------------------------------------------
 
 

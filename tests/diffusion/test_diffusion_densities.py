@@ -155,7 +155,7 @@ def test_the_plain_weightings() -> None:
 
 @pytest.mark.parametrize(
     "weighting",
-    [EDMWeighting(), MinSNRWeighting(), SigmoidWeighting(), VelocityWeighting(), EpsWeighting(), X0Weighting()],
+    [EDMWeighting(), MinSNRWeighting(), SigmoidWeighting(-3.0), VelocityWeighting(), EpsWeighting(), X0Weighting()],
     ids=name,
 )
 def test_weights_are_one_for_each_image_positive_and_finite(weighting: Weighting) -> None:

@@ -92,6 +92,28 @@ def test_the_start_is_the_noises_share_of_the_path() -> None:
         torch.testing.assert_close(denoiser.net.seen[0][0], share * noise)
 
 
+def test_a_schedule_that_ends_in_pure_noise_starts_there() -> None:
+    schedule = VPSchedule(torch.cat([LINEAR.alphas_cumprod[:-1], torch.zeros(1, dtype=torch.float64)]))
+    for solver in SOLVERS:
+        denoiser = VPDenoiser(Net(), schedule, "v")
+        images = draw(denoiser, dataclasses.replace(NATIVE, solver=solver), [1, 2])
+        assert bool(images.isfinite().all())
+        assert torch.equal(denoiser.net.seen[0][0], noise_per_image([1, 2], SHAPE))
+        assert denoiser.net.seen[0][1].tolist() == [999, 999]
+    with pytest.raises(ValueError, match="eps-prediction has no x0_hat at alpha = 0"):
+        draw(VPDenoiser(Net(), schedule), NATIVE, [1])
+
+
+def test_a_denoisers_unrelated_attributes_are_left_alone() -> None:
+    class Named(nn.Module):
+        path, schedule = "weights.pt", "cosine"
+
+        def forward(self, x_t: torch.Tensor, sigma: torch.Tensor, cond: Cond) -> torch.Tensor:
+            return 0 * x_t + 0.5
+
+    assert torch.equal(draw(Named(), NATIVE, [1]), torch.full((1, *SHAPE), 0.5))
+
+
 # ---- grids -----------------------------------------------------------------------------------------------------------
 
 
