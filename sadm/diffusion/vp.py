@@ -117,8 +117,8 @@ class VPSchedule:
         if not bool(inside.all()):
             raise ValueError(
                 f"this schedule has noise levels sigma from {low.exp():.6g} to {high.exp():.6g}"
-                f"{' and inf' if ends_in_noise else ''}, got {float(sigma.min()):.6g} to {float(sigma.max()):.6g}. Sample on its "
-                "own timesteps (grid 'native'), or within that range"
+                f"{' and inf' if ends_in_noise else ''}, got {float(sigma.min()):.6g} to {float(sigma.max()):.6g}. Stay "
+                "within that range: train with UniformTime(schedule), sample on grid 'native'"
             )
         within = logs.clamp(low, high)
         above = torch.searchsorted(self._logs, within).clamp(1, len(self._logs) - 1)

@@ -29,6 +29,8 @@ from sadm.diffusion import (
     schedule_sigmas,
     uniform_times,
 )
+from sadm.diffusion.generate import Grid
+from sadm.diffusion.grids import Spacing
 from sadm.training import config
 from sadm.training.model_folder import sampler_settings
 
@@ -189,6 +191,8 @@ def test_settings_that_make_no_sense_are_refused_before_any_network_is_asked(
 
 def test_the_configuration_knows_every_solver_and_reaches_every_setting() -> None:
     assert set(get_args(config.Solver)) == set(SOLVERS)
+    assert get_args(config.Grid) == get_args(Grid)
+    assert get_args(config.Spacing) == get_args(Spacing)
     changed = config.SamplingConfig(
         solver="ddim", eta=0.5, grid="native", spacing="leading", shift=2.0, guidance_low=0.1, guidance_high=3.0
     )
