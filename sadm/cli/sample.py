@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import tyro
 
 from sadm.cli.options import parse
 from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter
+from sadm.training.config import Grid, Solver, Spacing
 
 DESCRIPTION = """Draws images from a trained model. Image i depends on the seed and i alone, whatever the batch.
 
@@ -37,10 +38,28 @@ class SampleOptions:
     device: str = "auto"
     """'auto' = the accelerator if there is one, else 'cpu'."""
     solver: Annotated[
-        Literal["heun", "dpmpp_2m"] | None, tyro.conf.arg(help="'dpmpp_2m' needs few steps; None = the run's own.")
+        Solver | None, tyro.conf.arg(help="How to integrate; 'dpmpp_2m' needs few steps; None = the run's own.")
     ] = None
     steps: Annotated[int | None, tyro.conf.arg(help="Sampling steps; None = the run's own.")] = None
+    eta: Annotated[float | None, tyro.conf.arg(help="'ddim': share of fresh noise, 0 to 1; None = the run's own.")] = (
+        None
+    )
+    grid: Annotated[
+        Grid | None, tyro.conf.arg(help="EDM's noise levels, or the process's own; None = the run's own.")
+    ] = None
+    spacing: Annotated[
+        Spacing | None, tyro.conf.arg(help="Which timesteps a native grid takes; None = the run's own.")
+    ] = None
+    shift: Annotated[
+        float | None, tyro.conf.arg(help="Factor on a flow's native noise levels; None = the run's own.")
+    ] = None
     guidance_scale: Annotated[float | None, tyro.conf.arg(help="1 = off; None = the run's own.")] = None
+    guidance_low: Annotated[
+        float | None, tyro.conf.arg(help="Guide above this noise level only; None = the run's own.")
+    ] = None
+    guidance_high: Annotated[
+        float | None, tyro.conf.arg(help="Guide up to this noise level only; None = the run's own.")
+    ] = None
 
 
 def run(arguments: list[str]) -> None:
@@ -58,9 +77,9 @@ def run(arguments: list[str]) -> None:
     from sadm.training.run import grid_columns, write_grid
 
     model = load_model(options.model, options.device)
-    change = {"solver": options.solver, "steps": options.steps, "guidance_scale": options.guidance_scale}
-    values = model.sampling.model_dump() | {key: value for key, value in change.items() if value is not None}
-    sampling = build_config(SamplingConfig, values, "sampling")
+    own = model.sampling.model_dump()
+    given = {key: getattr(options, key) for key in own if getattr(options, key, None) is not None}
+    sampling = build_config(SamplingConfig, own | given, "sampling")
     if options.label is None:
         labels = model.training_labels(options.count, options.seed)
     else:

@@ -5,27 +5,86 @@ Nothing here knows of structure guidance.
 
 from sadm.core.conditions import Cond
 from sadm.diffusion.denoised import Denoised, Denoiser, denoise, denoising_loss
-from sadm.diffusion.edm import EDMDenoiser, LogNormalSigma
-from sadm.diffusion.generate import SamplerSettings, generate, image_seeds
-from sadm.diffusion.guidance import ClassifierFreeGuidance
-from sadm.diffusion.samplers import SOLVERS, dpmpp_2m, heun, heun_nfe, karras_sigmas, solver_nfe
+from sadm.diffusion.densities import Density, LogitNormalTime, LogNormalSigma, Stratified, UniformTime
+from sadm.diffusion.edm import EDMDenoiser
+from sadm.diffusion.flow import FlowDenoiser
+from sadm.diffusion.generate import SamplerSettings, generate, image_seeds, prepare, sampling_times
+from sadm.diffusion.grids import karras_sigmas, schedule_sigmas, spaced_timesteps, uniform_times
+from sadm.diffusion.guidance import AutoGuidance, ClassifierFreeGuidance
+from sadm.diffusion.path_denoiser import PathDenoiser
+from sadm.diffusion.paths import Path, StraightLine, VarianceExploding, VariancePreserving
+from sadm.diffusion.prediction import Prediction, predict
+from sadm.diffusion.samplers import (
+    SOLVERS,
+    Solver,
+    ddim,
+    ddpm,
+    dpmpp_2m,
+    dpmpp_2m_sde,
+    euler,
+    heun,
+    heun_nfe,
+    solver_nfe,
+)
+from sadm.diffusion.vp import VPDenoiser, VPSchedule
+from sadm.diffusion.weightings import (
+    EDMWeighting,
+    EpsWeighting,
+    MinSNRWeighting,
+    SigmoidWeighting,
+    VelocityWeighting,
+    Weighting,
+    X0Weighting,
+)
 
 __all__ = [
     "SOLVERS",
+    "AutoGuidance",
     "ClassifierFreeGuidance",
     "Cond",
     "Denoised",
     "Denoiser",
+    "Density",
     "EDMDenoiser",
+    "EDMWeighting",
+    "EpsWeighting",
+    "FlowDenoiser",
     "LogNormalSigma",
+    "LogitNormalTime",
+    "MinSNRWeighting",
+    "Path",
+    "PathDenoiser",
+    "Prediction",
     "SamplerSettings",
+    "SigmoidWeighting",
+    "Solver",
+    "StraightLine",
+    "Stratified",
+    "UniformTime",
+    "VPDenoiser",
+    "VPSchedule",
+    "VarianceExploding",
+    "VariancePreserving",
+    "VelocityWeighting",
+    "Weighting",
+    "X0Weighting",
+    "ddim",
+    "ddpm",
     "denoise",
     "denoising_loss",
     "dpmpp_2m",
+    "dpmpp_2m_sde",
+    "euler",
     "generate",
     "heun",
     "heun_nfe",
     "image_seeds",
     "karras_sigmas",
+    "predict",
+    "prepare",
+    "sampling_times",
+    "schedule_sigmas",
     "solver_nfe",
+    "spaced_timesteps",
+    "uniform_times",
 ]

@@ -1,14 +1,16 @@
-"""The EDM process: preconditioning, loss weight and noise-level density (Karras et al. 2022, arXiv 2206.00364, table 1)."""
+"""The EDM process: preconditioning and loss weight (Karras et al. 2022, arXiv 2206.00364, table 1)."""
 
 from __future__ import annotations
-
-import dataclasses
 
 import torch
 from torch import nn
 
 from sadm.core.conditions import Cond
 from sadm.diffusion.denoised import per_image
+from sadm.diffusion.path_denoiser import one_each
+from sadm.diffusion.paths import Level, VarianceExploding
+from sadm.diffusion.prediction import Prediction
+from sadm.diffusion.weightings import EDMWeighting
 
 
 class EDMDenoiser(nn.Module):
@@ -24,6 +26,7 @@ class EDMDenoiser(nn.Module):
         if not sigma_data > 0:
             raise ValueError(f"sigma_data must be positive, got {sigma_data}")
         self.net = net
+        self.path = VarianceExploding()
         self.sigma_data = float(sigma_data)
 
     def coefficients(self, sigma: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -40,19 +43,18 @@ class EDMDenoiser(nn.Module):
         output = self.net(per_image(c_in, x_t) * x_t, c_noise, cond)  # [B, C, H, W]
         return per_image(c_skip, x_t) * x_t + per_image(c_out, x_t) * output
 
+    def at(self, z: torch.Tensor, t: Level, cond: Cond) -> torch.Tensor:
+        """The same on the variance-exploding path, whose z is x_t and whose time is sigma: one for all images, or [B]."""
+        return self(z, one_each(t, z), cond)
+
+    def predict(self, x_t: torch.Tensor, sigma: torch.Tensor, cond: Cond) -> Prediction:
+        """As the contract; EDM networks predict no variance."""
+        return Prediction(self(x_t, sigma, cond))
+
+    def predict_at(self, z: torch.Tensor, t: Level, cond: Cond) -> Prediction:
+        """As `at`; EDM networks predict no variance."""
+        return Prediction(self.at(z, t, cond))
+
     def loss_weight(self, sigma: torch.Tensor) -> torch.Tensor:
         """``(sigma^2 + sigma_data^2) / (sigma sigma_data)^2`` [B]: the network's own target gets unit weight (eq. 8)."""
-        return (sigma.square() + self.sigma_data**2) / (sigma * self.sigma_data).square()
-
-
-@dataclasses.dataclass(frozen=True)
-class LogNormalSigma:
-    """Density of training noise levels: ``ln sigma ~ N(mean, std^2)`` (table 1; the paper uses -1.2 and 1.2)."""
-
-    mean: float = -1.2
-    std: float = 1.2
-
-    def sample(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """`count` noise levels, float32 [count], drawn on the generator's device."""
-        normal = torch.randn(count, generator=generator, device=generator.device)
-        return (self.mean + self.std * normal).exp()
+        return EDMWeighting(self.sigma_data)(sigma)

@@ -3,20 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
 
 import torch
 
 from sadm.core.conditions import Cond
 from sadm.core.seeds import derive_seed, noise_per_image
 from sadm.diffusion.denoised import Denoiser
+from sadm.diffusion.grids import Spacing, karras_sigmas, schedule_sigmas, uniform_times
 from sadm.diffusion.guidance import ClassifierFreeGuidance
-from sadm.diffusion.samplers import SOLVERS, karras_sigmas
+from sadm.diffusion.on_path import path_of, schedule_of
+from sadm.diffusion.paths import StraightLine, VarianceExploding
+from sadm.diffusion.samplers import SOLVERS
+
+Grid = Literal["karras", "native"]
 
 
 @dataclasses.dataclass(frozen=True)
 class SamplerSettings:
-    """A solver of `SOLVERS` and its grid (see `karras_sigmas`). ``guidance_scale`` 1 = off."""
+    """A solver, its grid, and guidance.
+
+    Attributes:
+        solver: a name in `SOLVERS`.
+        steps: sampling steps.
+        guidance_scale: of classifier-free guidance; 1 = off.
+        sigma_min, sigma_max, rho: of the grid 'karras' (see `karras_sigmas`).
+        batch: images at a time.
+        eta: share of noise drawn afresh by 'ddim', in [0, 1].
+        grid: 'karras', EDM's noise levels, which every process understands within its range; or 'native', the process's own:
+            timesteps of a VP schedule, uniform times of a path that ends in pure noise; EDM's own are 'karras'.
+        spacing: which timesteps, for 'native' on a VP schedule (see `spaced_timesteps`).
+        shift: factor on the noise levels, for 'native' on the straight line (see `uniform_times`); 1 = off.
+        guidance_low: guide where sigma is above this.
+        guidance_high: guide where sigma is at most this; None = no bound.
+    """
 
     solver: str = "heun"
     steps: int = 18
@@ -25,11 +47,75 @@ class SamplerSettings:
     sigma_max: float = 80.0
     rho: float = 7.0
     batch: int = 256
+    eta: float = 0.0
+    grid: Grid = "karras"
+    spacing: Spacing = "trailing"
+    shift: float = 1.0
+    guidance_low: float = 0.0
+    guidance_high: float | None = None
+
+    def check(self) -> None:
+        """Refuses what makes no sense for any denoiser.
+
+        Raises:
+            ValueError: what was given, and what was expected.
+        """
+        if self.batch < 1:
+            raise ValueError(f"batch must be at least 1, got {self.batch}")
+        if self.solver not in SOLVERS:
+            raise ValueError(f"unknown solver {self.solver!r}; expected one of {', '.join(SOLVERS)}")
+        if self.grid not in get_args(Grid):
+            raise ValueError(f"unknown grid {self.grid!r}; expected one of {', '.join(get_args(Grid))}")
+        if not 0 <= self.eta <= 1:
+            raise ValueError(f"eta must be in [0, 1], got {self.eta}")
+        if self.eta and not SOLVERS[self.solver].takes_eta:
+            raise ValueError(f"eta {self.eta} has no meaning for solver {self.solver!r}; use solver 'ddim', or eta 0")
+
+    @property
+    def guidance_interval(self) -> tuple[float, float]:
+        """Noise levels (low, high] that are guided."""
+        return self.guidance_low, math.inf if self.guidance_high is None else self.guidance_high
 
 
 def image_seeds(seed: int, count: int) -> list[int]:
     """Seeds of the first `count` images in the sequence that belongs to `seed`."""
     return [derive_seed(seed, "image", index) for index in range(count)]
+
+
+def sampling_times(denoiser: Denoiser, settings: SamplerSettings) -> torch.Tensor:
+    """The settings' grid as times of the denoiser's path: [steps + 1], float64, falling to 0.
+
+    Raises:
+        ValueError: a shift for another grid than the native one of the straight line, a grid that makes no sense, or noise
+            levels outside of the denoiser's schedule.
+    """
+    path, schedule = path_of(denoiser), schedule_of(denoiser)
+    if settings.shift != 1 and (settings.grid != "native" or path != StraightLine()):
+        raise ValueError(
+            f"shift {settings.shift} applies to grid 'native' of a flow on straight lines; this is grid {settings.grid!r} on "
+            f"{path}. Use shift 1"
+        )
+    if settings.grid == "karras" or path == VarianceExploding():
+        sigmas = karras_sigmas(settings.steps, settings.sigma_min, settings.sigma_max, settings.rho)
+        if schedule is not None:
+            schedule.timestep(sigmas[:-1])  # refuses noise levels that the network never saw
+        return path.time(sigmas)
+    if schedule is not None:
+        return path.time(schedule_sigmas(schedule, settings.steps, settings.spacing))
+    return uniform_times(settings.steps, settings.shift)
+
+
+def prepare(
+    denoiser: Denoiser, null_label: int | None, settings: SamplerSettings
+) -> tuple[ClassifierFreeGuidance, torch.Tensor]:
+    """The guided denoiser and its times (see `sampling_times`); asks no network.
+
+    Raises:
+        ValueError: settings that make no sense, alone or for this denoiser.
+    """
+    settings.check()
+    guided = ClassifierFreeGuidance(denoiser, settings.guidance_scale, null_label, settings.guidance_interval)
+    return guided, sampling_times(denoiser, settings)
 
 
 @torch.no_grad()
@@ -43,7 +129,9 @@ def generate(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> torch.Tensor:
-    """Draws one image for each seed.
+    """Draws one image for each seed, in the coordinates of the denoiser's own path.
+
+    The noise of stochastic solvers comes from the image's seed and the step.
 
     Args:
         denoiser: in eval mode.
@@ -59,21 +147,23 @@ def generate(
         [N, C, H, W], float32 in [-1, 1] (clamped), on the CPU.
 
     Raises:
-        ValueError: settings that make no sense, or not one label for each seed.
+        ValueError: settings that make no sense, alone or for this denoiser, or not one label for each seed.
     """
-    if settings.batch < 1:
-        raise ValueError(f"batch must be at least 1, got {settings.batch}")
+    guided, times = prepare(denoiser, null_label, settings)
     if labels is not None and labels.shape != (len(seeds),):
         raise ValueError(f"{len(seeds)} images but labels of shape {tuple(labels.shape)}; expected one for each")
-    if settings.solver not in SOLVERS:
-        raise ValueError(f"unknown solver {settings.solver!r}; expected one of {', '.join(SOLVERS)}")
-    guided = ClassifierFreeGuidance(denoiser, settings.guidance_scale, null_label)
-    sigmas = karras_sigmas(settings.steps, settings.sigma_min, settings.sigma_max, settings.rho)
+    solver = SOLVERS[settings.solver]
+    options: dict[str, Any] = {"eta": settings.eta} if solver.takes_eta else {}
     images = torch.empty(len(seeds), *shape)
     for start in range(0, len(seeds), settings.batch):
         part = slice(start, start + settings.batch)
-        noise = noise_per_image(seeds[part], shape).to(device)
+        batch_seeds = seeds[part]
+
+        def draw(step: int, batch_seeds: Sequence[int] = batch_seeds) -> torch.Tensor:
+            return noise_per_image(batch_seeds, shape, f"step {step}")
+
+        noise = noise_per_image(batch_seeds, shape).to(device)
         cond = Cond(label=None if labels is None else labels[part].to(device))
-        images[part] = SOLVERS[settings.solver](guided, noise, sigmas, cond).clamp(-1, 1).cpu()
+        images[part] = solver(guided, noise, times, cond, guided.path, draw, **options).clamp(-1, 1).cpu()
         progress(min(start + settings.batch, len(seeds)), len(seeds))
     return images

@@ -12,7 +12,7 @@ from sadm.core.files import write_atomically, write_json
 from sadm.core.grids import grid_png
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.data import Split
-from sadm.diffusion import solver_nfe
+from sadm.diffusion import SOLVERS, solver_nfe
 from sadm.evaluation import Evaluator
 from sadm.experiments import tables
 from sadm.experiments.config import CONTROL, CompareConfig
@@ -27,7 +27,7 @@ from sadm.training.journal import read_metrics
 from sadm.training.run import grid_columns
 
 REPORT, SUMMARY, COMPARISON, SAMPLES = "report.html", "summary.json", "comparison.json", "samples.png"
-SOLVER_TITLES = {"heun": "Heun", "dpmpp_2m": "DPM-Solver++(2M)"}
+GRID_TITLES = {"karras": "EDM grid", "native": "native grid"}
 RULE = (
     "An arm wins when the 95 % interval of the mean log-ratio of (FD - floor) over paired seeds, at equal cost, lies on its side "
     "of 1 in every deciding judge."
@@ -129,7 +129,7 @@ def _protocol(config: CompareConfig, evaluator: Evaluator) -> dict[str, Any]:
     train, group = config.train, evaluator.group
     return {
         "arms": {arm: _changes(change) for arm, change in config.arms.items()},
-        "sampler": f"{SOLVER_TITLES[train.sampling.solver]}, EDM grid",
+        "sampler": f"{SOLVERS[train.sampling.solver].title}, {GRID_TITLES[train.sampling.grid]}",
         "nfe": _nfe(train.sampling),
         "guidance_scale": train.sampling.guidance_scale,
         "samples": group * config.groups,

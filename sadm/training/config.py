@@ -19,6 +19,9 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 Strength = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Signal = Literal["none", "structure", "features", "labels", "dispersive", "contrastive", "repa", "hidden", "sampled"]
+Solver = Literal["heun", "dpmpp_2m", "dpmpp_2m_sde", "euler", "ddim", "ddpm"]
+Grid = Literal["karras", "native"]
+Spacing = Literal["trailing", "leading", "linspace"]
 Source = Annotated[str, conf.arg(aliases=["--data"])]
 Strict = Annotated[bool, conf.arg(aliases=["--strict"])]
 
@@ -186,10 +189,13 @@ class ControlConfig(Config):
 class SamplingConfig(Config):
     """Drawing samples."""
 
-    solver: Literal["heun", "dpmpp_2m"] = "heun"
-    """Heun's method, or the multistep DPM-Solver++(2M), which reaches the same with fewer network evaluations."""
+    solver: Solver = "heun"
+    """heun = Heun's method; dpmpp_2m = multistep DPM-Solver++(2M), the same with fewer network evaluations;
+    dpmpp_2m_sde = as that, with fresh noise in each step;
+    euler = Euler's method; ddim = Euler's, exact in the noise, with fresh noise if eta > 0; ddpm = ancestral sampling.
+    """
     steps: Positive = 18
-    """Sampling steps; network evaluations are 2 * steps - 1 with 'heun', steps with 'dpmpp_2m'."""
+    """Sampling steps; network evaluations are 2 * steps - 1 with 'heun', steps with the others."""
     guidance_scale: Strength = 1.0
     """Classifier-free guidance; 1 = off."""
     sigma_min: PositiveFloat = 0.002
@@ -200,6 +206,18 @@ class SamplingConfig(Config):
     """Bend of the grid of noise levels; larger = more steps at low noise."""
     batch: Positive = 256
     """Images at a time; changes nothing but memory and speed."""
+    eta: Fraction = 0.0
+    """ddim: share of the noise drawn afresh in each step; 0 = deterministic, 1 = ancestral."""
+    grid: Grid = "karras"
+    """karras = EDM's noise levels, from sigma_max to sigma_min; native = the process's own times (for EDM, the same)."""
+    spacing: Spacing = "trailing"
+    """Which timesteps the native grid takes of a process that has timesteps: 'leading' leaves out the noisiest."""
+    shift: PositiveFloat = 1.0
+    """Factor on the noise levels of the native grid of a flow on straight lines; above 1, more steps at high noise."""
+    guidance_low: Strength = 0.0
+    """Guide at noise levels above this only (arXiv 2404.07724)."""
+    guidance_high: PositiveFloat | None = None
+    """Guide at noise levels up to this only; None = no bound."""
 
     @model_validator(mode="after")
     def _ordered(self) -> SamplingConfig:
@@ -207,6 +225,20 @@ class SamplingConfig(Config):
             raise ValueError(
                 f"sampling.sigma_min ({self.sigma_min}) must be below sampling.sigma_max ({self.sigma_max})"
             )
+        if self.guidance_high is not None and self.guidance_low >= self.guidance_high:
+            raise ValueError(
+                f"sampling.guidance_low ({self.guidance_low}) must be below sampling.guidance_high ({self.guidance_high})"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_meaning(self) -> SamplingConfig:
+        if self.eta and self.solver != "ddim":
+            raise ValueError(
+                f"sampling.eta ({self.eta}) has no meaning for solver '{self.solver}'. Use solver 'ddim', or eta 0"
+            )
+        if self.shift != 1 and self.grid != "native":
+            raise ValueError(f"sampling.shift ({self.shift}) needs grid 'native', got '{self.grid}'. Use shift 1")
         return self
 
 

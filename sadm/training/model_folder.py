@@ -16,7 +16,7 @@ from sadm.core.errors import UserError
 from sadm.core.files import folder_written_atomically, read_json, write_json
 from sadm.core.seeds import generator
 from sadm.data import ImageSet
-from sadm.diffusion import EDMDenoiser, SamplerSettings, generate, image_seeds
+from sadm.diffusion import EDMDenoiser, SamplerSettings, generate, image_seeds, prepare
 from sadm.models import DiT
 from sadm.training.checkpoint import save_tensors
 from sadm.training.config import NetConfig, SamplingConfig
@@ -89,9 +89,17 @@ class Model:
         sampling: SamplingConfig | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> torch.Tensor:
-        """Draws `count` images [count, C, H, W] in [-1, 1]; labels default to the training frequencies."""
+        """Draws `count` images [count, C, H, W] in [-1, 1]; labels default to the training frequencies.
+
+        Raises:
+            UserError: `sampling` makes no sense for this model.
+        """
         labels = self.training_labels(count, seed) if labels is None else labels
         settings = sampler_settings(sampling or self.sampling)
+        try:
+            prepare(self.denoiser, self.null_label, settings)
+        except ValueError as error:
+            raise UserError(f"sampling: {error}.") from error
         seeds = image_seeds(seed, count)
         return generate(self.denoiser, self.spec.shape, seeds, labels, self.null_label, settings, self.device, progress)
 

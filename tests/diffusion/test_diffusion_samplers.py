@@ -32,6 +32,10 @@ def start(dtype: torch.dtype = torch.float64) -> torch.Tensor:
     return torch.randn(3, 1, 2, 5, generator=torch.Generator().manual_seed(0), dtype=dtype)
 
 
+def fresh(step: int) -> torch.Tensor:
+    return torch.randn(3, 1, 2, 5, generator=torch.Generator().manual_seed(1 + step), dtype=torch.float64)
+
+
 def exact(noise: torch.Tensor, sigma_max: float, sigma: float) -> torch.Tensor:
     """Along the flow ``x - MEAN`` scales as sqrt(SPREAD^2 + sigma^2)."""
     shrink = math.sqrt((SPREAD**2 + sigma**2) / (SPREAD**2 + sigma_max**2))
@@ -98,7 +102,7 @@ def test_a_solver_can_be_learned_through(solver: str) -> None:
 
     def mean_square(gain: torch.Tensor) -> torch.Tensor:
         sample = SOLVERS[solver](
-            lambda x_t, sigma, cond: gain * x_t.tanh(), start(), karras_sigmas(4, 0.1, 5.0), Cond()
+            lambda x_t, sigma, cond: gain * x_t.tanh(), start(), karras_sigmas(4, 0.1, 5.0), Cond(), draw=fresh
         )
         return sample.square().mean()
 
@@ -183,6 +187,6 @@ def test_the_multistep_solver_equals_that_of_diffusers(steps: int) -> None:
 @pytest.mark.parametrize("steps", [1, 2, 3, 18])
 def test_every_solver_asks_as_often_as_it_says(solver: str, steps: int) -> None:
     denoiser = GaussianDenoiser()
-    SOLVERS[solver](denoiser, start(), karras_sigmas(steps), Cond())
+    SOLVERS[solver](denoiser, start(), karras_sigmas(steps), Cond(), draw=fresh)
     assert len(denoiser.levels) == solver_nfe(solver, steps)
     assert min(denoiser.levels) > 0

@@ -1,0 +1,62 @@
+"""``sadm sample`` with every solver and option, on a model that was trained for a moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sadm.cli.main import run
+from sadm.diffusion import SOLVERS
+
+TINY = (
+    "--data=digits --data.limit=40 --signal=none --net.patch=4 --net.width=8 --net.depth=1 --net.heads=1 --optimiser.steps=2 "
+    "--optimiser.batch=4 --sampling.steps=2 --log.samples=0"
+).split()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("sampling") / "run"
+    assert run(["train", "--out", str(out), *TINY]) == 0
+    return out
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_every_solver_draws(solver: str, trained: Path, tmp_path: Path) -> None:
+    options = ["--count", "2", "--solver", solver, "--steps", "3", "--out", str(tmp_path)]
+    assert run(["sample", str(trained), *options]) == 0
+    assert len(list(tmp_path.glob("*.png"))) == 3
+
+
+def test_options_change_the_images(trained: Path, tmp_path: Path) -> None:
+    def pixels(name: str, *options: str) -> bytes:
+        assert run(["sample", str(trained), "--count", "1", "--out", str(tmp_path / name), *options]) == 0
+        return (tmp_path / name / "000000-000000.png").read_bytes()
+
+    plain = pixels("plain", "--solver", "ddim", "--steps", "4")
+    assert pixels("again", "--solver", "ddim", "--steps", "4", "--eta", "0") == plain
+    assert pixels("eta", "--solver", "ddim", "--steps", "4", "--eta", "1") != plain
+    assert pixels("native", "--solver", "ddim", "--steps", "4", "--grid", "native") == plain  # EDM's own is this one
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--eta", "0.5"], "eta (0.5) has no meaning for solver 'heun'"),
+        (["--shift", "2"], "shift (2.0) needs grid 'native'"),
+        (
+            ["--shift", "2", "--grid", "native"],
+            "sampling: shift 2.0 applies to grid 'native' of a flow on straight lines",
+        ),
+        (
+            ["--guidance-low", "3", "--guidance-high", "2"],
+            "guidance_low (3.0) must be below sampling.guidance_high (2.0)",
+        ),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(options: list[str], message: str, trained: Path, capsys) -> None:
+    assert run(["sample", str(trained), "--count", "1", *options]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert message in said
+    assert "Traceback" not in said
