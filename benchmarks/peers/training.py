@@ -31,8 +31,8 @@ from sadm.training.checkpoint import load_checkpoint, save_checkpoint
 
 CALIBRATION, CHECKPOINT, TRAINING, IMAGES = "calibration.json", "checkpoint", "training.json", "images"
 CALIBRATION_SECONDS = 12.0
-LEAST_CALIBRATION_STEPS, MOST_CALIBRATION_STEPS = 6, 60
-WARM = 2
+LEAST_CALIBRATION_STEPS, MOST_CALIBRATION_STEPS = 4, 60
+WARM = 1
 DISTURBED = 3.0  # a step that took this many times the median was disturbed
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 LOSSES_KEPT = 20
