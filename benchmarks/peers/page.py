@@ -6,15 +6,14 @@ from typing import Any
 
 from benchmarks.common import change, result_path, stored
 from benchmarks.peers.contestant import find
-from benchmarks.peers.plan import CONTESTANTS, NAME, REPORT_SEEDS
-from benchmarks.peers.search import STORED
+from benchmarks.peers.plan import CONTESTANTS, NAME, REPORT_SEEDS, STORED_SEARCH
 from benchmarks.peers.summary import stored_rows, summarise
 
 
 def section() -> str | None:
     """Results at every budget and the search behind them; None while nothing is stored."""
     rows = stored_rows()
-    searched = stored(NAME, STORED) if result_path(NAME, STORED).exists() else None
+    searched = stored(NAME, STORED_SEARCH) if result_path(NAME, STORED_SEARCH).exists() else None
     if not rows and searched is None:
         return None
     lines = [

@@ -21,6 +21,8 @@ SEARCH_BUDGET = 2.0
 SEARCH_SEED = 0
 REPORT_SEEDS = (100, 101)
 MOST_NFE = 50
+STORED_SEARCH = "search"
+"""Name of the stored search."""
 SEARCH_HELD_OUT, REPORT_HELD_OUT = 3000, 6000
 """Held-out images that are divided into thirds: FD is between a third of them and as many generated images."""
 
@@ -113,3 +115,8 @@ def steps_within(budget: float, setup_seconds: float, seconds_per_step: float) -
             f"{seconds_per_step:.2f} s. Give a larger one."
         )
     return steps
+
+
+def result_name(contestant: str, minutes: float) -> str:
+    """The stored result of a contestant at a budget."""
+    return f"{contestant}-{minutes:g}-minutes"

@@ -9,7 +9,8 @@ from typing import Any
 
 from benchmarks.peers.contestant import find
 from benchmarks.peers.plan import LEARNING_RATES, Job, Setting
-from benchmarks.peers.study import Study, excess
+from benchmarks.peers.scores import excess
+from benchmarks.peers.study import Study
 from sadm.core.progress import Reporter
 
 BUDGET = 2.5

@@ -5,14 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.common import result_path, store, stored
-from benchmarks.peers.plan import NAME, REPORT_SEEDS, Job
-from benchmarks.peers.search import STORED
+from benchmarks.peers.plan import NAME, REPORT_SEEDS, STORED_SEARCH, Job, result_name
 from benchmarks.peers.study import Study
-
-
-def result_name(contestant: str, minutes: float) -> str:
-    """The stored result of a contestant at a budget."""
-    return f"{contestant}-{minutes:g}-minutes"
 
 
 def run_report(study: Study, contestants: Sequence[str], budgets: Sequence[float]) -> None:
@@ -23,7 +17,7 @@ def run_report(study: Study, contestants: Sequence[str], budgets: Sequence[float
     """
     from sadm.core.errors import UserError
 
-    found = stored(NAME, STORED)["contestants"] if result_path(NAME, STORED).exists() else {}
+    found = stored(NAME, STORED_SEARCH)["contestants"] if result_path(NAME, STORED_SEARCH).exists() else {}
     names, _ = study.available(contestants)
     unknown = [name for name in names if name not in found]
     if unknown:

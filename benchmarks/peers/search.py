@@ -8,10 +8,9 @@ from typing import Any
 
 from benchmarks.common import result_path, store, stored
 from benchmarks.peers.contestant import find
-from benchmarks.peers.plan import LEARNING_RATES, NAME, SEARCH_BUDGET, SEARCH_SEED, Job, search_jobs
-from benchmarks.peers.study import Result, Study, excess
-
-STORED = "search"
+from benchmarks.peers.plan import LEARNING_RATES, NAME, SEARCH_BUDGET, SEARCH_SEED, STORED_SEARCH, Job, search_jobs
+from benchmarks.peers.scores import Result, excess, score
+from benchmarks.peers.study import Study
 
 
 def run_search(study: Study, contestants: Sequence[str]) -> None:
@@ -21,12 +20,14 @@ def run_search(study: Study, contestants: Sequence[str]) -> None:
     results = study.run({job: [first[job.contestant]] for job in search_jobs(names)})
     best = {name: best_job(results, name, first[name]) for name in names}
     finals = study.run({job: list(find(name).samplers) for name, job in best.items()})
-    before = stored(NAME, STORED) if result_path(NAME, STORED).exists() else {"contestants": {}, "missing": {}}
+    before = (
+        stored(NAME, STORED_SEARCH) if result_path(NAME, STORED_SEARCH).exists() else {"contestants": {}, "missing": {}}
+    )
     found = {name: entry(name, results, finals[best[name]], best[name], first[name]) for name in names}
     kept = {name: reason for name, reason in before["missing"].items() if name not in found}
     store(
         NAME,
-        STORED,
+        STORED_SEARCH,
         {
             "budget_cpu_minutes": SEARCH_BUDGET,
             "seed": SEARCH_SEED,
@@ -49,13 +50,6 @@ def best_job(results: Mapping[Job, Result], name: str, sampler: str) -> Job:
     if not any(math.isfinite(value) for value in scores.values()):
         raise UserError(f"every training of {name} in the search diverged. Give it other learning rates.")
     return min(scores, key=lambda job: scores[job])
-
-
-def score(values: Mapping[str, float] | None) -> float:
-    """Mean logarithm of FD - floor over judges, the smaller the better; infinite without one, -infinite at the floor."""
-    if values is None:
-        return math.inf
-    return sum(math.log(value) if value > 0 else -math.inf for value in values.values()) / len(values)
 
 
 def entry(name: str, results: Mapping[Job, Result], final: Result, best: Job, first: str) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from benchmarks.peers.contestant import find
 from benchmarks.peers.environment import unavailable
 from benchmarks.peers.plan import Job, Setting
 from benchmarks.peers.pool import Pool
+from benchmarks.peers.scores import Result
 from benchmarks.peers.training import CALIBRATION, TRAINING, images_path, save_arrays
 from benchmarks.peers.worker import DATA, JOB
 from sadm.core.files import make_folder, read_json, write_json
@@ -27,7 +28,6 @@ from sadm.training.model_folder import labels_at_frequencies
 
 RESULT = "result.json"
 SOURCE = "fashion-mnist"
-Result = dict[str, Any]
 
 
 @dataclasses.dataclass
@@ -147,11 +147,3 @@ class Study:
             return facts | {"fd": None, "label_accuracy": None}
         found = self.evaluator.evaluate(images, labels)
         return facts | {"fd": found.fd, "label_accuracy": found.label_accuracy}
-
-
-def excess(result: Result, sampler: str) -> dict[str, float] | None:
-    """FD - floor by deciding judge with one sampler; None where the training or its images diverged."""
-    if result["training"]["diverged"] or result["judged"][sampler]["fd"] is None:
-        return None
-    fd = result["judged"][sampler]["fd"]
-    return {judge: fd[judge] - result["floor"][judge] for judge in result["deciding"]}

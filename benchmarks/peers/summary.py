@@ -6,9 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from benchmarks.common import result_path, stored
-from benchmarks.peers.plan import BUDGETS, CONTESTANTS, NAME, OURS
-from benchmarks.peers.report import result_name
-from benchmarks.peers.search import STORED
+from benchmarks.peers.plan import BUDGETS, CONTESTANTS, NAME, OURS, STORED_SEARCH, result_name
+from benchmarks.peers.scores import excess
 
 Stored = dict[str, Any]
 
@@ -20,7 +19,7 @@ def summary() -> dict[str, Any]:
         SystemExit: nothing is stored.
     """
     rows = stored_rows()
-    searched = stored(NAME, STORED) if result_path(NAME, STORED).exists() else None
+    searched = stored(NAME, STORED_SEARCH) if result_path(NAME, STORED_SEARCH).exists() else None
     if not rows and searched is None:
         raise SystemExit("no stored result: run python -m benchmarks.peers --search, then --run")
     return summarise(rows) | {
@@ -75,8 +74,6 @@ def contestant_summary(row: Stored) -> dict[str, Any]:
 
 def excess_by_judge(row: Stored) -> dict[str, list[float]] | None:
     """FD - floor of each seed by deciding judge; None where one diverged."""
-    from benchmarks.peers.study import excess
-
     found = [excess(result, row["sampler"]) for result in row["results"]]
     if any(one is None for one in found):
         return None

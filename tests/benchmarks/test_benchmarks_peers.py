@@ -16,6 +16,7 @@ from benchmarks.peers import page, plan, schedulers, search
 from benchmarks.peers.__main__ import main
 from benchmarks.peers.contestant import find
 from benchmarks.peers.dit_loop import AVERAGES, alphas_bar, noise_loss
+from benchmarks.peers.scores import score
 from benchmarks.peers.training import Workplace, calibrate, draw, images_path, train, undisturbed_mean
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.stopping import StopRequest
@@ -321,7 +322,7 @@ def test_the_search_takes_the_smallest_mean_logarithm_and_passes_over_divergence
     values: dict[float, tuple[float, float] | None] = {1e-3: (1.5, 0.35), 2e-3: (0.75, 0.75), 3e-3: None}
     results = {job(rate): result("dit_loop", 0, fd, rate) for rate, fd in values.items()}
     assert search.best_job(results, "dit_loop", "best") == job(1e-3)  # above the floor, 1 x 0.1 against 0.25 x 0.5
-    assert search.score({"a": 2.0, "b": 8.0}) == pytest.approx(math.log(4))
+    assert score({"a": 2.0, "b": 8.0}) == pytest.approx(math.log(4))
     with pytest.raises(UserError, match="every training of dit_loop"):
         search.best_job({job(3e-3): results[job(3e-3)]}, "dit_loop", "best")
 
