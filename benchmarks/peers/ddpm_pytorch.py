@@ -23,8 +23,8 @@ unconditional one's can be narrowed, so one size does without classes."""
 LABEL_DROPOUT = 0.1
 """The library's default, 0.5, is for strong guidance; the others drop a tenth."""
 SAMPLERS = {
-    "ddim 50": Sampler("the library's DDIM, eta 0", 50, {"steps": 50, "eta": 0.0}),
     "ddim 25": Sampler("the library's DDIM, eta 0", 25, {"steps": 25, "eta": 0.0}),
+    "ddim 50": Sampler("the library's DDIM, eta 0", 50, {"steps": 50, "eta": 0.0}),
     "ddim eta 1 50": Sampler("the library's DDIM, eta 1 (its default)", 50, {"steps": 50, "eta": 1.0}),
     "guided 25": Sampler("the library's DDIM, eta 0, guidance scale 2", 50, {"steps": 25, "eta": 0.0, "scale": 2.0}),
 }

@@ -9,6 +9,15 @@ from benchmarks.peers.contestant import find
 from benchmarks.peers.plan import CONTESTANTS, NAME, REPORT_SEEDS, STORED_SEARCH
 from benchmarks.peers.summary import stored_rows, summarise
 
+HOW = """Every training gets the steps that its CPU-seconds buy at the cost of a step measured before it, on the same images and
+judged alike, without guidance unless the search chose it. Peers have at most as many parameters as ours of the same size. What
+speaks for the peers: each keeps its own optimiser, schedule, averaging and batch, the restated DiT loop may choose its average,
+and the best peer is taken judge by judge. What speaks against them: sizes and learning rates are chosen at a budget shorter than
+the reported ones, and our own recipe's other settings come from earlier searches on the same images at a lower resolution. The
+class-conditional network of denoising-diffusion-pytorch costs much on a processor even when it is narrow, for its attention at
+full resolution has a fixed width; one of its sizes therefore does without classes.
+"""
+
 
 def section() -> str | None:
     """Results at every budget and the search behind them; None while nothing is stored."""
@@ -24,6 +33,7 @@ def section() -> str | None:
         f"sampler within the same number of network evaluations, each searched alike; seeds {', '.join(map(str, REPORT_SEEDS))})",
         "",
     ]
+    lines += [HOW, ""]
     if rows:
         lines += result_lines(rows)
     else:

@@ -12,13 +12,15 @@ import pytest
 import torch
 
 from benchmarks import common
-from benchmarks.peers import page, plan, schedulers, search
+from benchmarks.peers import environment, page, plan, schedulers, search
 from benchmarks.peers.__main__ import main
 from benchmarks.peers.contestant import find
 from benchmarks.peers.dit_loop import AVERAGES, alphas_bar, noise_loss
+from benchmarks.peers.pool import Pool
 from benchmarks.peers.scores import score
 from benchmarks.peers.training import Workplace, calibrate, draw, images_path, train, undisturbed_mean
 from sadm.core.errors import InterruptedRun, UserError
+from sadm.core.progress import Silent
 from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet
 from sadm.training.checkpoint import load_checkpoint
@@ -344,3 +346,16 @@ def test_what_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(SystemExit) as refused:
         main(["--run", "--only", "gan"])
     assert refused.value.code == 2
+
+
+def test_why_a_contestant_cannot_run_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "FOLDER", tmp_path / "venv")
+    monkeypatch.setattr(environment.sys, "executable", str(tmp_path / "no python"))
+    assert environment.unavailable("ddpm_pytorch") == "venv failed: FileNotFoundError"
+    assert environment.unavailable("ours_plain") is None
+
+
+def test_a_job_that_fails_ends_the_others_with_its_own_words(tmp_path: Path) -> None:
+    job = plan.Job("ours_plain", "small", 1e-3, 0, 5.0)
+    with pytest.raises(UserError, match=r"ours-plain-small-lr-0\.001-5-seconds-seed-0: .*job\.json does not exist"):
+        Pool(1, Silent()).run({job: tmp_path / job.name}, lambda done: None)
