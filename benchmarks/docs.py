@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks import solvers, structure, theory
 from benchmarks.common import ROOT, change, result_path, stored
+from benchmarks.peers import page as peers
 from sadm.experiments.report import verdict_sentence
 
 CAPTIONS = {
@@ -33,6 +34,9 @@ def main() -> None:
     if result_path(solvers.NAME, "summary").exists():
         pages.append(solvers.section(stored(solvers.NAME, "summary")))
     pages.append(structure.section())
+    against_peers = peers.section()
+    if against_peers is not None:
+        pages.append(against_peers)
     (ROOT / "docs" / "results.md").write_text("\n".join(pages), encoding="utf-8")
     theory.write_page()
 

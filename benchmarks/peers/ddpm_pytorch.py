@@ -1,0 +1,165 @@
+"""denoising-diffusion-pytorch (lucidrains), in an environment of its own: it requires torchvision.
+
+Network, diffusion, loss and sampling are the library's; optimiser, average and clipping are those of its `Trainer`, which reads
+image folders only and knows no classes. Harness and data order are those of the others.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from benchmarks.peers.contestant import CLASSES, Sampler, Task, count_parameters, seeded
+
+PACKAGE = "denoising-diffusion-pytorch"
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {"conditional": True, "dim": 8, "dim_mults": (1, 2, 4)},
+    "medium": {"conditional": True, "dim": 16, "dim_mults": (1, 2, 2)},
+    "large": {"conditional": False, "dim": 16, "dim_mults": (1, 2, 4), "attn_heads": (1, 2, 4), "attn_dim_head": 16},
+}
+"""The conditional network's attention at full resolution has a fixed width that costs most of a step on a processor; the
+unconditional one's can be narrowed, so one size does without classes."""
+BATCH = 16
+"""The default of the library's `Trainer`, which in short trials reached a lower loss than 32 in the same CPU-seconds."""
+LABEL_DROPOUT = 0.1
+"""The library's default, 0.5, is for strong guidance; the others drop a tenth."""
+SAMPLERS = {
+    "ddim 25": Sampler("the library's DDIM, eta 0", 25, {"steps": 25, "eta": 0.0}),
+    "ddim 50": Sampler("the library's DDIM, eta 0", 50, {"steps": 50, "eta": 0.0}),
+    "ddim eta 1 50": Sampler("the library's DDIM, eta 1 (its default)", 50, {"steps": 50, "eta": 1.0}),
+    "guided 25": Sampler("the library's DDIM, eta 0, guidance scale 2", 50, {"steps": 25, "eta": 0.0, "scale": 2.0}),
+}
+
+
+class DdpmPytorch:
+    """The library's Unet and GaussianDiffusion."""
+
+    title = f"{PACKAGE}, Unet and GaussianDiffusion"
+    sizes, samplers, batch, in_environment = SIZES, SAMPLERS, BATCH, False
+
+    def start(self, task: Task) -> DdpmTraining:
+        return DdpmTraining(task, dict(self.sizes[task.size]), self.batch)
+
+    def versions(self) -> dict[str, str]:
+        from importlib import metadata
+
+        return {name: metadata.version(name) for name in (PACKAGE, "ema-pytorch", "torchvision")}
+
+
+class DdpmTraining:
+    """See `contestant.Training`."""
+
+    setup_seconds = 0.0
+
+    def __init__(self, task: Task, size: dict[str, Any], batch: int) -> None:
+        register_missing_operators()
+        from ema_pytorch import EMA
+
+        from sadm.data import BatchStream
+
+        self.task, self.step, self.conditional = task, 0, bool(size.pop("conditional"))
+        self.net = seeded(task.seed, lambda: self._build(size, task.images.shape[0]))
+        self.diffusion = self._diffusion(self.net)
+        self.stream = BatchStream(task.images, batch, task.seed)
+        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=task.learning_rate, betas=(0.9, 0.99), fused=True)
+        self.ema = EMA(self.net, beta=0.995, update_every=10, include_online_model=False)
+        self.parameters = count_parameters(self.net)
+
+    def _build(self, size: dict[str, Any], channels: int) -> Any:
+        if self.conditional:
+            from denoising_diffusion_pytorch.classifier_free_guidance import Unet
+
+            return Unet(num_classes=CLASSES, cond_drop_prob=LABEL_DROPOUT, channels=channels, **size)
+        from denoising_diffusion_pytorch import Unet
+
+        return Unet(channels=channels, **size)
+
+    def _diffusion(self, net: Any, **sampling: Any) -> Any:
+        side = self.task.images.shape[1]
+        if self.conditional:
+            from denoising_diffusion_pytorch.classifier_free_guidance import GaussianDiffusion
+
+            return GaussianDiffusion(net, image_size=side, timesteps=1000, **sampling)
+        from denoising_diffusion_pytorch import GaussianDiffusion
+
+        # Its default, v, is kept: the library's author recommends it, and noise is the conditional one's default.
+        return GaussianDiffusion(net, image_size=side, timesteps=1000, **sampling)
+
+    def advance(self) -> float:
+        from sadm.core.seeds import derive_seed
+
+        batch = self.stream.batch(self.step)
+        condition = {"classes": batch.cond.label} if self.conditional else {}
+        with torch.random.fork_rng(devices=[]):  # the library draws from the global generator
+            torch.manual_seed(derive_seed(self.task.seed, "training", self.step))
+            loss = self.diffusion((batch.x0 + 1) / 2, **condition)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        self.ema.update()
+        self.step += 1
+        return float(loss.detach())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "net": self.net.state_dict(),
+            "ema": self.ema.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.step = int(state["step"])
+        self.net.load_state_dict(state["net"])
+        self.ema.load_state_dict(state["ema"])
+        self.optimiser.load_state_dict(state["optimiser"])
+
+    @torch.no_grad()
+    def draw(self, labels: torch.Tensor, first: int, seed: int, sampler: Sampler) -> torch.Tensor:
+        from sadm.core.seeds import derive_seed
+
+        settings = sampler.settings
+        scale = settings.get("scale", 1.0)
+        net = self.ema.ema_model.eval()
+        diffusion = self._diffusion(net, sampling_timesteps=settings["steps"], ddim_sampling_eta=settings["eta"])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed(seed, "image", first))
+            if not self.conditional:
+                images = diffusion.sample(batch_size=len(labels))
+            else:
+                with PairAtScaleOne(net):
+                    images = diffusion.sample(labels, cond_scale=scale, rescaled_phi=0.0)
+        return (images * 2 - 1).clamp(-1, 1)
+
+
+class PairAtScaleOne:
+    """Mends the conditional network while sampling: at guidance scale 1 it returns one prediction (of release 2.3.4),
+    whereas its caller unpacks two, which fails for any batch but one of two images."""
+
+    def __init__(self, net: Any) -> None:
+        self.net, self.original = net, net.forward_with_cond_scale
+
+    def __enter__(self) -> None:
+        def pair(*inputs: Any, **options: Any) -> Any:
+            found = self.original(*inputs, **options)
+            return found if isinstance(found, tuple) else (found, found)
+
+        self.net.forward_with_cond_scale = pair
+
+    def __exit__(self, *error: object) -> None:
+        del self.net.forward_with_cond_scale
+
+
+def register_missing_operators() -> None:
+    """Lets torchvision's build for CUDA be imported beside a torch without it; the operators themselves are not used."""
+    signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
+    for name in ("nms", "qnms"):
+        if not hasattr(torch.ops.torchvision, name):
+            _LIBRARY.append(torch.library.Library("torchvision", "FRAGMENT"))
+            _LIBRARY[-1].define(name + signature)
+
+
+_LIBRARY: list[Any] = []  # a definition lasts as long as its library object
+CONTESTANTS = {"ddpm_pytorch": DdpmPytorch()}

@@ -1,0 +1,115 @@
+"""This package: plain training, and structure guidance in a hidden layer, as `sadm train` does them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+
+from benchmarks.peers.contestant import Sampler, Task, count_parameters
+
+LEAN = {"encoder_stride": 2, "encoder_stages": 3, "encoder_batch": 64, "every": 2, "end": 0.5}
+"""What the recipes for networks of this size set, found by `benchmarks.structure`."""
+SECONDS_PER_ENCODER_STEP = 1.5
+"""The encoder gets a step for so many seconds of the budget, which is about the recipes' share of a step for six to ten."""
+MOST_ENCODER_STEPS = 1000
+SIZES: dict[str, dict[str, Any]] = {
+    "small": {"patch": 4, "width": 64, "depth": 4, "heads": 4},
+    "medium": {"patch": 4, "width": 96, "depth": 4, "heads": 4},
+    "large": {"patch": 4, "width": 128, "depth": 4, "heads": 4},
+}
+SAMPLERS = {
+    "dpmpp_2m 20": Sampler("DPM-Solver++(2M), EDM grid", 20, {"solver": "dpmpp_2m", "steps": 20}),
+    "dpmpp_2m 50": Sampler("DPM-Solver++(2M), EDM grid", 50, {"solver": "dpmpp_2m", "steps": 50}),
+    "heun 25": Sampler("Heun, EDM grid", 49, {"solver": "heun", "steps": 25}),
+}
+
+
+class Ours:
+    """A `Learner` of the package's trainer.
+
+    Args:
+        title: what it is, for a table.
+        signal: of the training.
+    """
+
+    sizes, samplers, batch, in_environment = SIZES, SAMPLERS, 64, True
+
+    def __init__(self, title: str, signal: str) -> None:
+        self.title, self.signal = title, signal
+
+    def config(self, task: Task) -> Any:
+        """The configuration of a run, which `sadm train` would take as well."""
+        from sadm.training.config import load_train_config
+
+        encoder_steps = min(MOST_ENCODER_STEPS, max(1, round(task.budget / SECONDS_PER_ENCODER_STEP)))
+        change = {
+            "signal": self.signal,
+            "seed": task.seed,
+            "device": "cpu",
+            "net": self.sizes[task.size],
+            "structure": LEAN | {"encoder_steps": 0 if task.restored else encoder_steps},
+            "optimiser": {
+                "steps": task.steps,
+                "batch": self.batch,
+                "learning_rate": task.learning_rate,
+                "warmup_steps": min(50, task.steps // 10),
+                "ema_half_life": 10000,
+            },
+        }
+        return load_train_config("fashion_mnist", overrides=change)
+
+    def start(self, task: Task) -> OurTraining:
+        from sadm.core.progress import Silent
+        from sadm.training.learner import Learner
+        from sadm.training.model_folder import spec_for
+        from sadm.training.signals import prepare_signals
+
+        config = self.config(task)
+        prepared = prepare_signals(config, task.images, Silent())
+        spec = spec_for(task.images, config.net, config.process.sigma_data)
+        learner = Learner(config, task.images, spec, prepared.signals)
+        return OurTraining(learner, prepared.pretrain_cpu_seconds)
+
+    def versions(self) -> dict[str, str]:
+        from sadm import __version__
+
+        return {"sadm": __version__}
+
+
+class OurTraining:
+    """See `contestant.Training`."""
+
+    def __init__(self, learner: Any, setup_seconds: float) -> None:
+        self.learner, self.setup_seconds = learner, setup_seconds
+        self.parameters = count_parameters(learner.denoiser)
+
+    @property
+    def step(self) -> int:
+        return int(self.learner.step)
+
+    def advance(self) -> float:
+        return float(self.learner.advance()["loss"])
+
+    def state_dict(self) -> dict[str, Any]:
+        state: dict[str, Any] = self.learner.state_dict()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.learner.load_state_dict(state)
+
+    def draw(self, labels: torch.Tensor, first: int, seed: int, sampler: Sampler) -> torch.Tensor:
+        from sadm.diffusion import EDMDenoiser, SamplerSettings, generate, image_seeds
+
+        spec = self.learner.spec
+        denoiser = EDMDenoiser(self.learner.ema.module, spec.sigma_data).eval()
+        seeds = image_seeds(seed, first + len(labels))[first:]
+        settings = dataclasses.replace(SamplerSettings(), **sampler.settings)
+        return generate(denoiser, spec.shape, seeds, labels, len(spec.class_names) or None, settings)
+
+
+CONTESTANTS = {
+    "ours_plain": Ours("sadm, plain training", "none"),
+    "ours_structure": Ours("sadm, structure in a hidden layer", "hidden"),
+}

@@ -1,0 +1,122 @@
+"""What is compared, fixed before the search: contestants, grid, budgets, seeds. Changing a line here makes results void."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import RUNS
+
+NAME = "peers"
+CONTESTANTS = ("ours_plain", "ours_structure", "diffusers_unet", "dit_loop", "ddpm_pytorch")
+OURS = ("ours_plain", "ours_structure")
+SIZES = ("small", "medium", "large")
+LEARNING_RATES = (5e-4, 1.5e-3, 4.5e-3)
+"""The same three for everyone, a factor of three apart; the search says where the best lies at the edge."""
+BUDGETS = (10.0, 30.0)
+"""CPU-minutes of training."""
+SEARCH_BUDGET = 2.0
+SEARCH_SEED = 0
+REPORT_SEEDS = (100, 101)
+MOST_NFE = 50
+STORED_SEARCH = "search"
+"""Name of the stored search."""
+SEARCH_HELD_OUT, REPORT_HELD_OUT = 3000, 6000
+"""Held-out images that are divided into thirds: FD is between a third of them and as many generated images."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """Where a study takes place.
+
+    Attributes:
+        folder: of its jobs.
+        held_out: images to judge with; a third of them is the number generated.
+        limit: training images; None = all.
+    """
+
+    folder: Path
+    held_out: int
+    limit: int | None = None
+
+    @property
+    def samples(self) -> int:
+        """Images that are generated."""
+        return self.held_out // 3
+
+
+SEARCH = Setting(RUNS / NAME / "search", SEARCH_HELD_OUT)
+REPORT = Setting(RUNS / NAME / "report", REPORT_HELD_OUT)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One training of one contestant.
+
+    Attributes:
+        contestant: one of `CONTESTANTS`.
+        size: one of `SIZES`.
+        learning_rate: its peak.
+        seed: of everything random in it.
+        budget: CPU-seconds.
+    """
+
+    contestant: str
+    size: str
+    learning_rate: float
+    seed: int
+    budget: float
+
+    @property
+    def name(self) -> str:
+        """Its folder's name."""
+        return (
+            f"{self.contestant}-{self.size}-lr-{self.learning_rate:g}-{self.budget:g}-seconds-seed-{self.seed}".replace(
+                "_", "-"
+            )
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return dataclasses.asdict(self)
+
+
+def search_jobs(contestants: tuple[str, ...] | list[str]) -> list[Job]:
+    """The whole grid of each contestant, with the search seed and budget."""
+    return [
+        Job(name, size, rate, SEARCH_SEED, 60 * SEARCH_BUDGET)
+        for name in contestants
+        for size in SIZES
+        for rate in LEARNING_RATES
+    ]
+
+
+def steps_within(budget: float, setup_seconds: float, seconds_per_step: float) -> int:
+    """Training steps that a budget pays for.
+
+    Args:
+        budget: CPU-seconds.
+        setup_seconds: what the method needs before its first step, such as the pre-training of an encoder.
+        seconds_per_step: as calibrated.
+
+    Raises:
+        UserError: it does not pay for one step, or a number makes no sense.
+    """
+    from sadm.core.errors import UserError
+
+    if not (math.isfinite(seconds_per_step) and seconds_per_step > 0 and setup_seconds >= 0):
+        raise UserError(f"calibration of {setup_seconds} s and {seconds_per_step} s a step makes no sense; repeat it.")
+    steps = math.floor((budget - setup_seconds) / seconds_per_step)
+    if steps < 1:
+        raise UserError(
+            f"a budget of {budget:g} CPU-seconds does not pay for {setup_seconds:.1f} s of set-up and one step of "
+            f"{seconds_per_step:.2f} s. Give a larger one."
+        )
+    return steps
+
+
+def result_name(contestant: str, minutes: float) -> str:
+    """The stored result of a contestant at a budget."""
+    return f"{contestant}-{minutes:g}-minutes"

@@ -1,0 +1,46 @@
+"""The report: what the search chose for each contestant, at every budget and with every report seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmarks.common import result_path, store, stored
+from benchmarks.peers.plan import NAME, REPORT_SEEDS, STORED_SEARCH, Job, result_name
+from benchmarks.peers.study import Study
+
+
+def run_report(study: Study, contestants: Sequence[str], budgets: Sequence[float]) -> None:
+    """Runs and stores; a shorter budget of everyone comes before a longer one of anyone.
+
+    Raises:
+        UserError: a contestant has not been searched.
+    """
+    from sadm.core.errors import UserError
+
+    found = stored(NAME, STORED_SEARCH)["contestants"] if result_path(NAME, STORED_SEARCH).exists() else {}
+    names, _ = study.available(contestants)
+    unknown = [name for name in names if name not in found]
+    if unknown:
+        raise UserError(
+            f"no search is stored for {', '.join(unknown)}. First run: python -m benchmarks.peers --search --only "
+            + " ".join(unknown)
+        )
+    for minutes in sorted(budgets):
+        jobs = {
+            Job(name, found[name]["size"], found[name]["learning_rate"], seed, 60 * minutes): [found[name]["sampler"]]
+            for name in names
+            for seed in REPORT_SEEDS
+        }
+        results = study.run(jobs)
+        for name in names:
+            own = [results[job] for job in jobs if job.contestant == name]
+            store(
+                NAME,
+                result_name(name, minutes),
+                {
+                    "contestant": name,
+                    "budget_cpu_minutes": minutes,
+                    "sampler": found[name]["sampler"],
+                    "results": own,
+                },
+            )

@@ -1,0 +1,46 @@
+"""Sampling from noise-predicting networks with the schedulers of diffusers; used by the contestants built on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from benchmarks.peers.contestant import Sampler
+
+NOISE_STEPS = 1000
+SAMPLERS = {
+    "dpmpp 20": Sampler("DPM-Solver++(2M), trailing steps", 20, {"kind": "dpmpp", "timestep_spacing": "trailing"}),
+    "dpmpp karras 20": Sampler("DPM-Solver++(2M), Karras grid", 20, {"kind": "dpmpp", "use_karras_sigmas": True}),
+    "dpmpp 50": Sampler("DPM-Solver++(2M), trailing steps", 50, {"kind": "dpmpp", "timestep_spacing": "trailing"}),
+    "ddim 50": Sampler("DDIM, trailing steps", 50, {"kind": "ddim", "timestep_spacing": "trailing"}),
+}
+Net = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""(x_t [B, C, H, W], step [B], label [B]) -> predicted noise [B, C, H, W]."""
+
+
+@torch.no_grad()
+def draw(
+    net: Net, shape: tuple[int, int, int], labels: torch.Tensor, first: int, seed: int, sampler: Sampler
+) -> torch.Tensor:
+    """Images [n, C, H, W] in [-1, 1]; image i starts from the noise of its own seed."""
+    from sadm.core.seeds import noise_per_image
+    from sadm.diffusion import image_seeds
+
+    scheduler = _scheduler(dict(sampler.settings))
+    scheduler.set_timesteps(sampler.nfe)
+    if len(scheduler.timesteps) != sampler.nfe:
+        raise ValueError(f"{sampler.title} takes {len(scheduler.timesteps)} evaluations instead of {sampler.nfe}")
+    x = noise_per_image(image_seeds(seed, first + len(labels))[first:], shape) * scheduler.init_noise_sigma
+    for step in scheduler.timesteps:
+        scaled = scheduler.scale_model_input(x, step)
+        x = scheduler.step(net(scaled, step.expand(len(x)), labels), step, x).prev_sample
+    return x.clamp(-1, 1)
+
+
+def _scheduler(settings: dict[str, Any]) -> Any:
+    from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
+
+    kind = {"ddim": DDIMScheduler, "dpmpp": DPMSolverMultistepScheduler}[settings.pop("kind")]
+    return kind(num_train_timesteps=NOISE_STEPS, beta_schedule="linear", **settings)

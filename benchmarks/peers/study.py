@@ -1,0 +1,149 @@
+"""Jobs in one setting: prepared, run, and judged by the same judges in this process."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.peers.contestant import find
+from benchmarks.peers.environment import unavailable
+from benchmarks.peers.plan import Job, Setting
+from benchmarks.peers.pool import Pool
+from benchmarks.peers.scores import Result
+from benchmarks.peers.training import CALIBRATION, TRAINING, images_path, save_arrays
+from benchmarks.peers.worker import DATA, JOB
+from sadm.core.files import make_folder, read_json, write_json
+from sadm.core.progress import Reporter
+from sadm.core.provenance import provenance
+from sadm.core.seeds import generator
+from sadm.data import Split, load_split
+from sadm.evaluation import Evaluator
+from sadm.training.model_folder import labels_at_frequencies
+
+RESULT = "result.json"
+SOURCE = "fashion-mnist"
+
+
+@dataclasses.dataclass
+class Study:
+    """Where jobs are run and judged.
+
+    Args:
+        setting: folder, images to train on and to judge with.
+        processes: jobs at a time.
+        reporter: told about progress.
+    """
+
+    setting: Setting
+    processes: int
+    reporter: Reporter
+
+    @cached_property
+    def split(self) -> Split:
+        """Training images, and the held-out images of this setting."""
+        split = load_split(SOURCE, held_out=0.2, limit=self.setting.limit)
+        order = torch.randperm(len(split.held_out), generator=generator("peers", "held out"))
+        return Split(split.train, split.held_out.subset(order[: self.setting.held_out]))
+
+    @cached_property
+    def evaluator(self) -> Evaluator:
+        """The judges, fitted at first use."""
+        return Evaluator(self.split.held_out)
+
+    @property
+    def deciding(self) -> list[str]:
+        """Names of the judges that decide."""
+        return [judge.name for judge in self.evaluator.judges if judge.decides]
+
+    def available(self, contestants: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+        """The contestants that can run here, and why the others can't; builds what is needed for that."""
+        missing: dict[str, str] = {}
+        for name in contestants:
+            if not find(name).in_environment:
+                self.reporter.say(f"{name} has an environment of its own; building it where it is missing.")
+            reason = unavailable(name)
+            if reason is not None:
+                missing[name] = reason
+                self.reporter.say(f"{name} can't run here: {reason}.")
+        return [name for name in contestants if name not in missing], missing
+
+    def run(self, wanted: Mapping[Job, Sequence[str]]) -> dict[Job, Result]:
+        """Results of jobs, each judged with the samplers named; what is there is not done again.
+
+        Raises:
+            InterruptedRun: stopped by Ctrl-C or SIGTERM, after saving.
+            UserError: a job failed.
+        """
+        folders = {job: self.setting.folder / job.name for job in wanted}
+        missing = {job: folder for job, folder in folders.items() if not self._complete(folder, wanted[job])}
+        if missing:
+            self._write_data()
+        for job, folder in missing.items():
+            labels = labels_at_frequencies(self._label_counts, self.setting.samples, job.seed)
+            order = {"job": job.as_dict(), "samplers": list(wanted[job]), "labels": labels.tolist()}
+            write_json(make_folder(folder) / JOB, order)
+        Pool(self.processes, self.reporter).run(missing, lambda job: self._judge(job, folders[job], wanted[job]))
+        return {job: read_json(folder / RESULT) for job, folder in folders.items()}
+
+    @property
+    def _label_counts(self) -> torch.Tensor:
+        train = self.split.train
+        assert train.labels is not None  # noqa: S101 - Fashion-MNIST has labels
+        return torch.bincount(train.labels, minlength=train.num_classes)
+
+    def _write_data(self) -> None:
+        path = self.setting.folder / DATA
+        if not path.exists():
+            train = self.split.train
+            assert train.labels is not None  # noqa: S101
+            save_arrays(
+                path,
+                images=train.images.numpy(),
+                labels=train.labels.numpy(),
+                class_names=np.array(train.class_names),
+            )
+
+    @staticmethod
+    def _complete(folder: Path, samplers: Sequence[str]) -> bool:
+        if not (folder / RESULT).exists():
+            return False
+        result = read_json(folder / RESULT)
+        return result["training"]["diverged"] or set(samplers) <= result["judged"].keys()
+
+    def _judge(self, job: Job, folder: Path, samplers: Sequence[str]) -> None:
+        """Stores what the training took and how its images are judged."""
+        before = read_json(folder / RESULT)["judged"] if (folder / RESULT).exists() else {}
+        training = read_json(folder / TRAINING)
+        judged = {} if training["diverged"] else before | {name: self._score(job, folder, name) for name in samplers}
+        result = {
+            "job": job.as_dict(),
+            "training": training,
+            "calibration": read_json(folder / CALIBRATION),
+            "judged": judged,
+            "floor": self.evaluator.floor,
+            "deciding": self.deciding,
+            "generated": self.setting.samples,
+            "provenance": provenance(),
+        }
+        write_json(folder / RESULT, result)
+
+    def _score(self, job: Job, folder: Path, name: str) -> dict[str, Any]:
+        """FD by judge of the images of one sampler; None for each where they are not finite."""
+        sampler = find(job.contestant).samplers[name]
+        arrays = np.load(images_path(folder, name))
+        images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
+        facts = {
+            "sampler": sampler.title,
+            "nfe": sampler.nfe,
+            "cpu_ms_per_image": round(1000 * float(arrays["seconds"]) / len(images), 3),
+        }
+        if not bool(torch.isfinite(images).all()):
+            return facts | {"fd": None, "label_accuracy": None}
+        found = self.evaluator.evaluate(images, labels)
+        return facts | {"fd": found.fd, "label_accuracy": found.label_accuracy}

@@ -1,0 +1,229 @@
+"""One job: calibrate, train exactly the steps that the calibration buys, draw the images to be judged; resumable anywhere.
+
+JOB/job.json          what is to be done
+JOB/calibration.json  CPU-seconds of set-up and of a step
+JOB/checkpoint/       of the training
+JOB/training.json     what it took
+JOB/images/           drawn images, in parts while they are being drawn
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.peers.contestant import Contestant, Sampler, Task, Training
+from benchmarks.peers.plan import Job, steps_within
+from sadm.core.errors import DivergedError, InterruptedRun
+from sadm.core.files import make_folder, read_json, remove_leftovers, write_json
+from sadm.core.provenance import provenance
+from sadm.core.stopping import StopRequest
+from sadm.data import ImageSet
+from sadm.training.checkpoint import load_checkpoint, save_checkpoint
+
+CALIBRATION, CHECKPOINT, TRAINING, IMAGES = "calibration.json", "checkpoint", "training.json", "images"
+CALIBRATION_SECONDS = 12.0
+LEAST_CALIBRATION_STEPS, MOST_CALIBRATION_STEPS = 4, 60
+WARM = 1
+DISTURBED = 3.0  # a step that took this many times the median was disturbed
+SECONDS_BETWEEN_CHECKPOINTS = 30.0
+LOSSES_KEPT = 20
+PART = 50
+"""Images drawn between two files."""
+
+Progress = Callable[[str, int, int, str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Workplace:
+    """What the stages of a job share.
+
+    Attributes:
+        job: what is to be done.
+        contestant: by whom.
+        images: the training images.
+        folder: the job's.
+        progress: called with (stage, done, total, note).
+    """
+
+    job: Job
+    contestant: Contestant
+    images: ImageSet
+    folder: Path
+    progress: Progress
+
+    def start(self, steps: int, restored: bool = False) -> Training:
+        """A training of `steps` steps, not begun."""
+        job = self.job
+        return self.contestant.start(
+            Task(self.images, job.size, job.learning_rate, job.seed, steps, job.budget, restored)
+        )
+
+
+def run_job(place: Workplace, samplers: dict[str, Sampler], labels: torch.Tensor) -> None:
+    """Does what is missing of a job.
+
+    Args:
+        place: the job.
+        samplers: with which images are to be drawn.
+        labels: of these images [N].
+
+    Raises:
+        InterruptedRun: stopped by Ctrl-C or SIGTERM, after saving.
+        UserError: the budget buys no step.
+    """
+    remove_leftovers(place.folder)
+    with StopRequest() as stop:
+        calibration = calibrate(place)
+        steps = steps_within(place.job.budget, calibration["setup_seconds"], calibration["seconds_per_step"])
+        training = train(place, steps, stop)
+        if training is not None:
+            for name, sampler in samplers.items():
+                draw(place, training, name, sampler, labels, stop)
+
+
+def calibrate(place: Workplace) -> dict[str, float]:
+    """CPU-seconds of set-up and of a step, on average over a schedule shortened to a few steps; measured once and stored."""
+    path = place.folder / CALIBRATION
+    if path.exists():
+        stored: dict[str, float] = read_json(path)
+        return stored
+    place.progress("calibration", 0, 1, "")
+    first = place.start(WARM + 1)
+    seconds = [_timed(first) for _ in range(WARM + 1)]  # the first calls are slow
+    limit = min(CALIBRATION_SECONDS, place.job.budget / 10)
+    count = min(MOST_CALIBRATION_STEPS, max(LEAST_CALIBRATION_STEPS, round(limit / seconds[-1])))
+    measured = place.start(count)
+    seconds = [_timed(measured) for _ in range(count)]
+    found = {"setup_seconds": measured.setup_seconds, "seconds_per_step": undisturbed_mean(seconds), "steps": count}
+    write_json(path, found)
+    return found
+
+
+def undisturbed_mean(seconds: list[float]) -> float:
+    """Mean over steps, without those that something else on the machine disturbed."""
+    values = np.array(seconds)
+    return float(values[values <= DISTURBED * np.median(values)].mean())
+
+
+def _timed(training: Training) -> float:
+    start = time.process_time()
+    training.advance()
+    return time.process_time() - start
+
+
+def train(place: Workplace, steps: int, stop: StopRequest) -> Training | None:
+    """Trains to the end, from the last checkpoint where there is one; None where it diverged."""
+    facts = read_json(place.folder / TRAINING) if (place.folder / TRAINING).exists() else None
+    if facts is not None and facts["diverged"]:
+        return None
+    path = place.folder / CHECKPOINT
+    state = load_checkpoint(path) if path.exists() else None
+    training = place.start(steps, restored=state is not None)
+    spent: dict[str, Any] = {"setup": training.setup_seconds, "steps": 0.0, "losses": [0.0, 0], "curve": []}
+    if state is not None:
+        training.load_state_dict(state["training"])
+        spent = state["spent"]
+    finite = True
+    saved = time.monotonic()
+    while training.step < steps and finite:
+        if stop.requested or time.monotonic() - saved > SECONDS_BETWEEN_CHECKPOINTS:
+            save_checkpoint(path, {"training": training.state_dict(), "spent": spent})
+            saved = time.monotonic()
+            if stop.requested:
+                raise InterruptedRun(f"Stopped and saved at step {training.step} of {steps}.")
+        loss = _advance(training, spent)
+        finite = math.isfinite(loss)
+        if finite:
+            _note_loss(spent, loss, training.step, steps)
+            place.progress("training", training.step, steps, f"loss {loss:.4f}")
+    if facts is None:
+        if finite:
+            save_checkpoint(path, {"training": training.state_dict(), "spent": spent})
+        write_json(place.folder / TRAINING, _facts(place, training, spent, steps, finite))
+    return training if finite else None
+
+
+def _advance(training: Training, spent: dict[str, Any]) -> float:
+    """One step; NaN where it diverged."""
+    start = time.process_time()
+    try:
+        return training.advance()
+    except DivergedError:
+        return math.nan
+    finally:
+        spent["steps"] += time.process_time() - start
+
+
+def _note_loss(spent: dict[str, Any], loss: float, step: int, steps: int) -> None:
+    """Keeps the mean loss of each of a few equal stretches."""
+    spent["losses"] = [spent["losses"][0] + loss, spent["losses"][1] + 1]
+    if step * LOSSES_KEPT // steps > (step - 1) * LOSSES_KEPT // steps:
+        spent["curve"] = [*spent["curve"], round(spent["losses"][0] / spent["losses"][1], 6)]
+        spent["losses"] = [0.0, 0]
+
+
+def _facts(place: Workplace, training: Training, spent: dict[str, Any], steps: int, finite: bool) -> dict[str, Any]:
+    return {
+        "diverged": not finite,
+        "steps": training.step,
+        "planned_steps": steps,
+        "batch": place.contestant.batch,
+        "images_seen": training.step * place.contestant.batch,
+        "parameters": training.parameters,
+        "cpu_seconds": round(spent["setup"] + spent["steps"], 3),
+        "setup_cpu_seconds": round(spent["setup"], 3),
+        "losses": spent["curve"],
+        "versions": place.contestant.versions(),
+        "provenance": provenance(),
+    }
+
+
+def draw(
+    place: Workplace, training: Training, name: str, sampler: Sampler, labels: torch.Tensor, stop: StopRequest
+) -> None:
+    """Draws an image for each label, a part at a time, and puts the parts together as ``images/NAME.npz``."""
+    target = images_path(place.folder, name)
+    if target.exists():
+        return
+    parts = make_folder(target.with_suffix(".parts"))
+    remove_leftovers(parts)
+    total = len(labels)
+    for first in range(0, total, PART):
+        part = parts / f"{first:06d}.npz"
+        if stop.requested:
+            raise InterruptedRun(f"Stopped; {first} of {total} images are drawn.")
+        if not part.exists():
+            start = time.process_time()
+            images = training.draw(labels[first : first + PART], first, place.job.seed, sampler)
+            save_arrays(part, images=images.numpy(), seconds=np.array(time.process_time() - start))
+        place.progress(f"images, {name}", min(first + PART, total), total, "")
+    arrays = [np.load(part) for part in sorted(parts.glob("*.npz"))]
+    whole = np.concatenate([array["images"] for array in arrays])
+    seconds = np.array(sum(float(array["seconds"]) for array in arrays))
+    save_arrays(target, images=whole, labels=labels.numpy(), seconds=seconds)
+    shutil.rmtree(parts)
+
+
+def images_path(folder: Path, sampler: str) -> Path:
+    """Where the images of a sampler are."""
+    return folder / IMAGES / f"{sampler.replace(' ', '-').replace(',', '')}.npz"
+
+
+def save_arrays(path: Path, **arrays: np.ndarray) -> None:
+    """Writes an npz file, whole or not at all."""
+    import io
+
+    from sadm.core.files import write_atomically
+
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    write_atomically(path, buffer.getvalue())

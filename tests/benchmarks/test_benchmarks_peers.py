@@ -1,0 +1,361 @@
+"""`benchmarks.peers`: budgets, resumption, the restated loop, samplers, and from stored results to summary and page."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from benchmarks import common
+from benchmarks.peers import environment, page, plan, schedulers, search
+from benchmarks.peers.__main__ import main
+from benchmarks.peers.contestant import find
+from benchmarks.peers.dit_loop import AVERAGES, alphas_bar, noise_loss
+from benchmarks.peers.pool import Pool
+from benchmarks.peers.scores import score
+from benchmarks.peers.training import Workplace, calibrate, draw, images_path, train, undisturbed_mean
+from sadm.core.errors import InterruptedRun, UserError
+from sadm.core.progress import Silent
+from sadm.core.stopping import StopRequest
+from sadm.data import ImageSet
+from sadm.training.checkpoint import load_checkpoint
+from sadm.training.config import NetConfig
+from sadm.training.model_folder import spec_for
+
+HERE = ("ours_plain", "ours_structure", "diffusers_unet", "dit_loop")
+TINY = {
+    "ours_plain": {"patch": 2, "width": 16, "depth": 2, "heads": 2},
+    "ours_structure": {"patch": 2, "width": 16, "depth": 2, "heads": 2},
+    "diffusers_unet": {"channels": (8, 16), "layers": 1},
+    "dit_loop": {"patch": 2, "width": 16, "depth": 2, "heads": 2},
+}
+STEPS = 6
+
+
+def images(side: int = 8, count: int = 40) -> ImageSet:
+    """Made-up images of ten classes."""
+    draws = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (count, 1, side, side), dtype=torch.uint8, generator=draws)
+    classes = tuple(map(str, range(10)))
+    return ImageSet(pixels, torch.arange(count) % 10, classes, tuple(map(str, range(count))), "made up")
+
+
+def workplace(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch, stop: Any = None, after: int = -1) -> Workplace:
+    """A tiny job, which asks `stop` to stop after so many steps."""
+    if name.startswith("diffusers") or name == "dit_loop":
+        pytest.importorskip("diffusers")
+    contestant = find(name)
+    monkeypatch.setattr(contestant, "sizes", {"small": TINY[name]}, raising=True)
+    monkeypatch.setattr(contestant, "batch", 4, raising=True)
+
+    def progress(stage: str, done: int, total: int, note: str) -> None:
+        if stage == "training" and done == after:
+            stop.requested = True
+
+    return Workplace(plan.Job(name, "small", 1e-3, 0, 5.0), contestant, images(), folder, progress)
+
+
+def tensors(value: Any, path: str = "") -> dict[str, torch.Tensor]:
+    """All tensors of nested dictionaries and lists, by their place."""
+    if isinstance(value, torch.Tensor):
+        return {path: value}
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return {place: found for key, part in parts for place, found in tensors(part, f"{path}/{key}").items()}
+
+
+@pytest.mark.parametrize("name", HERE)
+def test_a_training_that_was_stopped_goes_on_to_the_same_weights_and_images(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = workplace(name, tmp_path / "whole", monkeypatch)
+    labels = torch.arange(3)
+    sampler = next(iter(whole.contestant.samplers.values()))
+    trained = train(whole, STEPS, StopRequest())
+    draw(whole, trained, "main", sampler, labels, StopRequest())
+
+    stop = StopRequest()
+    parts = workplace(name, tmp_path / "parts", monkeypatch, stop, after=3)
+    with pytest.raises(InterruptedRun, match="step 3 of 6"):
+        train(parts, STEPS, stop)
+    resumed = train(parts, STEPS, StopRequest())
+    draw(parts, resumed, "main", sampler, labels, StopRequest())
+
+    found, expected = (tensors(load_checkpoint(tmp_path / part / "checkpoint")) for part in ("parts", "whole"))
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[key], expected[key]) for key in expected)
+    one, other = (np.load(images_path(tmp_path / part, "main"))["images"] for part in ("parts", "whole"))
+    assert np.array_equal(one, other)
+    facts = json.loads((tmp_path / "parts" / "training.json").read_text())
+    assert (facts["steps"], facts["images_seen"], facts["diverged"]) == (STEPS, 4 * STEPS, False)
+    assert len(facts["losses"]) == STEPS
+    assert facts["parameters"] == sum(p.numel() for p in network(resumed).parameters())
+    assert (facts["setup_cpu_seconds"] > 0) == (name == "ours_structure")
+
+
+def network(training: Any) -> torch.nn.Module:
+    """The generator of a training."""
+    return training.learner.denoiser if hasattr(training, "learner") else training.net
+
+
+def test_finished_stages_are_not_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = workplace("ours_plain", tmp_path, monkeypatch)
+    first = calibrate(place)
+    assert calibrate(place) == first
+    assert first["seconds_per_step"] > 0
+    trained = train(place, STEPS, StopRequest())
+    before = (tmp_path / "training.json").read_bytes()
+    again = train(place, STEPS, StopRequest())
+    assert (tmp_path / "training.json").read_bytes() == before
+    assert all(map(torch.equal, network(trained).parameters(), network(again).parameters()))
+
+
+def test_images_do_not_depend_on_where_drawing_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.peers.training.PART", 2)
+    place = workplace("ours_plain", tmp_path, monkeypatch)
+    trained = train(place, STEPS, StopRequest())
+    sampler = place.contestant.samplers["dpmpp_2m 20"]
+    draw(place, trained, "at once", sampler, torch.arange(5), StopRequest())
+    stop = StopRequest()
+    stopped = Workplace(
+        place.job, place.contestant, place.images, place.folder, lambda *_: setattr(stop, "requested", True)
+    )
+    with pytest.raises(InterruptedRun, match="2 of 5"):
+        draw(stopped, trained, "in parts", sampler, torch.arange(5), stop)
+    draw(place, trained, "in parts", sampler, torch.arange(5), StopRequest())
+    one, other = (np.load(images_path(tmp_path, name)) for name in ("at once", "in parts"))
+    assert np.array_equal(one["images"], other["images"])
+    assert one["images"].shape == (5, 1, 8, 8)
+
+
+def test_a_loss_that_is_not_finite_is_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = workplace("dit_loop", tmp_path, monkeypatch)
+    monkeypatch.setattr("benchmarks.peers.dit_loop.noise_loss", lambda *_: torch.tensor(math.nan, requires_grad=True))
+    assert train(place, STEPS, StopRequest()) is None
+    assert json.loads((tmp_path / "training.json").read_text())["diverged"] is True
+    assert train(place, STEPS, StopRequest()) is None
+
+
+@pytest.mark.parametrize(
+    ("budget", "setup", "cost", "steps"), [(600, 0, 0.5, 1200), (600, 99.9, 0.5, 1000), (1, 0, 1, 1)]
+)
+def test_a_budget_buys_whole_steps_after_the_setup(budget: float, setup: float, cost: float, steps: int) -> None:
+    assert plan.steps_within(budget, setup, cost) == steps
+
+
+@pytest.mark.parametrize(("budget", "setup", "cost"), [(10, 10, 0.5), (0.4, 0, 0.5), (10, 0, 0), (10, 0, math.nan)])
+def test_a_budget_that_buys_nothing_is_refused(budget: float, setup: float, cost: float) -> None:
+    with pytest.raises(UserError):
+        plan.steps_within(budget, setup, cost)
+
+
+def test_disturbed_steps_do_not_count() -> None:
+    assert undisturbed_mean([1.0, 1.0, 2.0, 9.0]) == pytest.approx(4 / 3)
+
+
+def test_the_restated_loss_is_that_of_the_libraries_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+    diffusers = pytest.importorskip("diffusers")
+    scheduler = diffusers.DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
+    draws = torch.Generator().manual_seed(1)
+    x0, noise = (torch.randn(4, 1, 8, 8, generator=draws) for _ in range(2))
+    t, label = torch.tensor([0, 10, 500, 999]), torch.tensor([0, 1, 2, 10])
+    contestant = find("dit_loop")
+    monkeypatch.setattr(contestant, "sizes", {"small": TINY["dit_loop"]})
+    torch.manual_seed(0)
+    net = contestant.build("small", (1, 8, 8)).eval()
+    torch.nn.init.normal_(net.proj_out_2.weight)
+    torch.nn.init.normal_(net.proj_out_1.weight)
+    with torch.no_grad():
+        found = noise_loss(lambda x, t, y: net(x, timestep=t, class_labels=y).sample, alphas_bar(), x0, label, t, noise)
+        predicted = net(scheduler.add_noise(x0, noise, t), timestep=t, class_labels=label).sample
+    assert float(found) == pytest.approx(float(((predicted - noise) ** 2).mean()), rel=1e-5)
+    assert torch.allclose(alphas_bar(), scheduler.alphas_cumprod.double(), rtol=1e-4)
+
+
+def test_the_transformer_starts_as_the_zero_function(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("diffusers")
+    contestant = find("dit_loop")
+    monkeypatch.setattr(contestant, "sizes", {"small": TINY["dit_loop"]})
+    net = contestant.build("small", (1, 8, 8)).eval()
+    x = torch.randn(2, 1, 8, 8)
+    assert not net(x, timestep=torch.tensor([1, 2]), class_labels=torch.tensor([3, 10])).sample.any()
+    assert not net.transformer_blocks[0].norm1.linear.weight.any()
+    assert net.pos_embed.proj.weight.any()
+    assert AVERAGES["adapted"](0) == 0.1
+    assert AVERAGES["adapted"](10**9) == 0.9999
+
+
+def test_no_peer_has_more_parameters_than_ours_of_the_same_size() -> None:
+    pytest.importorskip("diffusers")
+    data = images(28, 10)
+    for size in plan.SIZES:
+        ours = spec_for(data, NetConfig(**find("ours_plain").sizes[size]), 0.5).build()
+        limit = sum(p.numel() for p in ours.parameters())
+        for name in ("diffusers_unet", "dit_loop"):
+            assert 0 < sum(p.numel() for p in find(name).build(size, (1, 28, 28)).parameters()) <= limit, (name, size)
+
+
+@pytest.mark.parametrize("name", list(schedulers.SAMPLERS))
+def test_samplers_take_the_evaluations_that_they_claim_and_find_a_known_image(name: str) -> None:
+    pytest.importorskip("diffusers")
+    target = torch.linspace(-0.9, 0.9, 16).reshape(1, 1, 4, 4)
+    kept, calls = alphas_bar().float(), []
+
+    def exact(x_t: torch.Tensor, t: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        calls.append(len(x_t))
+        share = kept[t][:, None, None, None]
+        return (x_t - share.sqrt() * target) / (1 - share).sqrt()
+
+    sampler = schedulers.SAMPLERS[name]
+    found = schedulers.draw(exact, (1, 4, 4), torch.zeros(2, dtype=torch.int64), 0, 7, sampler)
+    assert calls == [2] * sampler.nfe
+    assert torch.allclose(found, target.expand(2, -1, -1, -1), atol=2e-2)
+
+
+@pytest.mark.parametrize("name", plan.CONTESTANTS)
+def test_no_sampler_exceeds_the_cap(name: str) -> None:
+    from sadm.diffusion.samplers import solver_nfe
+
+    for sampler in find(name).samplers.values():
+        assert 0 < sampler.nfe <= plan.MOST_NFE
+        if name in plan.OURS:
+            assert sampler.nfe == solver_nfe(sampler.settings["solver"], sampler.settings["steps"])
+    assert set(find(name).sizes) == set(plan.SIZES)
+
+
+@pytest.mark.parametrize("size", plan.SIZES)
+@pytest.mark.parametrize("rate", plan.LEARNING_RATES)
+def test_every_setting_of_ours_is_one_that_the_trainer_takes(size: str, rate: float) -> None:
+    from benchmarks.peers.contestant import Task
+
+    for name in plan.OURS:
+        config = find(name).config(Task(images(), size, rate, 100, 900, 600.0))
+        assert (config.optimiser.steps, config.optimiser.learning_rate, config.seed) == (900, rate, 100)
+        assert config.structure.encoder_steps == 400
+    assert (find("ours_plain").signal, find("ours_structure").signal) == ("none", "hidden")
+
+
+def result(name: str, seed: int, fd: tuple[float, float] | None, rate: float = 1e-3) -> dict[str, Any]:
+    """A job's result as a study stores it; diverged without FD."""
+    judged = {} if fd is None else {"best": {"fd": dict(zip(("mlp", "pixels"), fd, strict=True))}}
+    for scores in judged.values():
+        scores |= {"sampler": "a sampler", "nfe": 20, "cpu_ms_per_image": 1.0, "label_accuracy": 0.5}
+    provenance = {"torch": "2", "machine": "a machine"}
+    return {
+        "job": plan.Job(name, "small", rate, seed, 600.0).as_dict(),
+        "training": {
+            "diverged": fd is None, "images_seen": 6400 + seed, "parameters": 9, "cpu_seconds": 598.5, "steps": 100,
+            "versions": {}, "provenance": provenance,
+        },
+        "judged": judged,
+        "floor": {"mlp": 0.5, "pixels": 0.25},
+        "deciding": ["mlp", "pixels"],
+        "generated": 30,
+        "provenance": provenance,
+    }  # fmt: skip
+
+
+def store_fixture(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Five contestants at ten minutes; `ddpm_pytorch` diverged with one seed."""
+    monkeypatch.setattr(common, "ROOT", folder)
+    found: dict[str, list[tuple[float, float] | None]] = {
+        "ours_plain": [(1.5, 0.75), (2.5, 0.75)],
+        "ours_structure": [(1.0, 0.5), (1.5, 0.5)],
+        "diffusers_unet": [(2.5, 0.45), (4.5, 0.45)],
+        "dit_loop": [(1.5, 1.25), (2.5, 1.25)],
+        "ddpm_pytorch": [(0.6, 0.3), None],
+    }
+    for name, values in found.items():
+        rows = [result(name, seed, fd) for seed, fd in zip((100, 101), values, strict=True)]
+        value = {"contestant": name, "budget_cpu_minutes": 10.0, "sampler": "best", "results": rows}
+        common.store("peers", f"{name}-10-minutes", value)
+
+
+def test_the_summary_is_what_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    store_fixture(monkeypatch, tmp_path)
+    assert main(["--summary"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    here = found["budgets"]["10 minutes"]
+    plain = here["contestants"]["ours_plain"]["fd"]["mlp"]  # excess 1 and 2 over a floor of 0.5
+    half = 12.706204736174698 * 0.5  # Student's quantile for two values times their standard error
+    assert plain["values"] == [1.0, 2.0]
+    assert (plain["mean"], plain["low"], plain["high"]) == pytest.approx((1.5, 1.5 - half, 1.5 + half))
+    assert here["contestants"]["ours_plain"]["images_seen"] == [6500, 6501]
+    assert here["contestants"]["ddpm_pytorch"]["fd"] is None
+    ratios = here["fd_ratio_to_best_peer"]
+    assert set(ratios) == {"ours_plain", "ours_structure"}
+    assert ratios["ours_structure"]["mlp"]["best_peer"] == "dit_loop"
+    assert ratios["ours_structure"]["mlp"]["values"] == pytest.approx([0.5, 0.5])
+    assert ratios["ours_plain"]["pixels"]["best_peer"] == "diffusers_unet"
+    assert ratios["ours_plain"]["pixels"]["mean"] == pytest.approx(0.5 / 0.2)
+    assert "ours_plain-30-minutes" in found["missing"]
+    assert not any("10-minutes" in name for name in found["missing"])
+
+
+def test_the_page_shows_every_contestant_and_what_could_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    assert page.section() is None
+    store_fixture(monkeypatch, tmp_path)
+    searched = {
+        "budget_cpu_minutes": 2.0, "seed": 0, "generated": 10, "missing": {"ddpm_pytorch": "no network"},
+        "contestants": {
+            "dit_loop": {"size": "small", "learning_rate": 5e-4, "learning_rate_at_edge": True, "sampler": "ddim 50"}
+        },
+    }  # fmt: skip
+    common.store("peers", "search", searched)
+    found = page.section()
+    assert "| 10 minutes | ours_plain: sadm, plain training | 9 | 6500 | a sampler, 20 | 1.5 | 0.5 | 50.0% |" in found
+    assert "| diverged | diverged |" in found
+    assert "`ours_structure` against the best peer at 10 minutes, mlp: -50.0%" in found
+    assert "| dit_loop | small | 0.0005 | yes | ddim 50 |" in found
+    assert "`ddpm_pytorch` could not be run: no network." in found
+
+
+def test_the_search_takes_the_smallest_mean_logarithm_and_passes_over_divergence() -> None:
+    def job(rate: float) -> plan.Job:
+        return plan.Job("dit_loop", "small", rate, 0, 120.0)
+
+    values: dict[float, tuple[float, float] | None] = {1e-3: (1.5, 0.35), 2e-3: (0.75, 0.75), 3e-3: None}
+    results = {job(rate): result("dit_loop", 0, fd, rate) for rate, fd in values.items()}
+    assert search.best_job(results, "dit_loop", "best") == job(1e-3)  # above the floor, 1 x 0.1 against 0.25 x 0.5
+    assert score({"a": 2.0, "b": 8.0}) == pytest.approx(math.log(4))
+    with pytest.raises(UserError, match="every training of dit_loop"):
+        search.best_job({job(3e-3): results[job(3e-3)]}, "dit_loop", "best")
+
+
+def test_the_grid_is_the_same_for_everyone() -> None:
+    jobs = plan.search_jobs(plan.CONTESTANTS)
+    assert len(jobs) == len({job.name for job in jobs}) == 9 * len(plan.CONTESTANTS)
+    assert {(job.seed, job.budget) for job in jobs} == {(0, 120.0)}
+
+
+def test_what_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    with pytest.raises(SystemExit, match="no stored result"):
+        main(["--summary"])
+    assert main(["--run", "--only", "ours_plain"]) == 2
+    assert "--search --only ours_plain" in capsys.readouterr().err
+    with pytest.raises(UserError, match="unknown contestant 'gan'"):
+        find("gan")
+    with pytest.raises(SystemExit) as refused:
+        main(["--run", "--only", "gan"])
+    assert refused.value.code == 2
+
+
+def test_why_a_contestant_cannot_run_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environment, "FOLDER", tmp_path / "venv")
+    monkeypatch.setattr(environment.sys, "executable", str(tmp_path / "no python"))
+    assert environment.unavailable("ddpm_pytorch") == "venv failed: FileNotFoundError"
+    assert environment.unavailable("ours_plain") is None
+
+
+def test_a_job_that_fails_ends_the_others_with_its_own_words(tmp_path: Path) -> None:
+    job = plan.Job("ours_plain", "small", 1e-3, 0, 5.0)
+    with pytest.raises(UserError, match=r"ours-plain-small-lr-0\.001-5-seconds-seed-0: .*job\.json does not exist"):
+        Pool(1, Silent()).run({job: tmp_path / job.name}, lambda done: None)
