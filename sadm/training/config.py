@@ -60,6 +60,10 @@ class NetConfig(Config):
     """Attention heads; must divide the width."""
     mlp_ratio: PositiveFloat = 4.0
     """Hidden width of the MLP over the width."""
+    noise_scale: PositiveFloat | None = None
+    """Factor on the noise level that the network is given; None = 1 for timesteps, 1000 for the other processes."""
+    frequency_shift: Literal[0, 1] = 0
+    """Embed noise levels at the frequencies of the published weights (0), or of diffusers' networks (1)."""
 
     @model_validator(mode="after")
     def _fits(self) -> NetConfig:
@@ -68,17 +72,74 @@ class NetConfig(Config):
         return self
 
 
-class ProcessConfig(Config):
-    """The EDM process (arXiv 2206.00364)."""
+class DenoiserConfig(Config):
+    """How a network is put behind the denoiser's contract; docs/processes.md."""
 
+    kind: Literal["edm", "vp", "flow"] = "edm"
+    """edm = EDM (2206.00364); vp = variance-preserving timesteps (DDPM, DiT); flow = straight lines (SiT, JiT)."""
+    schedule: Literal["linear", "cosine"] = "linear"
+    """vp: betas that rise linearly (2006.11239), or alphas along a cosine (2102.09672); 1000 timesteps."""
+    prediction: Literal["eps", "v", "x0"] | None = None
+    """What the network predicts; None = eps for vp, v for flow. edm has a target of its own."""
+    learned_variance: bool = False
+    """vp: the network returns a variance, too, as published DiT models do; it is used in sampling and not trained here."""
+    reversed_time: bool = False
+    """flow: the network counts time from noise to data, as published SiT models do."""
+
+    @model_validator(mode="after")
+    def _target_exists(self) -> DenoiserConfig:
+        targets = {"edm": (), "vp": ("eps", "v", "x0"), "flow": ("v", "x0")}[self.kind]
+        if self.prediction is not None and self.prediction not in targets:
+            choice = f"one of {', '.join(targets)}" if targets else "none, since EDM has a target of its own"
+            raise ValueError(f"process.prediction with kind '{self.kind}': expected {choice}, got '{self.prediction}'")
+        for name, kind in (("learned_variance", "vp"), ("reversed_time", "flow")):
+            if getattr(self, name) and self.kind != kind:
+                raise ValueError(f"process.{name} has a meaning for kind '{kind}' alone, got '{self.kind}'")
+        if self.schedule != "linear" and self.kind != "vp":
+            raise ValueError(f"process.schedule has a meaning for kind 'vp' alone, got '{self.kind}'")
+        return self
+
+
+class ProcessConfig(DenoiserConfig):
+    """How images and noise are mixed, what the network predicts, and at which noise levels it learns."""
+
+    weighting: Literal["edm", "eps", "x0", "velocity", "min_snr", "sigmoid"] | None = None
+    """Weight of the squared error by noise level; None = the process's own: mean squares on what the network predicts.
+    velocity = mean squares on a flow's velocity, at times of at least 0.05.
+    """
+    min_snr_gamma: PositiveFloat = 5.0
+    """min_snr: bound on the signal-to-noise ratio (2303.09556)."""
+    sigmoid_bias: float = 0.0
+    """sigmoid: ln SNR at which the weight is one half (2410.19324)."""
+    density: Literal["log_normal", "uniform"] | None = None
+    """Noise levels learned at: ln sigma is normal (for flow that is logit-normal time), or each time alike;
+    None = log_normal for edm and flow, uniform for vp.
+    """
+    stratified: bool = False
+    """Draw one noise level from each of as many equal shares as the batch has images."""
     sigma_data: PositiveFloat | None = None
     """Standard deviation of the data; None = measured on the training images."""
     p_mean: float = -1.2
-    """Mean of ln sigma in training."""
+    """log_normal: mean of ln sigma."""
     p_std: PositiveFloat = 1.2
-    """Standard deviation of ln sigma in training."""
+    """log_normal: standard deviation of ln sigma."""
     label_dropout: Fraction = 0.1
     """Share of labels replaced by the null class, for classifier-free guidance."""
+
+    @model_validator(mode="after")
+    def _levels_exist(self) -> ProcessConfig:
+        if self.kind == "edm" and self.density == "uniform":
+            raise ValueError("process.density 'uniform' needs a process that ends: kind 'vp' or 'flow', got 'edm'")
+        if self.kind == "vp" and self.density == "log_normal":
+            raise ValueError(
+                "process.density 'log_normal' would leave the timesteps of kind 'vp'. Use 'uniform', or kind 'edm' or 'flow'"
+            )
+        return self
+
+    @property
+    def denoiser(self) -> DenoiserConfig:
+        """The part that a trained model keeps."""
+        return DenoiserConfig(**{name: getattr(self, name) for name in DenoiserConfig.model_fields})
 
 
 class OptimiserConfig(Config):
@@ -208,8 +269,8 @@ class SamplingConfig(Config):
     """Images at a time; changes nothing but memory and speed."""
     eta: Fraction = 0.0
     """ddim: share of the noise drawn afresh in each step; 0 = deterministic, 1 = ancestral."""
-    grid: Grid = "karras"
-    """karras = EDM's noise levels, from sigma_max to sigma_min; native = the process's own times (for EDM, the same)."""
+    grid: Grid = "native"
+    """native = the process's own times; karras = EDM's noise levels, from sigma_max to sigma_min (for EDM, the same)."""
     spacing: Spacing = "trailing"
     """Which timesteps the native grid takes of a process that has timesteps: 'leading' leaves out the noisiest."""
     shift: PositiveFloat = 1.0
@@ -297,6 +358,8 @@ class TrainConfig(Config):
     @model_validator(mode="after")
     def _signal_can_work(self) -> TrainConfig:
         weight, training = self.control.weight, self.structure.encoder_training
+        if self.signal in ("contrastive", "sampled") and self.process.kind != "edm":
+            raise ValueError(f"signal '{self.signal}' is made for process.kind 'edm', got '{self.process.kind}'")
         if self.signal == "contrastive" and weight is not None and weight >= 1:
             raise ValueError(
                 f"control.weight must be below 1 with signal 'contrastive', got {weight}: from 1 on, its loss has no minimum"

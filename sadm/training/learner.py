@@ -12,11 +12,12 @@ from sadm.core.devices import resolve_device
 from sadm.core.errors import DivergedError, UserError
 from sadm.core.seeds import derive_seed, generator
 from sadm.data import BatchStream, ImageSet
-from sadm.diffusion import Denoised, LogNormalSigma, denoise, denoising_loss
+from sadm.diffusion import Denoised, denoise, denoising_loss
 from sadm.signals import Taps, TrainingSignal, taps_of
 from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.ema import EMA
 from sadm.training.model_folder import Model, ModelSpec
+from sadm.training.process import build_density, build_weighting
 
 
 class Learner:
@@ -39,10 +40,11 @@ class Learner:
         self.config, self.spec, self.signals = config, spec, signals
         self.stream = BatchStream(images, config.optimiser.batch, config.seed, flip=config.data.flip)
         self.device = resolve_device(config.device)
-        self.density = LogNormalSigma(config.process.p_mean, config.process.p_std)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config.seed, "network"))
             self.denoiser = spec.build().to(self.device).train()
+        self.density = build_density(config.process, self.denoiser)
+        self.weighting = build_weighting(config.process, self.denoiser, spec.sigma_data)
         for signal in signals:
             if hasattr(signal, "bind"):
                 signal.bind(self.denoiser)
@@ -76,7 +78,7 @@ class Learner:
         x0, sigma, noise = (tensor.to(self.device) for tensor in (batch.x0, sigma, noise))
 
         with self.taps.recording() as activations:
-            denoised = denoise(self.denoiser, x0, sigma, noise, cond, self.denoiser.loss_weight(sigma))
+            denoised = denoise(self.denoiser, x0, sigma, noise, cond, self.weighting(sigma))
         leaf = denoised.x0_hat.detach().requires_grad_()
         loss = denoising_loss(denoised.x0, leaf, denoised.weight)
         self._refuse_non_finite("loss", loss)

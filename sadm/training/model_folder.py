@@ -16,10 +16,11 @@ from sadm.core.errors import UserError
 from sadm.core.files import folder_written_atomically, read_json, write_json
 from sadm.core.seeds import generator
 from sadm.data import ImageSet
-from sadm.diffusion import EDMDenoiser, SamplerSettings, generate, image_seeds, prepare
+from sadm.diffusion import SamplerSettings, generate, image_seeds, prepare
 from sadm.models import DiT
 from sadm.training.checkpoint import save_tensors
-from sadm.training.config import NetConfig, SamplingConfig
+from sadm.training.config import DenoiserConfig, NetConfig, ProcessConfig, SamplingConfig
+from sadm.training.process import NOISE_SCALES, AnyDenoiser, build_denoiser
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
@@ -35,6 +36,7 @@ class ModelSpec:
         sigma_data: standard deviation of the data.
         class_names: empty for an unconditional model.
         label_counts: training images of each class.
+        process: how the network is put behind the contract.
     """
 
     shape: tuple[int, int, int]
@@ -42,8 +44,9 @@ class ModelSpec:
     sigma_data: float
     class_names: tuple[str, ...]
     label_counts: tuple[int, ...]
+    process: DenoiserConfig = dataclasses.field(default_factory=DenoiserConfig)
 
-    def build(self) -> EDMDenoiser:
+    def build(self) -> AnyDenoiser:
         """A denoiser with freshly initialised weights.
 
         Raises:
@@ -55,16 +58,30 @@ class ModelSpec:
                 f"images of {self.shape[1]}x{self.shape[2]} pixels can't be cut into patches of {sizes.patch}x{sizes.patch}. "
                 "Choose another --net.patch, or a --data.resolution that it divides."
             )
-        classes = len(self.class_names)
-        net = DiT(self.shape, sizes.patch, sizes.width, sizes.depth, sizes.heads, sizes.mlp_ratio, classes)
-        return EDMDenoiser(net, self.sigma_data)
+        net = DiT(
+            self.shape,
+            sizes.patch,
+            sizes.width,
+            sizes.depth,
+            sizes.heads,
+            sizes.mlp_ratio,
+            num_classes=len(self.class_names),
+            noise_scale=sizes.noise_scale or NOISE_SCALES[self.process.kind],
+            out_channels=2 * self.shape[0] if self.process.learned_variance else None,
+            frequency_shift=sizes.frequency_shift,
+        )
+        return self.around(net)
+
+    def around(self, net: torch.nn.Module) -> AnyDenoiser:
+        """The denoiser of a network that is there already."""
+        return build_denoiser(net, self.process, self.sigma_data)
 
 
 @dataclasses.dataclass(frozen=True)
 class Model:
     """A denoiser in eval mode, with what is known about it."""
 
-    denoiser: EDMDenoiser
+    denoiser: AnyDenoiser
     spec: ModelSpec
     sampling: SamplingConfig
     description: dict[str, Any]
@@ -109,13 +126,13 @@ def sampler_settings(config: SamplingConfig) -> SamplerSettings:
     return SamplerSettings(**config.model_dump())
 
 
-def spec_for(images: ImageSet, net: NetConfig, sigma_data: float | None) -> ModelSpec:
-    """The specification of a denoiser for these training images; `sigma_data` None = measured on them."""
+def spec_for(images: ImageSet, net: NetConfig, process: ProcessConfig) -> ModelSpec:
+    """The specification of a denoiser for these training images; a `sigma_data` of None is measured on them."""
     counts = torch.bincount(images.labels, minlength=images.num_classes).tolist() if images.labels is not None else []
-    measured = round(float(images.floats().std()), 4) if sigma_data is None else sigma_data
+    measured = round(float(images.floats().std()), 4) if process.sigma_data is None else process.sigma_data
     if not measured > 0:
         raise UserError(f"all pixels of the training images in {images.source} are equal; there is nothing to learn.")
-    return ModelSpec(images.shape, net, measured, images.class_names, tuple(counts))
+    return ModelSpec(images.shape, net, measured, images.class_names, tuple(counts), process.denoiser)
 
 
 def save_model(
@@ -127,6 +144,7 @@ def save_model(
         "shape": list(spec.shape),
         "net": spec.net.model_dump(),
         "sigma_data": spec.sigma_data,
+        "process": spec.process.model_dump(),
         "class_names": list(spec.class_names),
         "label_counts": list(spec.label_counts),
         "sampling": sampling.model_dump(),
@@ -160,6 +178,7 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
             sigma_data=description["sigma_data"],
             class_names=tuple(description["class_names"]),
             label_counts=tuple(description["label_counts"]),
+            process=DenoiserConfig.model_validate(description.get("process", {})),  # older models are EDM's
         )
         sampling = SamplingConfig.model_validate(description["sampling"])
         denoiser = spec.build()

@@ -40,7 +40,6 @@ from sadm.core.progress import Reporter, Silent
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet, Split, load_split, to_uint8
-from sadm.diffusion import EDMDenoiser
 from sadm.training.checkpoint import latest_checkpoint, save_checkpoint
 from sadm.training.config import FREE_TO_CHANGE, TrainConfig
 from sadm.training.journal import Journal
@@ -118,7 +117,7 @@ class _Session:
 
     def __init__(self, config: TrainConfig, folder: Path, images: ImageSet, reporter: Reporter) -> None:
         self.config, self.folder, self.images, self.reporter = config, folder, images, reporter
-        self.spec = spec_for(images, config.net, config.process.sigma_data)
+        self.spec = spec_for(images, config.net, config.process)
         self.spec.build()  # sizes that do not fit are refused before anything is written
         self.fingerprint = images.fingerprint()
         self.cpu_seconds = 0.0
@@ -230,7 +229,7 @@ class _Session:
         save_model(self.folder / MODEL, self.spec, learner.ema.module.state_dict(), self.config.sampling, facts)
         count = self.config.log.samples
         if count:
-            averaged = EDMDenoiser(learner.ema.module, self.spec.sigma_data).eval()
+            averaged = self.spec.around(learner.ema.module).eval()
             model = Model(averaged, self.spec, self.config.sampling, facts, learner.device)
             labels = grid_labels(len(self.spec.class_names), count)
             write_grid(self.folder / "samples" / f"step-{learner.step:08d}.png", model.sample(count, labels=labels))

@@ -166,7 +166,7 @@ def _dispersive(setup: _Setup) -> PreparedSignals:
 
 
 def _contrastive(setup: _Setup) -> PreparedSignals:
-    spec = spec_for(setup.images, setup.config.net, setup.config.process.sigma_data)
+    spec = spec_for(setup.images, setup.config.net, setup.config.process)
     return PreparedSignals([ContrastiveSignal(spec.sigma_data, **setup.weight())])
 
 
@@ -210,7 +210,7 @@ def _sampled(setup: _Setup) -> PreparedSignals:
 def _tapped_target(setup: _Setup) -> tuple[FeaturesAtPlaces, Pretrained, tuple[int, int]]:
     """What the tapped tokens are held to, the encoder that sees it, and the widths of a token and of a feature."""
     config, tap = setup.config, setup.tap()
-    spec = spec_for(setup.images, config.net, config.process.sigma_data)
+    spec = spec_for(setup.images, config.net, config.process)
     with torch.random.fork_rng(devices=[]):
         net = spec.build().net
     blank, grid = torch.zeros(1, *spec.shape), (spec.shape[1] // spec.net.patch, spec.shape[2] // spec.net.patch)

@@ -24,7 +24,7 @@ from sadm.core.progress import Silent
 from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet
 from sadm.training.checkpoint import load_checkpoint
-from sadm.training.config import NetConfig
+from sadm.training.config import NetConfig, ProcessConfig
 from sadm.training.model_folder import spec_for
 
 HERE = ("ours_plain", "ours_structure", "diffusers_unet", "dit_loop")
@@ -193,7 +193,7 @@ def test_no_peer_has_more_parameters_than_ours_of_the_same_size() -> None:
     pytest.importorskip("diffusers")
     data = images(28, 10)
     for size in plan.SIZES:
-        ours = spec_for(data, NetConfig(**find("ours_plain").sizes[size]), 0.5).build()
+        ours = spec_for(data, NetConfig(**find("ours_plain").sizes[size]), ProcessConfig(sigma_data=0.5)).build()
         limit = sum(p.numel() for p in ours.parameters())
         for name in ("diffusers_unet", "dit_loop"):
             assert 0 < sum(p.numel() for p in find(name).build(size, (1, 28, 28)).parameters()) <= limit, (name, size)

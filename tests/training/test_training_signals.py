@@ -105,12 +105,12 @@ class Listener:
 
 def learner_for(config: TrainConfig, images: ImageSet, reporter: Reporter) -> Learner:
     signals = prepare_signals(config, images, reporter).signals
-    return Learner(config, images, spec_for(images, config.net, config.process.sigma_data), signals)
+    return Learner(config, images, spec_for(images, config.net, config.process), signals)
 
 
 def learner_with(*signals: Listener) -> Learner:
     config, images = tiny_config(signal="none", net=DEEP), tiny_images()
-    return Learner(config, images, spec_for(images, config.net, config.process.sigma_data), list(signals))
+    return Learner(config, images, spec_for(images, config.net, config.process), list(signals))
 
 
 def test_listening_changes_no_bit_and_gradients_at_one_tap_add_up() -> None:

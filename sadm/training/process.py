@@ -1,0 +1,81 @@
+"""From a process's configuration to what training needs: a denoiser, a density of noise levels, a weighting."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import nn
+
+from sadm.diffusion import (
+    EDMDenoiser,
+    EDMWeighting,
+    EpsWeighting,
+    FlowDenoiser,
+    LogNormalSigma,
+    MinSNRWeighting,
+    PathDenoiser,
+    SigmoidWeighting,
+    Stratified,
+    UniformTime,
+    VelocityWeighting,
+    VPDenoiser,
+    VPSchedule,
+    X0Weighting,
+)
+from sadm.training.config import DenoiserConfig, ProcessConfig
+
+AnyDenoiser = EDMDenoiser | PathDenoiser
+Weighting = Callable[[torch.Tensor], torch.Tensor]
+SCHEDULES: dict[str, Callable[[], VPSchedule]] = {"linear": VPSchedule.linear, "cosine": VPSchedule.cosine}
+NOISE_SCALES = {"edm": 1000.0, "vp": 1.0, "flow": 1000.0}
+"""What brings each process's c_noise to the hundreds that a sinusoidal embedding tells apart."""
+
+
+class Density(Protocol):
+    """Where noise levels of training come from."""
+
+    def sample(self, count: int, generator: torch.Generator) -> torch.Tensor:
+        """`count` noise levels [count]."""
+        ...
+
+
+def build_denoiser(net: nn.Module, config: DenoiserConfig, sigma_data: float) -> AnyDenoiser:
+    """A network behind the denoiser's contract.
+
+    Args:
+        net: called as ``net(x [B, C, H, W], c_noise [B], cond)``.
+        config: which process, and what the network predicts.
+        sigma_data: standard deviation of the data, which EDM's preconditioning uses.
+    """
+    if config.kind == "vp":
+        return VPDenoiser(net, SCHEDULES[config.schedule](), config.prediction or "eps", config.learned_variance)
+    if config.kind == "flow":
+        return FlowDenoiser(net, "x0" if config.prediction == "x0" else "v", config.reversed_time)
+    return EDMDenoiser(net, sigma_data)
+
+
+def build_density(config: ProcessConfig, denoiser: AnyDenoiser) -> Density:
+    """The density of noise levels in training."""
+    density: LogNormalSigma | UniformTime = LogNormalSigma(config.p_mean, config.p_std)
+    if isinstance(denoiser, VPDenoiser):
+        density = UniformTime(denoiser.schedule)
+    elif config.density == "uniform":
+        density = UniformTime(denoiser.path)
+    return Stratified(density) if config.stratified else density
+
+
+def build_weighting(config: ProcessConfig, denoiser: AnyDenoiser, sigma_data: float) -> Weighting:
+    """The loss weight by noise level, of the squared error of x0_hat."""
+    if config.weighting is None:
+        return denoiser.loss_weight
+    weightings: dict[str, Callable[[], Weighting]] = {
+        "edm": lambda: EDMWeighting(sigma_data),
+        "eps": EpsWeighting,
+        "x0": X0Weighting,
+        "velocity": lambda: VelocityWeighting(0.05),
+        "min_snr": lambda: MinSNRWeighting(config.min_snr_gamma),
+        "sigmoid": lambda: SigmoidWeighting(config.sigmoid_bias),
+    }
+    return weightings[config.weighting]()

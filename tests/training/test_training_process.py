@@ -1,0 +1,152 @@
+"""Every process in training: its loss against the papers' own form, its model on disk, and what is refused."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+
+from sadm.core.errors import UserError
+from sadm.core.seeds import generator
+from sadm.data import BatchStream
+from sadm.diffusion import VPSchedule
+from sadm.models import DiT
+from sadm.training.config import DenoiserConfig, load_train_config
+from sadm.training.model_folder import load_model
+from sadm.training.process import build_density
+from sadm.training.run import train
+from tiny import tiny_config, tiny_images, tiny_learner
+
+PROCESSES = [
+    {"kind": "vp"},
+    {"kind": "vp", "schedule": "cosine", "prediction": "v"},
+    {"kind": "vp", "prediction": "x0"},
+    {"kind": "flow"},
+    {"kind": "flow", "prediction": "x0"},
+    {"kind": "flow", "density": "uniform", "reversed_time": True},
+]
+
+
+def named(process: dict) -> str:
+    return " ".join(map(str, process.values()))
+
+
+def first_gradient(process: dict) -> tuple[dict[str, torch.Tensor], DiT, tuple]:
+    """The first step's gradient by the trainer, the same network untouched, and the step's draws."""
+    config, images = tiny_config(signal="none", process=process, optimiser={"clip": None}), tiny_images()
+    learner = tiny_learner(config, images)
+    gradients: dict[str, torch.Tensor] = {}
+    learner._update = lambda: (
+        gradients.update(  # type: ignore[method-assign]
+            {name: p.grad.clone() for name, p in learner.denoiser.net.named_parameters()}
+        )
+        or {}
+    )
+    torch.manual_seed(0)
+    with torch.no_grad():  # adaLN-Zero starts as the zero function, whose gradient says little
+        for parameter in learner.denoiser.net.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape))
+    learner.advance()
+    batch, draws = (
+        BatchStream(images, config.optimiser.batch, config.seed).batch(0),
+        generator(config.seed, "training", 0),
+    )
+    sigma = build_density(config.process, learner.denoiser).sample(len(batch.x0), draws)
+    noise = torch.randn(batch.x0.shape, generator=draws)
+    dropped = torch.rand(len(batch.x0), generator=draws) < config.process.label_dropout
+    learner.denoiser.net.zero_grad()
+    return gradients, learner.denoiser.net, (batch.x0, sigma, noise, batch.cond.with_label_dropped(dropped, 3))
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=named)
+def test_the_loss_is_mean_squares_on_what_the_network_predicts(process: dict) -> None:
+    found, net, (x0, sigma, noise, cond) = first_gradient(process)
+    level = sigma[:, None, None, None]
+    if process["kind"] == "vp":
+        alpha, beta = (1 + level**2) ** -0.5, level * (1 + level**2) ** -0.5
+        table = {"linear": VPSchedule.linear, "cosine": VPSchedule.cosine}[process.get("schedule", "linear")]().sigmas
+        time = (table[None] - sigma[:, None]).abs().argmin(1).float()  # uniform over whole timesteps
+        target = {"eps": noise, "v": alpha * noise - beta * x0, "x0": x0}[process.get("prediction", "eps")]
+        error = (net(alpha * x0 + beta * noise, time, cond) - target).square()
+    else:
+        t = level / (1 + level)
+        backwards = process.get("reversed_time", False)
+        output = net((1 - t) * x0 + t * noise, (1 - t if backwards else t).flatten(), cond)
+        if process.get("prediction") == "x0":
+            error = (output - x0).square() / t.clamp(min=0.05).square()
+        else:
+            error = (output - (x0 - noise if backwards else noise - x0)).square()
+    error.mean().backward()
+    for name, parameter in net.named_parameters():
+        torch.testing.assert_close(
+            found[name], parameter.grad, rtol=2e-3, atol=2e-5 * float(parameter.grad.abs().max())
+        )
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=named)
+def test_a_trained_model_keeps_its_process(process: dict, tmp_path) -> None:
+    config = tiny_config(signal="hidden", process=process, sampling={"solver": "dpmpp_2m", "steps": 4})
+    train(config, tmp_path / "run", images=tiny_images())
+    model = load_model(tmp_path / "run")
+    assert model.spec.process == config.process.denoiser
+    images = model.sample(5, seed=3)
+    assert images.shape == (5, 1, 8, 8)
+    assert bool(torch.isfinite(images).all())
+    assert torch.allclose(images[1:2], model.sample(2, seed=3, labels=model.training_labels(5, 3)[:2])[1:2], atol=1e-5)
+
+
+def test_models_of_before_there_were_processes_are_edms(tmp_path) -> None:
+    train(tiny_config(signal="none"), tmp_path / "run", images=tiny_images())
+    path = tmp_path / "run" / "model" / "model.json"
+    description = json.loads(path.read_text())
+    del description["process"], description["net"]["noise_scale"], description["net"]["frequency_shift"]
+    path.write_text(json.dumps(description))
+    assert load_model(tmp_path / "run").spec.process == DenoiserConfig()
+
+
+def test_a_model_of_another_process_cannot_be_continued(tmp_path) -> None:
+    train(tiny_config(signal="none"), tmp_path / "edm", images=tiny_images())
+    config = tiny_config(signal="none", process={"kind": "flow"}, start_from=str(tmp_path / "edm"))
+    with pytest.raises(UserError, match="process"):
+        train(config, tmp_path / "flow", images=tiny_images())
+
+
+@pytest.mark.parametrize(
+    ("process", "message"),
+    [
+        ({"prediction": "v"}, "EDM has a target of its own"),
+        ({"kind": "flow", "prediction": "eps"}, "expected one of v, x0"),
+        ({"kind": "flow", "schedule": "cosine"}, "kind 'vp' alone"),
+        ({"kind": "flow", "learned_variance": True}, "kind 'vp' alone"),
+        ({"kind": "vp", "reversed_time": True}, "kind 'flow' alone"),
+        ({"kind": "vp", "density": "log_normal"}, "would leave the timesteps"),
+        ({"density": "uniform"}, "needs a process that ends"),
+        ({"kind": "vpp"}, "'edm', 'vp' or 'flow'"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_processes_that_make_no_sense_are_refused(process: dict, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_train_config(overrides={"process": process})
+
+
+def test_signals_made_for_edm_say_so() -> None:
+    with pytest.raises(UserError, match=r"'contrastive' is made for process\.kind 'edm'"):
+        load_train_config(overrides={"signal": "contrastive", "process": {"kind": "flow"}})
+
+
+@pytest.mark.parametrize("weighting", ["edm", "eps", "x0", "velocity", "min_snr", "sigmoid"])
+@pytest.mark.parametrize("kind", ["edm", "vp", "flow"])
+def test_every_weighting_trains_every_process(kind: str, weighting: str) -> None:
+    config = tiny_config(signal="none", process={"kind": kind, "weighting": weighting, "stratified": True})
+    learner = tiny_learner(config, tiny_images())
+    assert all(bool(torch.isfinite(learner.advance()["loss"])) for _ in range(3))
+
+
+def test_seeds_of_networks_do_not_depend_on_the_process() -> None:
+    first, second = (
+        tiny_learner(tiny_config(signal="none", process={"kind": kind}), tiny_images()) for kind in ("edm", "vp")
+    )
+    for one, other in zip(first.denoiser.parameters(), second.denoiser.parameters(), strict=True):
+        assert torch.equal(one, other)
