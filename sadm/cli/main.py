@@ -10,6 +10,7 @@ COMMANDS = {
     "train": "train a model, plain or structure-guided, in a run folder",
     "sample": "draw images from a trained model",
     "evaluate": "judge a trained model against held-out images",
+    "convert": "bring published weights into a model folder, or a model into a folder of diffusers",
     "compare": "train plain and structure-guided models at equal cost and report which is better",
 }
 

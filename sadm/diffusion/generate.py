@@ -38,6 +38,7 @@ class SamplerSettings:
         shift: factor on the noise levels, for 'native' on the straight line (see `uniform_times`); 1 = off.
         guidance_low: guide where sigma is above this.
         guidance_high: guide where sigma is at most this; None = no bound.
+        clamp: bring the result into [-1, 1], where images are; latents have no bounds.
     """
 
     solver: str = "heun"
@@ -53,6 +54,7 @@ class SamplerSettings:
     shift: float = 1.0
     guidance_low: float = 0.0
     guidance_high: float | None = None
+    clamp: bool = True
 
     def check(self) -> None:
         """Refuses what makes no sense for any denoiser.
@@ -144,7 +146,7 @@ def generate(
         progress: called with (images done, images in all).
 
     Returns:
-        [N, C, H, W], float32 in [-1, 1] (clamped), on the CPU.
+        [N, C, H, W], float32, on the CPU; in [-1, 1] unless `settings.clamp` is off.
 
     Raises:
         ValueError: settings that make no sense, alone or for this denoiser, or not one label for each seed.
@@ -164,6 +166,7 @@ def generate(
 
         noise = noise_per_image(batch_seeds, shape).to(device)
         cond = Cond(label=None if labels is None else labels[part].to(device))
-        images[part] = solver(guided, noise, times, cond, guided.path, draw, **options).clamp(-1, 1).cpu()
+        drawn = solver(guided, noise, times, cond, guided.path, draw, **options)  # [b, C, H, W]
+        images[part] = (drawn.clamp(-1, 1) if settings.clamp else drawn).cpu()
         progress(min(start + settings.batch, len(seeds)), len(seeds))
     return images

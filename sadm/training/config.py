@@ -64,6 +64,8 @@ class NetConfig(Config):
     """Factor on the noise level that the network is given; None = 1 for timesteps, 1000 for the other processes."""
     frequency_shift: Literal[0, 1] = 0
     """Embed noise levels at the frequencies of the published weights (0), or of diffusers' networks (1)."""
+    norm_eps: PositiveFloat = 1e-6
+    """Epsilon of the norm in front of each MLP; 1e-5 in many of diffusers' networks."""
 
     @model_validator(mode="after")
     def _fits(self) -> NetConfig:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,13 @@ from sadm.core.files import folder_written_atomically, read_json, write_json
 from sadm.core.seeds import generator
 from sadm.data import ImageSet
 from sadm.diffusion import SamplerSettings, generate, image_seeds, prepare
-from sadm.models import DiT
+from sadm.models import DiT, LatentCodec
 from sadm.training.checkpoint import save_tensors
 from sadm.training.config import DenoiserConfig, NetConfig, ProcessConfig, SamplingConfig
 from sadm.training.process import NOISE_SCALES, AnyDenoiser, build_denoiser
 
 FORMAT = 1
-WEIGHTS, DESCRIPTION = "model.safetensors", "model.json"
+WEIGHTS, DESCRIPTION, AUTOENCODER = "model.safetensors", "model.json", "autoencoder"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,6 +71,8 @@ class ModelSpec:
             out_channels=2 * self.shape[0] if self.process.learned_variance else None,
             frequency_shift=sizes.frequency_shift,
         )
+        for block in net.blocks:
+            block.norm2.eps = sizes.norm_eps  # type: ignore[union-attr]
         return self.around(net)
 
     def around(self, net: torch.nn.Module) -> AnyDenoiser:
@@ -86,6 +89,7 @@ class Model:
     sampling: SamplingConfig
     description: dict[str, Any]
     device: torch.device
+    autoencoder: str | None = None  # the folder of what turns its latents into images
 
     @property
     def null_label(self) -> int | None:
@@ -106,24 +110,44 @@ class Model:
         sampling: SamplingConfig | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> torch.Tensor:
-        """Draws `count` images [count, C, H, W] in [-1, 1]; labels default to the training frequencies.
+        """Draws `count` images [count, C, H, W] in [-1, 1]; labels default to the training frequencies. Latents are decoded.
 
         Raises:
             UserError: `sampling` makes no sense for this model.
         """
         labels = self.training_labels(count, seed) if labels is None else labels
-        settings = sampler_settings(sampling or self.sampling)
+        settings = sampler_settings(sampling or self.sampling, clamp=self.autoencoder is None)
         try:
             prepare(self.denoiser, self.null_label, settings)
         except ValueError as error:
             raise UserError(f"sampling: {error}.") from error
-        seeds = image_seeds(seed, count)
-        return generate(self.denoiser, self.spec.shape, seeds, labels, self.null_label, settings, self.device, progress)
+        codec = self._codec()  # before the sampler, which takes time
+        seeds, where = image_seeds(seed, count), self.device
+        drawn = generate(self.denoiser, self.spec.shape, seeds, labels, self.null_label, settings, where, progress)
+        if codec is None:
+            return drawn
+        return torch.cat([codec.decode(part.to(where)).clamp(-1, 1).cpu() for part in drawn.split(settings.batch)])
+
+    def _codec(self) -> LatentCodec | None:
+        """What decodes this model's latents; None for a model of pixels.
+
+        Raises:
+            UserError: a model of latents without an autoencoder.
+        """
+        if self.autoencoder is not None:
+            codec = LatentCodec.from_folder(self.autoencoder)
+            codec.autoencoder.to(self.device)
+            return codec
+        if self.description.get("latents"):
+            raise UserError(
+                "this model draws latents, and has no autoencoder that would decode them. Import it again with --autoencoder."
+            )
+        return None
 
 
-def sampler_settings(config: SamplingConfig) -> SamplerSettings:
-    """The sampler's own settings, from a run's configuration."""
-    return SamplerSettings(**config.model_dump())
+def sampler_settings(config: SamplingConfig, clamp: bool = True) -> SamplerSettings:
+    """The sampler's own settings, from a run's configuration; latents are not clamped."""
+    return SamplerSettings(**config.model_dump(), clamp=clamp)
 
 
 def spec_for(images: ImageSet, net: NetConfig, process: ProcessConfig) -> ModelSpec:
@@ -136,9 +160,17 @@ def spec_for(images: ImageSet, net: NetConfig, process: ProcessConfig) -> ModelS
 
 
 def save_model(
-    folder: Path, spec: ModelSpec, weights: dict[str, torch.Tensor], sampling: SamplingConfig, facts: dict[str, Any]
+    folder: Path,
+    spec: ModelSpec,
+    weights: dict[str, torch.Tensor],
+    sampling: SamplingConfig,
+    facts: dict[str, Any],
+    autoencoder: str | Path | None = None,
 ) -> None:
-    """Writes a model folder, atomically; `facts` (provenance, step, data) are kept in its description."""
+    """Writes a model folder, atomically; `facts` (provenance, step, data) are kept in its description.
+
+    The files of an autoencoder's folder are copied into it.
+    """
     description = {
         "format": FORMAT,
         "shape": list(spec.shape),
@@ -153,6 +185,10 @@ def save_model(
     with folder_written_atomically(folder) as temporary:
         save_tensors(temporary / WEIGHTS, weights)
         write_json(temporary / DESCRIPTION, description)
+        if autoencoder is not None:
+            (temporary / AUTOENCODER).mkdir()
+            for file in filter(Path.is_file, Path(autoencoder).iterdir()):
+                shutil.copyfile(file, temporary / AUTOENCODER / file.name)
 
 
 def load_model(path: str | Path, device: str = "cpu") -> Model:
@@ -187,7 +223,8 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
         raise UserError(f"the model in {folder} can't be loaded: {error}") from error
     denoiser.eval().requires_grad_(False)
     where = resolve_device(device)
-    return Model(denoiser.to(where), spec, sampling, description, where)
+    autoencoder = str(folder / AUTOENCODER) if (folder / AUTOENCODER).is_dir() else None
+    return Model(denoiser.to(where), spec, sampling, description, where, autoencoder)
 
 
 def labels_at_frequencies(counts: torch.Tensor, total: int, seed: int) -> torch.Tensor:

@@ -37,14 +37,14 @@ def test_options_change_the_images(trained: Path, tmp_path: Path) -> None:
     plain = pixels("plain", "--solver", "ddim", "--steps", "4")
     assert pixels("again", "--solver", "ddim", "--steps", "4", "--eta", "0") == plain
     assert pixels("eta", "--solver", "ddim", "--steps", "4", "--eta", "1") != plain
-    assert pixels("native", "--solver", "ddim", "--steps", "4", "--grid", "native") == plain  # EDM's own is this one
+    assert pixels("karras", "--solver", "ddim", "--steps", "4", "--grid", "karras") == plain  # EDM's own is this one
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--eta", "0.5"], "eta (0.5) has no meaning for solver 'heun'"),
-        (["--shift", "2"], "shift (2.0) needs grid 'native'"),
+        (["--grid", "karras", "--shift", "2"], "shift (2.0) needs grid 'native'"),
         (
             ["--shift", "2", "--grid", "native"],
             "sampling: shift 2.0 applies to grid 'native' of a flow on straight lines",

@@ -1,0 +1,50 @@
+"""``sadm convert``."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Literal
+
+import tyro
+
+from sadm.cli.options import parse, required
+
+DESCRIPTION = """Brings published weights into a model folder, or a model into a folder that diffusers loads. No file runs code.
+
+examples:
+  sadm convert DiT-XL-2-256x256.pt --family dit --autoencoder sd-vae-ft-ema --out models/dit
+  sadm convert SiT-XL-2-256.pt --family sit --autoencoder sd-vae-ft-ema --out models/sit
+  sadm convert path/to/DiTPipeline --out models/dit
+  sadm convert models/dit --to diffusers --out path/to/pipeline
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class ConvertOptions:
+    """Options of ``sadm convert``."""
+
+    source: tyro.conf.Positional[str]
+    """A checkpoint of DiT or SiT, a folder of diffusers, or (with --to diffusers) a run or model folder."""
+    out: str | None = None
+    """The folder to write (required)."""
+    to: Literal["sadm", "diffusers"] = "sadm"
+    """What to write: a model folder, for `sadm sample`; or a DiTPipeline."""
+    family: Literal["dit", "sit"] | None = None
+    """Of a checkpoint, whose tensors do not tell; a folder of diffusers says it itself."""
+    autoencoder: str | None = None
+    """Folder of an AutoencoderKL (needs diffusers); None = the one that the source has."""
+
+
+def run(arguments: list[str]) -> None:
+    """Parses the arguments, converts, and prints what became of the tensors."""
+    options: ConvertOptions = parse(ConvertOptions, arguments, "convert", DESCRIPTION)
+    out = required(options.out, "out", "convert")
+    from sadm.training.model_folder import load_model
+    from sadm.training.published import export_pipeline, import_model
+
+    if options.to == "diffusers":
+        export_pipeline(load_model(options.source), out, options.autoencoder)
+        print(f"Load it with: DiTPipeline.from_pretrained({out!r})")
+    else:
+        print(import_model(options.source, out, options.family, options.autoencoder))
+        print(f"Draw images with: sadm sample {out}")
