@@ -13,6 +13,7 @@ from benchmarks import solvers, structure, theory
 from benchmarks.common import ROOT, change, result_path, stored
 from benchmarks.peers import page as peers
 from sadm.experiments.report import verdict_sentence
+from sadm.experiments.statistics import Interval, outcome
 
 CAPTIONS = {
     "README.md": "Digits, 8x8 pixels. First row: real images; then three rows each of plain training, of structure guidance in a "
@@ -21,13 +22,18 @@ CAPTIONS = {
     "費用とノイズは同じ。列はクラス。",
 }
 
+DIGITS = {"en": "Digits. ", "ja": "手書き数字："}
+FASHION = {"en": "Fashion-MNIST at 8x8 pixels, from scratch. ", "ja": "Fashion-MNIST（8×8画素、ゼロからの学習）："}
+
 
 def main() -> None:
     """Writes all pages."""
     comparison = stored("digits", "comparison")
     for name, caption in CAPTIONS.items():
-        verdict = verdict_sentence(comparison, "ja" if name.endswith(".ja.md") else "en")
-        replace_block(ROOT / name, f"![{caption}](docs/images/digits.png)\n\n*{caption}*\n\n> {verdict}\n")
+        lang = "ja" if name.endswith(".ja.md") else "en"
+        verdicts = [f"{DIGITS[lang]}{verdict_sentence(comparison, lang)}", many_seeds(comparison, lang)]
+        quoted = "\n>\n".join(f"> {verdict}" for verdict in verdicts if verdict)
+        replace_block(ROOT / name, f"![{caption}](docs/images/digits.png)\n\n*{caption}*\n\n{quoted}\n")
     pages = [HEAD, digits_section(comparison)]
     if result_path("noise_density", "summary").exists():
         pages.append(noise_density_section(stored("noise_density", "summary")["rows"]))
@@ -39,6 +45,22 @@ def main() -> None:
         pages.append(against_peers)
     (ROOT / "docs" / "results.md").write_text("\n".join(pages), encoding="utf-8")
     theory.write_page()
+
+
+def many_seeds(digits: dict[str, Any], lang: str) -> str | None:
+    """The verdict over the 20 seeds of `benchmarks.structure`, by the rule of every comparison; None before they are stored."""
+    if not result_path("structure", "Z").exists():
+        return None
+    found, judges = stored("structure", "Z"), digits["judges"]
+    ratios = {judge: Interval(**ratio) for judge, ratio in found["ratios"].items()}
+    deciding = [ratios[name] for name, facts in judges.items() if facts["decides"]]
+    comparison = {
+        "judges": judges,
+        "ratios": {"equal_cost": {found["arm"]: found["ratios"]}},
+        "protocol": {"seeds": found["seeds"]},
+        "verdict": {"treatment": found["arm"], "outcome": outcome(deciding)},
+    }
+    return FASHION[lang] + verdict_sentence(comparison, lang)
 
 
 HEAD = """# Results
