@@ -249,7 +249,7 @@ def test_the_readme_tells_the_verdict_over_many_seeds(monkeypatch: pytest.Monkey
     sentence = docs.many_seeds({"judges": judges}, "en")
     assert sentence is not None
     assert "Structure guidance beats plain training" in sentence
-    assert sentence.count("−20 %") == 2
+    assert sentence.count("−20\u00a0%") == 2
     assert "20 paired seeds" in sentence
     found["ratios"]["mlp"] = ratio(1.0, 1.0)
     assert "cannot be told" in str(docs.many_seeds({"judges": judges}, "en"))
