@@ -55,8 +55,7 @@ class ModelSpec:
                 f"images of {self.shape[1]}x{self.shape[2]} pixels can't be cut into patches of {sizes.patch}x{sizes.patch}. "
                 "Choose another --net.patch, or a --data.resolution that it divides."
             )
-        classes = len(self.class_names)
-        net = DiT(self.shape, sizes.patch, sizes.width, sizes.depth, sizes.heads, sizes.mlp_ratio, classes)
+        net = DiT(self.shape, num_classes=len(self.class_names), **sizes.model_dump())
         return EDMDenoiser(net, self.sigma_data)
 
 
