@@ -12,12 +12,16 @@ from torch import nn
 
 from sadm.core.conditions import Cond
 from sadm.models.gelu import gelu_tanh
+from sadm.models.modern import HeadNorm, Rope2d, SwiGlu
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
 
 # Below this many tokens the fused kernel's backward is slower on a CPU than two products and a softmax, and those need little
 # memory yet.
 FUSED_ATTENTION_FROM = 64
+
+MODERN = ("qk_norm", "rope", "swiglu", "registers")
+"""Options that the published networks don't have, all of them off by default."""
 
 
 class DiT(nn.Module):
@@ -35,6 +39,12 @@ class DiT(nn.Module):
         out_channels: channels of the output; None = those of the image, twice as many = with a learned variance.
         frequency_shift: 0 = frequencies of the noise level as in the published weights, 1 = as in diffusers' networks.
         twice_differentiable: use torch's own GELU, which has second derivatives; slower on a CPU.
+        qk_norm: normalise queries and keys; see `HeadNorm`.
+        rope: turn queries and keys by row and column (see `Rope2d`) *instead of* adding sine-cosine positions to the tokens: with
+            both, scores would depend on absolute places after all. `width / heads` must be divisible by 4.
+        swiglu: gated MLPs with as many parameters; see `SwiGlu`.
+        registers: learned tokens without a place, behind the patches and dropped before the output (Darcet et al. 2024, arXiv
+            2309.16588). Attention does not look at the order of tokens; behind, a patch keeps its index.
 
     Raises:
         ValueError: sizes that do not fit each other, or (on a call) images of another shape.
@@ -53,6 +63,10 @@ class DiT(nn.Module):
         out_channels: int | None = None,
         frequency_shift: float = 0.0,
         twice_differentiable: bool = False,
+        qk_norm: bool = False,
+        rope: bool = False,
+        swiglu: bool = False,
+        registers: int = 0,
     ) -> None:
         super().__init__()
         channels, height, columns = shape
@@ -60,18 +74,25 @@ class DiT(nn.Module):
             raise ValueError(f"an image of {height}x{columns} pixels can't be cut into patches of {patch}x{patch}")
         if width % heads or width % 4:
             raise ValueError(f"width {width} must be divisible by heads ({heads}) and by 4")
+        if registers < 0:
+            raise ValueError(f"registers must be at least 0, got {registers}")
         self.shape, self.patch, self.noise_scale = shape, patch, noise_scale
         self.out_channels = channels if out_channels is None else out_channels
         self.frequency_shift = frequency_shift
+        self.qk_norm, self.rope, self.swiglu, self.registers = qk_norm, rope, swiglu, registers
         self.null_label = num_classes if num_classes else None
         self.grid = (height // patch, columns // patch)
         self.x_embedder = PatchEmbedder(channels, patch, width)
         self.t_embedder = NoiseLevelEmbedder(width, frequency_shift=frequency_shift)
         self.y_embedder = LabelEmbedder(num_classes, width) if num_classes else None
-        self.register_buffer("pos_embed", sincos_positions(width, self.grid).unsqueeze(0))
+        turn = Rope2d(width // heads, self.grid, registers) if rope else None  # the same for all blocks
+        self.register_buffer("pos_embed", None if rope else sincos_positions(width, self.grid).unsqueeze(0))
         activation = partial(F.gelu, approximate="tanh") if twice_differentiable else gelu_tanh
-        self.blocks = nn.ModuleList(DiTBlock(width, heads, mlp_ratio, activation) for _ in range(depth))
+        self.blocks = nn.ModuleList(
+            DiTBlock(width, heads, mlp_ratio, activation, qk_norm, turn, swiglu) for _ in range(depth)
+        )
         self.final_layer = FinalLayer(width, patch, self.out_channels)
+        self.register_tokens = nn.Parameter(0.02 * torch.randn(1, registers, width)) if registers else None
         self._initialise()
 
     def forward(self, x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor:
@@ -79,15 +100,33 @@ class DiT(nn.Module):
             raise ValueError(
                 f"this network expects images [B, {', '.join(map(str, self.shape))}], got {tuple(x.shape)}"
             )
-        tokens = self.x_embedder(x) + self.pos_embed  # [B, T, D]
+        tokens = self._tokens(x)  # [B, T + registers, D]
         c_noise, label, rows = distinct_conditions(c_noise, cond.label)
         condition = self.t_embedder(c_noise * self.noise_scale)  # [K, D]
         if self.y_embedder is not None:
             condition = condition + self.y_embedder(label, len(c_noise))  # [K, D]
         condition = F.silu(condition)  # shared by all blocks
         for block in self.blocks:
-            tokens = block(tokens, condition, rows)  # [B, T, D]
-        return self._unpatchify(self.final_layer(tokens, condition, rows))  # [B, out_channels, H, W]
+            tokens = block(tokens, condition, rows)  # [B, T + registers, D]
+        patches = self.without_registers(tokens)  # [B, T, D]
+        return self._unpatchify(self.final_layer(patches, condition, rows))  # [B, out_channels, H, W]
+
+    def without_registers(self, activation: torch.Tensor) -> torch.Tensor:
+        """The T patches' part of a hidden activation [B, T + registers, D]; one of another shape as it is."""
+        patches = self.grid[0] * self.grid[1]
+        if not self.registers or activation.ndim != 3 or activation.shape[1] != patches + self.registers:
+            return activation
+        return activation[:, :patches]
+
+    def _tokens(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.x_embedder(x)  # [B, T, D]
+        if self.pos_embed is not None:
+            tokens = tokens + self.pos_embed
+        else:  # as the sum with positions would be: under autocast, a sum over all blocks should not be in half precision
+            tokens = tokens.to(self.x_embedder.proj.weight.dtype)
+        if self.register_tokens is not None:
+            tokens = torch.cat([tokens, self.register_tokens.expand(len(x), -1, -1)], dim=1)  # [B, T + registers, D]
+        return tokens
 
     def _unpatchify(self, tokens: torch.Tensor) -> torch.Tensor:
         (rows, columns), p, c = self.grid, self.patch, self.out_channels
@@ -165,12 +204,22 @@ class LabelEmbedder(nn.Module):
 class DiTBlock(nn.Module):
     """Attention and MLP, each shifted, scaled and gated by the condition."""
 
-    def __init__(self, width: int, heads: int, mlp_ratio: float, activation: Activation = gelu_tanh) -> None:
+    def __init__(
+        self,
+        width: int,
+        heads: int,
+        mlp_ratio: float,
+        activation: Activation = gelu_tanh,
+        qk_norm: bool = False,
+        rope: Rope2d | None = None,
+        swiglu: bool = False,
+    ) -> None:
         super().__init__()
+        hidden = int(width * mlp_ratio)
         self.norm1 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
-        self.attn = Attention(width, heads)
+        self.attn = Attention(width, heads, qk_norm, rope)
         self.norm2 = nn.LayerNorm(width, elementwise_affine=False, eps=1e-6)
-        self.mlp = Mlp(width, int(width * mlp_ratio), activation)
+        self.mlp = SwiGlu(width, hidden) if swiglu else Mlp(width, hidden, activation)
         self.adaLN_modulation = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
 
     def forward(self, tokens: torch.Tensor, condition: torch.Tensor, rows: torch.Tensor | None = None) -> torch.Tensor:
@@ -184,23 +233,33 @@ class DiTBlock(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention [B, T, D] -> [B, T, D]; the kernel is chosen by the number of tokens."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int, heads: int, qk_norm: bool = False, rope: Rope2d | None = None) -> None:
         super().__init__()
         self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
+        self.q_norm = HeadNorm(width // heads) if qk_norm else None
+        self.k_norm = HeadNorm(width // heads) if qk_norm else None
+        self.rope = rope
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         b, t, d = tokens.shape
         heads = self.qkv(tokens).reshape(b, t, 3, self.heads, d // self.heads).permute(2, 0, 3, 1, 4)
-        if t >= FUSED_ATTENTION_FROM or tokens.is_cuda or not torch.is_grad_enabled():
-            mixed = F.scaled_dot_product_attention(*heads)  # [B, heads, T, d]
+        fused = t >= FUSED_ATTENTION_FROM or tokens.is_cuda or not torch.is_grad_enabled()
+        q, k, v = heads if fused else heads.reshape(3, b * self.heads, t, d // self.heads)  # each [..., T, d]
+        q, k = self._placed(q, self.q_norm).to(v.dtype), self._placed(k, self.k_norm).to(v.dtype)
+        if fused:
+            mixed = F.scaled_dot_product_attention(q, k, v)  # [B, heads, T, d]
         else:
-            q, k, v = heads.reshape(3, b * self.heads, t, d // self.heads)  # each [B heads, T, d]
             scale = (d // self.heads) ** -0.5
             scores = torch.baddbmm(q.new_zeros(()), q, k.transpose(1, 2), beta=0, alpha=scale)  # [B heads, T, T]
             mixed = torch.bmm(scores.softmax(dim=-1), v).view(b, self.heads, t, -1)
         return self.proj(mixed.transpose(1, 2).reshape(b, t, d))
+
+    def _placed(self, x: torch.Tensor, norm: HeadNorm | None) -> torch.Tensor:
+        """Queries or keys [..., T, d], normalised and turned as far as this network does so."""
+        x = x if norm is None else norm(x)
+        return x if self.rope is None else self.rope(x)
 
 
 class Mlp(nn.Module):

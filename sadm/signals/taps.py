@@ -17,6 +17,8 @@ from sadm.diffusion import Denoised
 class Taps:
     """Reads the outputs of chosen modules; the network itself is not changed.
 
+    Of a network with register tokens, which has a method ``without_registers`` (as `DiT`), activations are those of the patches.
+
     Args:
         net: the network.
         names: of its modules, as `nn.Module.named_modules` spells them (``blocks.0``); repetitions are one.
@@ -28,6 +30,9 @@ class Taps:
     def __init__(self, net: nn.Module, names: Iterable[str]) -> None:
         modules = {name: module for name, module in net.named_modules() if name}
         self.modules: dict[str, nn.Module] = {}
+        self.of_patches: Callable[[torch.Tensor], torch.Tensor] = getattr(
+            net, "without_registers", lambda output: output
+        )
         for name in names:
             if name not in modules:
                 raise UserError(_unknown(name, list(modules)))
@@ -41,7 +46,7 @@ class Taps:
             UserError: a module gives something other than one tensor, or does not run exactly once.
         """
         activations: dict[str, torch.Tensor] = {}
-        handles = [module.register_forward_hook(_keep(name, activations)) for name, module in self.modules.items()]
+        handles = [module.register_forward_hook(self._keep(name, activations)) for name, module in self.modules.items()]
         try:
             yield activations
         finally:
@@ -53,6 +58,20 @@ class Taps:
                 f"the network's module '{min(idle)}' did not run, so it has no activation. Tap another one."
             )
 
+    def _keep(self, name: str, activations: dict[str, torch.Tensor]) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            if not isinstance(output, torch.Tensor):
+                raise UserError(
+                    f"the network's module '{name}' gives a {type(output).__name__}; expected one tensor. Tap another module."
+                )
+            if name in activations:
+                raise UserError(
+                    f"the network's module '{name}' runs more than once in a step; expected once. Tap another module."
+                )
+            activations[name] = self.of_patches(output)
+
+        return hook
+
 
 def tapped(denoised: Denoised, name: str) -> torch.Tensor:
     """The activation of one module, detached, for a signal that named it in ``taps``.
@@ -63,21 +82,6 @@ def tapped(denoised: Denoised, name: str) -> torch.Tensor:
     if name not in denoised.taps:
         raise ValueError(f"this signal needs the activation of '{name}' in denoised.taps; see Taps.recording")
     return denoised.taps[name].detach()
-
-
-def _keep(name: str, activations: dict[str, torch.Tensor]) -> Callable[[nn.Module, Any, Any], None]:
-    def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-        if not isinstance(output, torch.Tensor):
-            raise UserError(
-                f"the network's module '{name}' gives a {type(output).__name__}; expected one tensor. Tap another module."
-            )
-        if name in activations:
-            raise UserError(
-                f"the network's module '{name}' runs more than once in a step; expected once. Tap another module."
-            )
-        activations[name] = output
-
-    return hook
 
 
 def _unknown(name: str, known: list[str]) -> str:

@@ -62,13 +62,14 @@ class HiddenStructure:
         schedule: warm-up and end.
         every: take part in every k-th call only; 1 = in all.
         grid: rows and columns of the T tokens; None = square patches of the image.
+        registers: tokens behind the T that are at no place of the image (arXiv 2309.16588); they are left out.
 
     Attributes:
         step: calls so far.
         last: the latest gap; None while it rests.
 
     Raises:
-        StructureError: a weight or `every` out of range.
+        StructureError: a weight, `every` or `registers` out of range.
     """
 
     def __init__(
@@ -80,14 +81,18 @@ class HiddenStructure:
         schedule: Schedule = ALWAYS,
         every: int = 1,
         grid: tuple[int, int] | None = None,
+        registers: int = 0,
     ) -> None:
         if not weight >= 0:
             raise StructureError(f"weight must be at least 0, got {weight}")
         if not isinstance(every, int) or every < 1:
             raise StructureError(f"every must be a whole number of steps, at least 1, got {every}")
+        if not isinstance(registers, int) or registers < 0:
+            raise StructureError(f"registers must be a whole number of tokens, at least 0, got {registers}")
         if isinstance(features, nn.Module):
             features.eval().requires_grad_(False)
         self.features, self.weight, self.schedule, self.every, self.grid = features, weight, schedule, every, grid
+        self.registers = registers
         self.step = 0
         self.last: torch.Tensor | None = None
         self._activation: torch.Tensor | None = None
@@ -111,7 +116,7 @@ class HiddenStructure:
             raise StructureError(
                 "the tapped module has not run since the last call: call the network first, with gradients"
             )
-        grid, activation = _tokens(activation, self.grid, (x0.shape[2], x0.shape[3]))
+        grid, activation = _tokens(activation, self.grid, (x0.shape[2], x0.shape[3]), self.registers)
         with torch.no_grad():
             features = on_grid(self.features(x0), grid, (x0.shape[2], x0.shape[3]))
         with torch.autocast(activation.device.type, enabled=False):  # relations lose their digits in half precision
@@ -141,13 +146,14 @@ class HiddenStructure:
 
 
 def _tokens(
-    activation: torch.Tensor, grid: tuple[int, int] | None, image: tuple[int, int]
+    activation: torch.Tensor, grid: tuple[int, int] | None, image: tuple[int, int], registers: int
 ) -> tuple[tuple[int, int], torch.Tensor]:
     """Rows and columns of an activation's places, and the activation as [B, T, D]."""
     if activation.ndim == 4:
         return (activation.shape[2], activation.shape[3]), activation.flatten(2).mT
     if activation.ndim != 3:
         raise StructureError(f"expected an activation [B, T, D] or [B, D, H, W], got {tuple(activation.shape)}")
+    activation = activation[:, : max(activation.shape[1] - registers, 0)]
     grid = grid or patch_grid(activation.shape[1], image)
     if grid[0] * grid[1] != activation.shape[1]:
         raise StructureError(f"a grid of {grid[0]} x {grid[1]} places does not fit {activation.shape[1]} tokens")

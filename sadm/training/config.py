@@ -60,6 +60,14 @@ class NetConfig(Config):
     """Attention heads; must divide the width."""
     mlp_ratio: PositiveFloat = 4.0
     """Hidden width of the MLP over the width."""
+    qk_norm: bool = False
+    """Normalise queries and keys of the attention (2302.05442)."""
+    rope: bool = False
+    """Rotary positions by row and column (2104.09864) instead of added ones; width / heads must be divisible by 4."""
+    swiglu: bool = False
+    """Gated MLPs with as many parameters (2002.05202)."""
+    registers: Count = 0
+    """Learned tokens beside the patches (2309.16588); 0 = none."""
     noise_scale: PositiveFloat | None = None
     """Factor on the noise level that the network is given; None = 1 for timesteps, 1000 for the other processes."""
     frequency_shift: Literal[0, 1] = 0
@@ -71,6 +79,11 @@ class NetConfig(Config):
     def _fits(self) -> NetConfig:
         if self.width % self.heads or self.width % 4:
             raise ValueError(f"net.width must be divisible by 4 and by net.heads ({self.heads}), got {self.width}")
+        if self.rope and self.width // self.heads % 4:
+            raise ValueError(
+                f"net.rope needs a width of heads (net.width / net.heads) that 4 divides, got {self.width} / {self.heads} = "
+                f"{self.width // self.heads}"
+            )
         return self
 
 

@@ -59,17 +59,13 @@ class ModelSpec:
                 f"images of {self.shape[1]}x{self.shape[2]} pixels can't be cut into patches of {sizes.patch}x{sizes.patch}. "
                 "Choose another --net.patch, or a --data.resolution that it divides."
             )
+        own = sizes.model_dump(exclude={"noise_scale", "norm_eps"})
         net = DiT(
             self.shape,
-            sizes.patch,
-            sizes.width,
-            sizes.depth,
-            sizes.heads,
-            sizes.mlp_ratio,
             num_classes=len(self.class_names),
             noise_scale=sizes.noise_scale or NOISE_SCALES[self.process.kind],
             out_channels=2 * self.shape[0] if self.process.learned_variance else None,
-            frequency_shift=sizes.frequency_shift,
+            **own,
         )
         for block in net.blocks:
             block.norm2.eps = sizes.norm_eps  # type: ignore[union-attr]

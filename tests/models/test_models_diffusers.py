@@ -357,6 +357,9 @@ def test_schedules_that_are_not_known() -> None:
     ("options", "message"),
     [
         ({"shape": (4, 8, 16)}, "square images only; this network's are 8x16"),
+        ({"qk_norm": True}, r"built with qk_norm; diffusers' DiTTransformer2DModel has no such option"),
+        ({"rope": True}, r"built with rope; diffusers'"),
+        ({"swiglu": True, "registers": 2}, r"built with swiglu and registers; diffusers'"),
         ({"mlp_ratio": 2.0}, r"4 times the width \(1536\); this network's has 768"),
     ],
 )

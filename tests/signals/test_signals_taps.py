@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from signal_steps import made_up
@@ -14,10 +16,10 @@ from sadm.signals import StructureSignal, Taps, tapped, taps_of
 from sadm.structure import ConvEncoder, StructureGame
 
 
-def small_net(dtype: torch.dtype = torch.float32) -> DiT:
+def small_net(dtype: torch.dtype = torch.float32, **options: Any) -> DiT:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        net = DiT((1, 8, 8), patch=4, width=16, depth=3, heads=2, num_classes=3).to(dtype)
+        net = DiT((1, 8, 8), patch=4, width=16, depth=3, heads=2, num_classes=3, **options).to(dtype)
         for parameter in net.parameters():  # adaLN-Zero starts as zero, where nothing would depend on the blocks
             parameter.data += 0.1 * torch.randn_like(parameter)
     return net
@@ -44,6 +46,34 @@ def test_it_records_what_the_modules_give_and_leaves_no_hook() -> None:
     assert not any(module._forward_hooks for module in net.modules())
     net(x, c_noise, cond)
     assert torch.equal(activations["blocks.1"], tokens)
+
+
+@pytest.mark.parametrize("name", ["x_embedder", "blocks.0.mlp", "blocks.2", "final_layer", "t_embedder"])
+def test_of_register_tokens_nothing_is_recorded(name: str) -> None:
+    net, (x, c_noise, cond) = small_net(registers=3), inputs()
+    kept = []
+    net.get_submodule(name).register_forward_hook(lambda module, arguments, output: kept.append(output))
+    with Taps(net, [name]).recording() as activations:
+        net(x, c_noise, cond)
+    with_registers = name.startswith("blocks")
+    assert kept[0].shape[1] == {"t_embedder": 16}.get(name, 7 if with_registers else 4)
+    assert torch.equal(activations[name], kept[0][:, :4] if with_registers else kept[0])
+
+
+def test_a_gradient_at_the_patches_of_a_tap_is_that_of_an_added_loss() -> None:
+    net, (x, c_noise, cond) = small_net(torch.float64, registers=3), inputs(torch.float64)
+    outputs = []
+    handle = net.blocks[1].register_forward_hook(lambda module, arguments, output: outputs.append(output))
+    (net(x, c_noise, cond).square().sum() + outputs[0][:, :4].sin().sum()).backward()
+    handle.remove()
+    expected = [parameter.grad.clone() for parameter in net.parameters()]
+    net.zero_grad()
+    with Taps(net, ["blocks.1"]).recording() as activations:
+        output = net(x, c_noise, cond)
+    tap = activations["blocks.1"]
+    torch.autograd.backward([output, tap], [2 * output.detach(), tap.detach().cos()])
+    for parameter, gradient in zip(net.parameters(), expected, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-10, atol=1e-12)
 
 
 def test_a_failing_pass_leaves_no_hook() -> None:

@@ -139,9 +139,23 @@ def test_maps_of_a_convolutional_network_and_vectors_of_an_encoder() -> None:
     torch.testing.assert_close(vectors(x), hidden_gap(x.flatten(1), activation.flatten(2).mT))
 
 
+@pytest.mark.parametrize("grid", [None, (2, 3)])
+def test_registers_behind_the_tokens_are_left_out(grid: tuple[int, int] | None) -> None:
+    (x0, x_t), block = images(), nn.Linear(4, 7).double()
+    hidden = HiddenStructure(encoder(), block, weight=1.0, grid=grid, registers=2)
+    tokens = nn.functional.unfold(x_t, 2, stride=2).mT  # [B, 6, 4]
+    activation = block(torch.cat([tokens, torch.ones(5, 2, 4, dtype=torch.float64)], dim=1))
+    found = hidden(x0)
+    torch.testing.assert_close(found, hidden_gap(on_grid(encoder()(x0), (2, 3), (4, 6)), activation[:, :6]))
+
+
 def test_what_can_not_work_is_refused() -> None:
     net, (x0, x_t) = Net(), images()
-    for options, message in [({"weight": -1.0}, "weight must be at least 0"), ({"every": 0}, "every must be a whole")]:
+    for options, message in [
+        ({"weight": -1.0}, "weight must be at least 0"),
+        ({"every": 0}, "every must be a whole"),
+        ({"registers": -1}, "registers must be a whole"),
+    ]:
         with pytest.raises(StructureError, match=message):
             HiddenStructure(encoder(), net.block, **options)
     hidden = HiddenStructure(encoder(), net.block, grid=(2, 2))

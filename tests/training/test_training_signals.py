@@ -11,7 +11,7 @@ import torch
 from sadm.core.errors import UserError
 from sadm.core.progress import Reporter, Silent
 from sadm.data import ImageSet
-from sadm.signals import SignalStep
+from sadm.signals import SignalStep, TrainingSignal
 from sadm.structure import RELATIONS
 from sadm.training.checkpoint import load_checkpoint, save_checkpoint
 from sadm.training.config import Signal, StructureConfig, TrainConfig
@@ -207,6 +207,50 @@ def test_every_encoder_serves_every_signal(signal: str, encoder: dict) -> None:
         tiny_config(signal=signal, structure={"encoder_steps": 1, **encoder}, control={"start": 0.0}), tiny_images()
     )
     assert torch.isfinite(learner.advance()["grad_norm"])
+
+
+MODERN = {"qk_norm": True, "rope": True, "swiglu": True, "registers": 2, "depth": 2}
+
+
+@pytest.mark.parametrize("signal", ["dispersive", "repa", "hidden"])
+def test_signals_in_hidden_layers_work_beside_registers(signal: str, tmp_path) -> None:
+    config, images = tiny_config(signal=signal, net=MODERN), tiny_images()
+    whole, restored = (tiny_learner(config, images) for _ in range(2))
+    save_checkpoint(tmp_path / "step", advanced(whole, 2).state_dict())
+    assert torch.isfinite(whole.advance()[signal])
+    restored.load_state_dict(load_checkpoint(tmp_path / "step"))
+    assert equal_bits(weights(whole), weights(advanced(restored, 1)))
+    plain = advanced(tiny_learner(tiny_config(signal="none", net=MODERN), images), 3)
+    assert not equal_bits(weights(plain), weights(whole))
+
+
+class Overheard:
+    """A signal, and what it gave in its last step."""
+
+    def __init__(self, signal: TrainingSignal) -> None:
+        self.signal = signal
+
+    def __call__(self, denoised, g_dsm) -> SignalStep:
+        self.given = self.signal(denoised, g_dsm)
+        return self.given
+
+
+@pytest.mark.parametrize("signal", ["dispersive", "repa", "hidden"])
+def test_what_a_signal_gives_does_not_depend_on_registers_that_nobody_looks_at(signal: str) -> None:
+    """Before the first step all blocks are the identity."""
+    steps = []
+    for registers in (0, 3):
+        learner = tiny_learner(tiny_config(signal=signal, net={"registers": registers, "depth": 2}), tiny_images())
+        learner.denoiser.net.x_embedder.proj.weight.data = torch.arange(256.0).reshape(16, 1, 4, 4).sin()
+        learner.signals = [Overheard(learner.signals[0])]
+        learner.advance()
+        steps.append(learner.signals[0].given)
+    without, beside = steps
+    torch.testing.assert_close(beside.log[signal], without.log[signal])
+    for tap, gradient in without.taps.items():
+        assert gradient.shape == (8, 4, 16)
+        assert float(gradient.abs().max()) > 0
+        torch.testing.assert_close(beside.taps[tap], gradient)
 
 
 def test_labels_need_two_classes() -> None:

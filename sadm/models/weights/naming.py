@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 
 from sadm.core.errors import UserError
-from sadm.models.dit import DiT, DiTBlock, sincos_positions
+from sadm.models.dit import MODERN, DiT, DiTBlock, Mlp, sincos_positions
 
 NULL_ROW = 1000  # DiTPipeline takes this row of the class table as "no class", whatever the table
 
@@ -97,6 +97,12 @@ def check_for_diffusers(net: DiT) -> None:
     Raises:
         UserError: which of its properties stands in the way, and what to do.
     """
+    modern = [name for name in MODERN if getattr(net, name)]
+    if modern:
+        raise UserError(
+            f"this network is built with {' and '.join(modern)}; diffusers' DiTTransformer2DModel has no such option. Keep it in "
+            "a model folder, or train one without to save for diffusers."
+        )
     if net.frequency_shift != 1:
         raise UserError(
             "this network embeds noise levels at the frequencies of facebookresearch/DiT (frequency_shift="
@@ -118,7 +124,7 @@ def check_for_diffusers(net: DiT) -> None:
         raise UserError(
             "diffusers computes sine and cosine positions; this network's positions (pos_embed) are others."
         )
-    hidden = {block.mlp.fc1.out_features for block in dit_blocks(net)}
+    hidden = {block.mlp.fc1.out_features for block in dit_blocks(net) if isinstance(block.mlp, Mlp)}
     if hidden != {4 * width}:
         raise UserError(
             f"diffusers' DiTTransformer2DModel has an MLP of 4 times the width ({4 * width}); this "

@@ -28,8 +28,8 @@ class DenoiserFeatures(nn.Module):
     Args:
         denoiser: called as ``denoiser(x, sigma, cond)``; in evaluation mode, since dropout would make features random.
         modules: names as in `nn.Module.named_modules`, such as ``net.blocks.3``. Of an output [B, T, D] the mean over tokens
-            is taken, of [B, C, H, W] the mean over places; [B, d] stays. Of a tuple the first entry counts, of several calls
-            the first.
+            (registers among them) is taken, of [B, C, H, W] the mean over places; [B, d] stays. Of a tuple the first entry
+            counts, of several calls the first.
         sigma: noise level that the denoiser is told, in its own units, > 0.
         cond: what the denoiser is told besides, the same for all images.
         call: ``(denoiser, x [B, C, H, W], sigma [B])``, for a denoiser of another signature; replaces the call with `cond`.
