@@ -18,7 +18,7 @@ def test_the_code_of_the_page_runs(
     diffusers.logging.set_verbosity_error()
     blocks = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)
     assert len(blocks) == 4
-    assert PAGE.count("```") == 2 * len(blocks)
+    assert PAGE.count("```") == 2 * (len(blocks) + 1)  # and the commands: tests/cli/test_cli_convert.py
     script = tmp_path / "weights_page.py"
     script.write_text("\n".join(blocks), encoding="utf-8")
     monkeypatch.chdir(tmp_path)
