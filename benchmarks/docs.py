@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks import solvers, structure, theory
+from benchmarks import solvers, structure, theory, throughput
 from benchmarks.common import ROOT, change, result_path, stored
 from sadm.experiments.report import verdict_sentence
 
@@ -33,6 +33,7 @@ def main() -> None:
     if result_path(solvers.NAME, "summary").exists():
         pages.append(solvers.section(stored(solvers.NAME, "summary")))
     pages.append(structure.section())
+    pages += [part for part in [throughput.section()] if part is not None]
     (ROOT / "docs" / "results.md").write_text("\n".join(pages), encoding="utf-8")
     theory.write_page()
 
