@@ -52,7 +52,7 @@ def quick(compiled: bool = False, chosen: Mapping[str, Shape] | None = None) -> 
 
     every = shapes()
     chosen = chosen or {name: every[name].quick() for name in QUICK}
-    effort = Effort(turns=3, slice_seconds=0.1, seconds=1.0, peak_seconds=0.1, peak_shapes=4)
+    effort = Effort(turns=3, slice_seconds=0.1, warm_up=warm_up(compiled), peak_seconds=0.1, peak_shapes=3)
     return measure_all(chosen, effort, {}, compiled)
 
 
@@ -65,17 +65,21 @@ def run(compiled: bool = False) -> None:
     name = result_name(compiled)
     result = stored(NAME, name) if result_path(NAME, name).exists() else {}
     missing = {key: shape for key, shape in shapes().items() if key not in result.get("shapes", {})}
-    warm_up = 0 if _device().type == "cpu" else 3
 
     def keep(found: dict[str, Any]) -> None:
         for key, shape in found["shapes"].items():
             if "peak_memory_mib" not in shape:
                 shape["peak_memory_mib"] = {kind.name: measured_apart(kind.name, key) for kind in CONTESTANTS}
-        store(NAME, name, found)
+        store(NAME, name, rounded(found))
 
     if missing:
-        effort = Effort(turns=7, slice_seconds=2.0, seconds=60.0, warm_up=warm_up)
+        effort = Effort(turns=5, slice_seconds=2.0, seconds=60.0, warm_up=warm_up(compiled))
         measure_all(missing, effort, result, compiled, keep)
+
+
+def warm_up(compiled: bool) -> int:
+    """Untimed calls: where something is compiled or an accelerator has kernels to choose."""
+    return 3 if compiled or _device().type != "cpu" else 0
 
 
 def measure_all(

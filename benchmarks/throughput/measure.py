@@ -24,7 +24,7 @@ from sadm.core.devices import spent_seconds
 CONTESTANTS = (Ours, DiffusersLoop, PlainLoop)
 OURS = Ours.name
 IMAGES = 512
-PEAK_SHAPES = ((256, 256, 256), (1024, 384, 1536), (1024, 768, 3072), (1024, 1024, 1024), (2048, 2048, 2048))
+PEAK_SHAPES = ((256, 256, 256), (1024, 384, 1536), (1024, 1024, 1024), (1024, 768, 3072), (2048, 2048, 2048))
 """Rows, inner and outer columns of the products among which the peak is looked for."""
 WIDE_SHAPES = ((4096, 4096, 4096), (8192, 8192, 8192), (16384, 4096, 16384))
 """The same for an accelerator."""
@@ -85,13 +85,19 @@ def seconds_of(work: Callable[[], Any], times: int, device: torch.device) -> flo
     return (spent_seconds(device) - start) / times
 
 
-def interleaved(works: dict[str, Callable[[], Any]], effort: Effort, device: torch.device) -> dict[str, list[float]]:
-    """Seconds a call of each, in turn; every second round goes backwards."""
+def interleaved(
+    works: dict[str, Callable[[], Any]], effort: Effort, device: torch.device, first: dict[str, float] | None = None
+) -> dict[str, list[float]]:
+    """Seconds a call of each, in turn; every second round goes backwards.
+
+    `first` has the seconds of a call that was made before, and says how many fill a turn; None = such a call is made here.
+    """
     start = time.monotonic()
     for work in works.values():
         for _ in range(effort.warm_up):
             work()
-    times = {name: max(1, round(effort.slice_seconds / seconds_of(work, 1, device))) for name, work in works.items()}
+    first = first or {name: seconds_of(work, 1, device) for name, work in works.items()}
+    times = {name: max(1, round(effort.slice_seconds / first[name])) for name in works}
     found: dict[str, list[float]] = {name: [] for name in works}
     gc.collect()
     done = 0
@@ -112,10 +118,14 @@ def measure(shape: Shape, effort: Effort, device: torch.device, compiled: bool =
         compiled: whether torch compiles our network.
     """
     contestants = build(shape, device)
-    flops = {c.name: train_flops(c) for c in contestants}
+    flops, first = {}, {}
+    for c in contestants:
+        start = spent_seconds(device)
+        flops[c.name] = train_flops(c)
+        first[c.name] = spent_seconds(device) - start
     if compiled:
         contestants[0].compile()
-    training = interleaved({c.name: as_precise(c.train_step, device) for c in contestants}, effort, device)
+    training = interleaved({c.name: as_precise(c.train_step, device) for c in contestants}, effort, device, first)
     sampling = interleaved({c.name: as_precise(c.sample, device) for c in contestants}, effort, device)
     return {
         "contestants": {
