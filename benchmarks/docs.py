@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks import solvers, structure, theory
+from benchmarks import samplers, solvers, structure, theory, throughput
 from benchmarks.common import ROOT, change, result_path, stored
 from benchmarks.peers import page as peers
 from sadm.experiments.report import verdict_sentence
@@ -39,10 +39,10 @@ def main() -> None:
         pages.append(noise_density_section(stored("noise_density", "summary")["rows"]))
     if result_path(solvers.NAME, "summary").exists():
         pages.append(solvers.section(stored(solvers.NAME, "summary")))
+    if result_path(samplers.NAME, "summary").exists():
+        pages.append(samplers.section(stored(samplers.NAME, "summary")))
     pages.append(structure.section())
-    against_peers = peers.section()
-    if against_peers is not None:
-        pages.append(against_peers)
+    pages += [part for part in (throughput.section(), peers.section()) if part is not None]
     (ROOT / "docs" / "results.md").write_text("\n".join(pages), encoding="utf-8")
     theory.write_page()
 

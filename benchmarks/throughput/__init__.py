@@ -4,3 +4,7 @@ python -m benchmarks.throughput --quick     # s2 and the small recipes, small ba
 python -m benchmarks.throughput --run       # every shape at full length, with peak memory; stores the result
 python -m benchmarks.throughput --summary
 """
+
+from benchmarks.throughput.page import section
+
+__all__ = ["section"]

@@ -13,6 +13,9 @@ TIMES = 1000
 class DiffusersLoop:
     """Its scheduler adds the noise and takes the sampler's steps, its EMAModel averages.
 
+    Its DiT embeds time and class once more in each block, where the others do so once: more parameters, and small products
+    of one row an image.
+
     Args:
         shape: of network and images.
         images: [N, C, H, W] in [-1, 1].
@@ -36,7 +39,8 @@ class DiffusersLoop:
             patch_size=shape.patch,
             num_embeds_ada_norm=shape.classes,
         )
-        self.model.train()
+        self.device = images.device
+        self.model.to(self.device).train()
         self.ema = EMAModel(self.model.parameters(), decay=0.9999)
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=1e-4, weight_decay=0, fused=True)
         self.noising = DDPMScheduler(num_train_timesteps=TIMES)
@@ -44,9 +48,9 @@ class DiffusersLoop:
 
     def train_step(self) -> None:
         """One batch; the model drops labels by itself in training."""
-        index = torch.randint(len(self.images), (self.shape.train_batch,))
+        index = torch.randint(len(self.images), (self.shape.train_batch,), device=self.device)
         x0, y = self.images[index], self.labels[index]
-        t, noise = torch.randint(TIMES, (len(x0),)), torch.randn_like(x0)
+        t, noise = torch.randint(TIMES, (len(x0),), device=self.device), torch.randn_like(x0)
         noisy = self.noising.add_noise(x0, noise, t)
         loss = F.mse_loss(self.model(noisy, timestep=t, class_labels=y).sample, noise)
         loss.backward()
@@ -59,10 +63,11 @@ class DiffusersLoop:
         """A batch of images by its DDIM scheduler, guided in one batch of double size where guidance is on."""
         shape, count = self.shape, self.shape.sample_batch
         self.model.eval()
-        x, y = torch.randn(count, *shape.image), torch.arange(count) % shape.classes
+        x = torch.randn(count, *shape.image, device=self.device)
+        y = torch.arange(count, device=self.device) % shape.classes
         self.sampling.set_timesteps(shape.sample_steps)
         for t in self.sampling.timesteps:
-            x = self.sampling.step(self.noise_hat(x, t.expand(count), y), t, x).prev_sample
+            x = self.sampling.step(self.noise_hat(x, t.to(self.device).expand(count), y), t, x).prev_sample
         self.model.train()
         return x
 

@@ -1,8 +1,13 @@
-"""Interleaved timings in CPU-seconds of one thread, floating-point operations, and the machine's matrix-product peak."""
+"""Interleaved timings, floating-point operations, and the machine's matrix-product peak.
+
+On the CPU, CPU-seconds of one thread in float32; on an accelerator, elapsed seconds of finished work under bfloat16 autocast.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable
@@ -14,12 +19,15 @@ from benchmarks.throughput.diffusers_dit import DiffusersLoop
 from benchmarks.throughput.ours import Ours
 from benchmarks.throughput.plain_dit import PlainLoop
 from benchmarks.throughput.shapes import Shape
+from sadm.core.devices import spent_seconds
 
 CONTESTANTS = (Ours, DiffusersLoop, PlainLoop)
 OURS = Ours.name
 IMAGES = 512
-PEAK_SHAPES = ((256, 256, 256), (1024, 384, 1536), (1024, 768, 3072), (1024, 1024, 1024), (2048, 2048, 2048))
+PEAK_SHAPES = ((256, 256, 256), (1024, 384, 1536), (1024, 1024, 1024), (1024, 768, 3072), (2048, 2048, 2048))
 """Rows, inner and outer columns of the products among which the peak is looked for."""
+WIDE_SHAPES = ((4096, 4096, 4096), (8192, 8192, 8192), (16384, 4096, 16384))
+"""The same for an accelerator."""
 
 
 class Contestant(Protocol):
@@ -35,62 +43,125 @@ class Contestant(Protocol):
         """A batch of samples."""
 
 
-def build(shape: Shape, kinds: tuple[Any, ...] = CONTESTANTS) -> list[Contestant]:
-    """The contestants with the same images."""
+@dataclasses.dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Attributes:
+        turns: of each contestant, at least.
+        slice_seconds: of a turn.
+        seconds: further turns are taken as long as they end within so many elapsed seconds.
+        warm_up: untimed calls before.
+        peak_seconds: for each matrix product.
+        peak_shapes: how many of the products are tried.
+    """
+
+    turns: int
+    slice_seconds: float
+    seconds: float = 0.0
+    warm_up: int = 0
+    peak_seconds: float = 1.0
+    peak_shapes: int = len(PEAK_SHAPES)
+
+
+def made_up_data(shape: Shape, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Images [N, C, H, W] in [-1, 1] and labels [N], the same for every contestant."""
     draws = torch.Generator().manual_seed(0)
     images = torch.rand(IMAGES, *shape.image, generator=draws) * 2 - 1
-    labels = torch.arange(IMAGES) % shape.classes
+    return images.to(device), (torch.arange(IMAGES) % shape.classes).to(device)
+
+
+def build(shape: Shape, device: torch.device, kinds: tuple[Any, ...] = CONTESTANTS) -> list[Any]:
+    """The contestants with the same images."""
+    images, labels = made_up_data(shape, device)
     return [kind(shape, images, labels) for kind in kinds]
 
 
-def seconds_of(work: Callable[[], Any], times: int) -> float:
-    """CPU-seconds of one call, on average over `times` calls."""
-    start = time.process_time()
+def seconds_of(work: Callable[[], Any], times: int, device: torch.device) -> float:
+    """Seconds of one call, on average over `times` calls."""
+    start = spent_seconds(device)
     for _ in range(times):
         work()
-    return (time.process_time() - start) / times
+    return (spent_seconds(device) - start) / times
 
 
-def interleaved(works: dict[str, Callable[[], Any]], repeats: int, slice_seconds: float) -> dict[str, list[float]]:
-    """CPU-seconds a call of each, in turn, `repeats` times; each turn lasts about `slice_seconds`."""
-    times = {name: max(1, round(slice_seconds / seconds_of(work, 2))) for name, work in works.items()}
+def interleaved(
+    works: dict[str, Callable[[], Any]], effort: Effort, device: torch.device, first: dict[str, float] | None = None
+) -> dict[str, list[float]]:
+    """Seconds a call of each, in turn; every second round goes backwards.
+
+    `first` has the seconds of a call that was made before, and says how many fill a turn; None = such a call is made here.
+    """
+    start = time.monotonic()
+    for work in works.values():
+        for _ in range(effort.warm_up):
+            work()
+    first = first or {name: seconds_of(work, 1, device) for name, work in works.items()}
+    times = {name: max(1, round(effort.slice_seconds / first[name])) for name in works}
     found: dict[str, list[float]] = {name: [] for name in works}
     gc.collect()
-    for _ in range(repeats):
-        for name, work in works.items():
-            found[name].append(seconds_of(work, times[name]))
+    done = 0
+    while done < effort.turns or (time.monotonic() - start) * (done + 2) / (done + 1) < effort.seconds:
+        for name in [*works][:: -1 if done % 2 else 1]:
+            found[name].append(seconds_of(works[name], times[name], device))
+        done += 1
     return found
 
 
-def measure(shape: Shape, repeats: int, slice_seconds: float, peak: float) -> dict[str, Any]:
-    """Both kinds of work of every contestant.
+def measure(shape: Shape, effort: Effort, device: torch.device, compiled: bool = False) -> dict[str, Any]:
+    """Both kinds of work of every contestant; `rate_against_peak` adds the utilisation.
 
     Args:
         shape: of networks and images.
-        repeats: turns of each contestant.
-        slice_seconds: length of a turn.
-        peak: matrix-product peak, in operations a second.
+        effort: how long.
+        device: where.
+        compiled: whether torch compiles our network.
     """
-    contestants = build(shape)
-    training = interleaved({c.name: c.train_step for c in contestants}, repeats, slice_seconds)
-    sampling = interleaved({c.name: c.sample for c in contestants}, repeats, slice_seconds)
-    flops = {c.name: train_flops(c) for c in contestants}
-    rows = {
-        c.name: {
-            "parameters": sum(p.numel() for p in c.model.parameters()),
-            "train_images_per_second": shape.train_batch / statistics.median(training[c.name]),
-            "sample_images_per_second": shape.sample_batch / statistics.median(sampling[c.name]),
-            "train_flops": flops[c.name],
-            "flop_utilisation": flops[c.name] / statistics.median(training[c.name]) / peak,
-        }
-        for c in contestants
-    }
+    contestants = build(shape, device)
+    flops, first = {}, {}
+    for c in contestants:
+        start = spent_seconds(device)
+        flops[c.name] = train_flops(c)
+        first[c.name] = spent_seconds(device) - start
+    if compiled:
+        contestants[0].compile()
+    training = interleaved({c.name: as_precise(c.train_step, device) for c in contestants}, effort, device, first)
+    sampling = interleaved({c.name: as_precise(c.sample, device) for c in contestants}, effort, device)
     return {
-        "contestants": rows,
+        "contestants": {
+            c.name: {
+                "parameters": sum(p.numel() for p in c.model.parameters()),
+                "train_seconds": statistics.median(training[c.name]),
+                "train_images_per_second": shape.train_batch / statistics.median(training[c.name]),
+                "sample_images_per_second": shape.sample_batch / statistics.median(sampling[c.name]),
+                "train_flops": flops[c.name],
+            }
+            for c in contestants
+        },
         "train_ratio": against_better_peer(training),
         "sample_ratio": against_better_peer(sampling),
-        "flop_utilisation": rows[OURS]["flop_utilisation"],
+        "turns": {"train": len(training[OURS]), "sample": len(sampling[OURS])},
+        **shape.facts(),
     }
+
+
+def rate_against_peak(found: dict[str, Any], peak: float) -> None:
+    """Sets ``flop_utilisation`` of what `measure` gave; `peak` in operations a second."""
+    for row in found["contestants"].values():
+        row["flop_utilisation"] = row["train_flops"] / row["train_seconds"] / peak
+    found["flop_utilisation"] = found["contestants"][OURS]["flop_utilisation"]
+
+
+def as_precise(work: Callable[[], Any], device: torch.device) -> Callable[[], Any]:
+    """`work` as it is on the CPU, under bfloat16 autocast on an accelerator."""
+    if device.type == "cpu":
+        return work
+
+    def cast() -> Any:
+        with torch.autocast(device.type, torch.bfloat16):
+            return work()
+
+    return cast
 
 
 def against_better_peer(seconds: dict[str, list[float]]) -> float:
@@ -103,27 +174,49 @@ def against_better_peer(seconds: dict[str, list[float]]) -> float:
 
 
 def train_flops(contestant: Contestant) -> int:
-    """Floating-point operations of a training step, by torch's counter."""
+    """Floating-point operations of a training step, by torch's counter, which knows no fused attention of the CPU."""
     from torch.utils.flop_counter import FlopCounterMode
 
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=attention_formulas()) as counter:
         contestant.train_step()
     return counter.get_total_flops()
 
 
-def matmul_peak(slice_seconds: float) -> float:
-    """The best rate of a float32 matrix product of any of `PEAK_SHAPES`, in operations a second."""
-    return max(product_rate(*sizes, slice_seconds) for sizes in PEAK_SHAPES)
+def attention_formulas() -> dict[Any, Any]:
+    """Operations of fused attention forward, and backward, of which a second computation of the scores is left out."""
+    aten = torch.ops.aten
+
+    def forward(query: Any, key: Any, *others: Any, **options: Any) -> int:
+        *batch, tokens, channels = query
+        return 4 * math.prod(batch) * tokens * key[-2] * channels
+
+    def backward(gradient: Any, query: Any, key: Any, *others: Any, **options: Any) -> int:
+        return 2 * forward(query, key)
+
+    return {
+        aten._scaled_dot_product_flash_attention_for_cpu: forward,
+        aten._scaled_dot_product_flash_attention_for_cpu_backward: backward,
+        aten._scaled_dot_product_flash_attention_backward: backward,
+        aten._scaled_dot_product_efficient_attention_backward: backward,
+        aten._scaled_dot_product_cudnn_attention_backward: backward,
+    }
 
 
-def product_rate(rows: int, inner: int, columns: int, slice_seconds: float) -> float:
+def matmul_peak(effort: Effort, device: torch.device) -> float:
+    """The best rate of a matrix product of several shapes, in operations a second."""
+    shapes = PEAK_SHAPES[: effort.peak_shapes] if device.type == "cpu" else WIDE_SHAPES
+    return max(product_rate(*sizes, effort.peak_seconds, device) for sizes in shapes)
+
+
+def product_rate(rows: int, inner: int, columns: int, slice_seconds: float, device: torch.device) -> float:
     """Operations a second of one product; the best of five turns."""
-    a, b = torch.randn(rows, inner), torch.randn(inner, columns)
-    out = torch.empty(rows, columns)
+    kind = torch.float32 if device.type == "cpu" else torch.bfloat16
+    a, b = torch.randn(rows, inner, device=device, dtype=kind), torch.randn(inner, columns, device=device, dtype=kind)
+    out = torch.empty(rows, columns, device=device, dtype=kind)
 
     def work() -> None:
         torch.mm(a, b, out=out)
 
     work()
-    times = max(1, round(slice_seconds / 5 / seconds_of(work, 2)))
-    return 2 * rows * inner * columns / min(seconds_of(work, times) for _ in range(5))
+    times = max(1, round(slice_seconds / 5 / seconds_of(work, 1, device)))
+    return 2 * rows * inner * columns / min(seconds_of(work, times, device) for _ in range(5))

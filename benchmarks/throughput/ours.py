@@ -27,13 +27,14 @@ class Ours:
         self.shape = shape
         names = tuple(f"made up/{index}" for index in range(len(images)))
         classes = tuple(map(str, range(shape.classes)))
-        pixels = ((images + 1) * 127.5).round().to(torch.uint8)
-        data = ImageSet(pixels, labels, classes, names, "made up")
+        pixels = ((images + 1) * 127.5).round().to(torch.uint8).cpu()
+        data = ImageSet(pixels, labels.cpu(), classes, names, "made up")
         net = NetConfig(patch=shape.patch, width=shape.width, depth=shape.depth, heads=shape.heads)
         spec = ModelSpec(shape.image, net, 0.5, classes, (1,) * shape.classes)
         change = {
             "signal": "none",
             "net": net,
+            "device": str(images.device),
             "optimiser": {"batch": shape.train_batch, "steps": 10**6, "learning_rate": 1e-4},
         }
         self.learner = Learner(TrainConfig.model_validate(change), data, spec, [])
@@ -50,5 +51,10 @@ class Ours:
         shape, count = self.shape, self.shape.sample_batch
         settings = SamplerSettings("dpmpp_2m", shape.sample_steps, shape.guidance_scale, batch=count)
         labels = torch.arange(count) % shape.classes
-        denoiser = EDMDenoiser(self.learner.ema.module, 0.5).eval()
-        return generate(denoiser, shape.image, image_seeds(0, count), labels, shape.classes, settings)
+        denoiser, device = EDMDenoiser(self.learner.ema.module, 0.5).eval(), self.learner.device
+        return generate(denoiser, shape.image, image_seeds(0, count), labels, shape.classes, settings, device)
+
+    def compile(self) -> None:
+        """Has torch compile the network and its average."""
+        self.model.compile()
+        self.learner.ema.module.compile()

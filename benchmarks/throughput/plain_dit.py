@@ -91,21 +91,20 @@ class PlainLoop:
 
     def __init__(self, shape: Shape, images: torch.Tensor, labels: torch.Tensor) -> None:
         self.shape, self.images, self.labels = shape, images, labels
-        self.model = PlainDiT(shape)
+        self.device = images.device
+        self.model = PlainDiT(shape).to(self.device)
         self.ema = copy.deepcopy(self.model).requires_grad_(False)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(parameters, lr=1e-4, weight_decay=0, fused=True)
-        self.alpha_bar = (1 - torch.linspace(1e-4, 0.02, TIMES)).cumprod(0)
+        self.alpha_bar = (1 - torch.linspace(1e-4, 0.02, TIMES)).cumprod(0).to(self.device)
 
     def train_step(self) -> None:
         """One batch: noise, prediction, mean squared error, step, averaged weights."""
-        index = torch.randint(len(self.images), (self.shape.train_batch,))
+        index = torch.randint(len(self.images), (self.shape.train_batch,), device=self.device)
         x0, y = self.images[index], self.labels[index]
-        y = torch.where(torch.rand(len(y)) < 0.1, self.shape.classes, y)
-        t = torch.randint(TIMES, (len(x0),))
-        noise, signal = torch.randn_like(x0), self.alpha_bar[t][:, None, None, None]
-        noise_hat = self.model(signal.sqrt() * x0 + (1 - signal).sqrt() * noise, t, y)
-        loss = F.mse_loss(noise_hat, noise)
+        y = torch.where(torch.rand(len(y), device=self.device) < 0.1, self.shape.classes, y)
+        t = torch.randint(TIMES, (len(x0),), device=self.device)
+        loss = self.loss(x0, y, t, torch.randn_like(x0))
         self.optimiser.zero_grad()
         loss.backward()
         self.optimiser.step()
@@ -113,16 +112,22 @@ class PlainLoop:
             for average, current in zip(self.ema.parameters(), self.model.parameters(), strict=True):
                 average.mul_(EMA_DECAY).add_(current, alpha=1 - EMA_DECAY)
 
+    def loss(self, x0: torch.Tensor, y: torch.Tensor, t: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Mean squared error of the noise predicted for x0 [B, C, H, W] at times t [B], of classes y [B]."""
+        signal = self.alpha_bar[t][:, None, None, None]
+        return F.mse_loss(self.model(signal.sqrt() * x0 + (1 - signal).sqrt() * noise, t, y), noise)
+
     @torch.no_grad()
     def sample(self) -> torch.Tensor:
         """A batch of images by DDIM, guided in one batch of double size where guidance is on."""
         shape, count = self.shape, self.shape.sample_batch
-        x, y = torch.randn(count, *shape.image), torch.arange(count) % shape.classes
+        x = torch.randn(count, *shape.image, device=self.device)
+        y = torch.arange(count, device=self.device) % shape.classes
         times = torch.linspace(TIMES - 1, 0, shape.sample_steps).round().long().tolist()
         for here, there in zip(times, [*times[1:], None], strict=True):
-            noise_hat = self.noise_hat(x, torch.full((count,), here), y)
+            noise_hat = self.noise_hat(x, torch.full((count,), here, device=self.device), y)
             signal = self.alpha_bar[here]
-            following = torch.ones(()) if there is None else self.alpha_bar[there]
+            following = torch.ones((), device=self.device) if there is None else self.alpha_bar[there]
             x0_hat = (x - (1 - signal).sqrt() * noise_hat) / signal.sqrt()
             x = following.sqrt() * x0_hat + (1 - following).sqrt() * noise_hat
         return x

@@ -1,0 +1,153 @@
+"""The command line of `benchmarks.throughput`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import benchmarks.throughput
+from benchmarks.common import result_path, store, stored
+from benchmarks.throughput.page import NAME
+
+if TYPE_CHECKING:
+    import torch
+
+    from benchmarks.throughput.measure import Effort
+    from benchmarks.throughput.shapes import Shape
+
+DIGITS = 4
+
+
+def main() -> None:
+    """Parses and runs."""
+    parser = argparse.ArgumentParser(
+        description=benchmarks.throughput.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--quick", action="store_true", help="print ratios of small batches as JSON, within a minute")
+    action.add_argument("--run", action="store_true", help="measure what is missing and store the result; resumable")
+    action.add_argument("--summary", action="store_true", help="print the stored result as JSON")
+    parser.add_argument("--compile", action="store_true", help="our network compiled by torch; a result of its own")
+    options = parser.parse_args()
+    if options.summary:
+        print(json.dumps(stored(NAME, result_name(options.compile)), indent=1))
+    elif options.quick:
+        print(json.dumps(quick(options.compile), indent=1))
+    else:
+        run(options.compile)
+
+
+def result_name(compiled: bool) -> str:
+    """Under which name this machine's kind of result is stored."""
+    device = _device()
+    return ("result" if device.type == "cpu" else f"result-{device.type}") + ("-compiled" if compiled else "")
+
+
+def quick(compiled: bool = False, chosen: Mapping[str, Shape] | None = None) -> dict[str, Any]:
+    """Few turns of small batches; `chosen` None = the shapes for it."""
+    from benchmarks.throughput.measure import Effort
+    from benchmarks.throughput.shapes import QUICK, shapes
+
+    every = shapes()
+    chosen = chosen or {name: every[name].quick() for name in QUICK}
+    effort = Effort(turns=3, slice_seconds=0.1, warm_up=warm_up(compiled), peak_seconds=0.1, peak_shapes=3)
+    return measure_all(chosen, effort, {}, compiled)
+
+
+def run(compiled: bool = False) -> None:
+    """Every shape at full length, each stored when it is there."""
+    from benchmarks.throughput.measure import CONTESTANTS, Effort
+    from benchmarks.throughput.memory import measured_apart
+    from benchmarks.throughput.shapes import shapes
+
+    name = result_name(compiled)
+    result = stored(NAME, name) if result_path(NAME, name).exists() else {}
+    missing = {key: shape for key, shape in shapes().items() if key not in result.get("shapes", {})}
+
+    def keep(found: dict[str, Any]) -> None:
+        for key, shape in found["shapes"].items():
+            if "peak_memory_mib" not in shape:
+                shape["peak_memory_mib"] = {kind.name: measured_apart(kind.name, key) for kind in CONTESTANTS}
+        store(NAME, name, rounded(found))
+
+    if missing:
+        effort = Effort(turns=5, slice_seconds=2.0, seconds=60.0, warm_up=warm_up(compiled))
+        measure_all(missing, effort, result, compiled, keep)
+
+
+def warm_up(compiled: bool) -> int:
+    """Untimed calls: where something is compiled or an accelerator has kernels to choose."""
+    return 3 if compiled or _device().type != "cpu" else 0
+
+
+def measure_all(
+    chosen: Mapping[str, Shape],
+    effort: Effort,
+    result: dict[str, Any],
+    compiled: bool,
+    keep: Callable[[dict[str, Any]], None] = lambda found: None,
+) -> dict[str, Any]:
+    """Adds shapes to `result`; the peak is the best ever seen, before, between and after them.
+
+    Args:
+        chosen: what to measure, by name.
+        effort: how long.
+        result: what is there already.
+        compiled: whether torch compiles our network.
+        keep: called after each shape.
+    """
+    import torch
+
+    from benchmarks.throughput.measure import matmul_peak, measure, rate_against_peak
+
+    torch.set_num_threads(1)
+    device = _device()
+    found = {"shapes": {}, "matmul_peak_gflops": 0.0, **result}
+    peaks = [found["matmul_peak_gflops"] * 1e9, matmul_peak(effort, device)]
+    last = [*chosen][-1]
+    for name, shape in chosen.items():
+        found["shapes"][name] = measure(shape, effort, device, compiled)
+        if name == last or effort.turns > 3:
+            peaks.append(matmul_peak(effort, device))
+        for row in found["shapes"].values():
+            rate_against_peak(row, max(peaks))
+        found |= {"matmul_peak_gflops": max(peaks) / 1e9, **conditions(device, compiled)}
+        keep(found)
+    return rounded(found)
+
+
+def conditions(device: torch.device, compiled: bool) -> dict[str, Any]:
+    """What the numbers depend on."""
+    from importlib import metadata
+
+    import torch
+
+    from sadm.core.provenance import provenance
+
+    cpu = device.type == "cpu"
+    return {
+        "clock": "CPU-seconds of one thread" if cpu else "elapsed seconds of finished work",
+        "precision": "float32" if cpu else "bfloat16 autocast",
+        "compiled": compiled,
+        "device": "cpu" if cpu else torch.cuda.get_device_name() if device.type == "cuda" else device.type,
+        "provenance": {**provenance(), "diffusers": metadata.version("diffusers")},
+    }
+
+
+def rounded(value: Any) -> Any:
+    """Numbers at four significant digits."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
+
+
+def _device() -> torch.device:
+    from sadm.core.devices import resolve_device
+
+    return resolve_device("auto")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""The section of docs/results.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.common import ROOT, stored
+
+NAME = "throughput"
+TITLES = {
+    "s2": "DiT-S/2 on latents of 32x32x4",
+    "b4": "DiT-B/4 on latents of 32x32x4",
+    "digits": "recipe `digits`",
+    "fashion_mnist": "recipe `fashion_mnist`",
+}
+DEFINITIONS = """A ratio is the peer's time for the same work over ours, the median over interleaved turns, of the faster peer:
+above 1, this package is faster than both. Utilisation is the floating-point operations of a training step, forward, backward and
+nothing twice, as torch counts them in matrix products, convolutions and attention, per second of the whole step (with data,
+optimiser and averaged weights), over the best rate of a plain matrix product measured on the same device before, between and
+after. Peak memory is what two training steps and a batch of samples add to a process with imports and data. Of diffusers it is
+the usual loop of its examples: its DiT has an embedding of time and class of its own in each block, hence more parameters.
+"""
+
+
+def found_names() -> list[str]:
+    """Stored results: of the CPU, of an accelerator, compiled."""
+    return sorted(path.stem for path in (ROOT / "benchmarks" / "results" / NAME).glob("result*.json"))
+
+
+def section() -> str | None:
+    """All stored results; None where there is none."""
+    names = found_names()
+    if not names:
+        return None
+    lines = ["## How fast is a step?", "", "`python -m benchmarks.throughput --run`", "", DEFINITIONS]
+    for name in names:
+        lines += table(stored(NAME, name))
+    return "\n".join(lines)
+
+
+def table(found: dict[str, Any]) -> list[str]:
+    """Conditions and rows of one result."""
+    where = found["provenance"]
+    device = where["machine"] if found["device"] == "cpu" else found["device"]
+    compiled = "; this package's network compiled" if found["compiled"] else ""
+    lines = [
+        f"{device}; {found['clock']}, {found['precision']}{compiled}; matrix product {found['matmul_peak_gflops']:.4g} "
+        f"GFLOP/s; {where['threads']} thread; torch {where['torch']}, diffusers {where['diffusers']}; commit {where['commit']}.",
+        "",
+        "| network | contestant | parameters | training, images/s | sampling, images/s | utilisation | peak memory, MiB |",
+        f"|{' --- |' * 7}",
+    ]
+    for name, shape in found["shapes"].items():
+        title = f"{TITLES.get(name, name)}, batch {shape['train_batch']}, {shape['sample_steps']} NFE"
+        for contestant, row in shape["contestants"].items():
+            memory = shape.get("peak_memory_mib", {}).get(contestant)
+            lines.append(
+                f"| {title} | {contestant} | {row['parameters'] / 1e6:.2f} M | {row['train_images_per_second']:.4g} | "
+                f"{row['sample_images_per_second']:.4g} | {row['flop_utilisation']:.0%} | "
+                f"{'' if memory is None else f'{memory:.0f}'} |"
+            )
+    ratios = [
+        f"| {TITLES.get(name, name)} | {shape['train_ratio']:.2f} | {shape['sample_ratio']:.2f} |"
+        for name, shape in found["shapes"].items()
+    ]
+    return [*lines, "", "| network | training, times the better peer | sampling |", "| --- | --- | --- |", *ratios, ""]
