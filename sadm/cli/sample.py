@@ -54,6 +54,9 @@ class SampleOptions:
         float | None, tyro.conf.arg(help="Factor on a flow's native noise levels; None = the run's own.")
     ] = None
     guidance_scale: Annotated[float | None, tyro.conf.arg(help="1 = off; None = the run's own.")] = None
+    weak: Annotated[
+        str | None, tyro.conf.arg(help="Guide away from this weaker model (autoguidance), not from the null class.")
+    ] = None
     guidance_low: Annotated[
         float | None, tyro.conf.arg(help="Guide above this noise level only; None = the run's own.")
     ] = None
@@ -77,6 +80,7 @@ def run(arguments: list[str]) -> None:
     from sadm.training.run import grid_columns, write_grid
 
     model = load_model(options.model, options.device)
+    weak = None if options.weak is None else load_model(options.weak, options.device)
     own = model.sampling.model_dump()
     given = {key: getattr(options, key) for key in own if getattr(options, key, None) is not None}
     sampling = build_config(SamplingConfig, own | given, "sampling")
@@ -89,7 +93,7 @@ def run(arguments: list[str]) -> None:
         def show(done: int, total: int) -> None:
             reporter.update("sampling", done, total)
 
-        images = model.sample(options.count, options.seed, labels, sampling, show)
+        images = model.sample(options.count, options.seed, labels, sampling, show, weak)
     out = Path(options.out) if options.out else Path(options.model) / "generated"
     for index, pixels in enumerate(to_uint8(images).permute(0, 2, 3, 1).numpy()):
         write_png(out / f"{options.seed:06d}-{index:06d}.png", pixels)

@@ -13,7 +13,7 @@ from sadm.core.conditions import Cond
 from sadm.core.seeds import derive_seed, noise_per_image
 from sadm.diffusion.denoised import Denoiser
 from sadm.diffusion.grids import Spacing, karras_sigmas, schedule_sigmas, uniform_times
-from sadm.diffusion.guidance import ClassifierFreeGuidance
+from sadm.diffusion.guidance import AutoGuidance, ClassifierFreeGuidance, Guidance
 from sadm.diffusion.on_path import path_of, schedule_of
 from sadm.diffusion.paths import StraightLine, VarianceExploding
 from sadm.diffusion.samplers import SOLVERS
@@ -108,16 +108,18 @@ def sampling_times(denoiser: Denoiser, settings: SamplerSettings) -> torch.Tenso
 
 
 def prepare(
-    denoiser: Denoiser, null_label: int | None, settings: SamplerSettings
-) -> tuple[ClassifierFreeGuidance, torch.Tensor]:
-    """The guided denoiser and its times (see `sampling_times`); asks no network.
+    denoiser: Denoiser, null_label: int | None, settings: SamplerSettings, weak: Denoiser | None = None
+) -> tuple[Guidance, torch.Tensor]:
+    """The guided denoiser and its times (see `sampling_times`); asks no network. With `weak`, guidance is `AutoGuidance`.
 
     Raises:
         ValueError: settings that make no sense, alone or for this denoiser.
     """
     settings.check()
-    guided = ClassifierFreeGuidance(denoiser, settings.guidance_scale, null_label, settings.guidance_interval)
-    return guided, sampling_times(denoiser, settings)
+    scale, interval = settings.guidance_scale, settings.guidance_interval
+    if weak is not None:
+        return AutoGuidance(denoiser, weak, scale, interval), sampling_times(denoiser, settings)
+    return ClassifierFreeGuidance(denoiser, scale, null_label, interval), sampling_times(denoiser, settings)
 
 
 @torch.no_grad()
@@ -130,6 +132,7 @@ def generate(
     settings: SamplerSettings,
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
+    weak: Denoiser | None = None,
 ) -> torch.Tensor:
     """Draws one image for each seed, in the coordinates of the denoiser's own path.
 
@@ -144,6 +147,7 @@ def generate(
         settings: sampler, guidance and batch size.
         device: where the denoiser is.
         progress: called with (images done, images in all).
+        weak: guide by this denoiser of the same images (see `AutoGuidance`), rather than by the null class.
 
     Returns:
         [N, C, H, W], float32, on the CPU; in [-1, 1] unless `settings.clamp` is off.
@@ -151,7 +155,7 @@ def generate(
     Raises:
         ValueError: settings that make no sense, alone or for this denoiser, or not one label for each seed.
     """
-    guided, times = prepare(denoiser, null_label, settings)
+    guided, times = prepare(denoiser, null_label, settings, weak)
     if labels is not None and labels.shape != (len(seeds),):
         raise ValueError(f"{len(seeds)} images but labels of shape {tuple(labels.shape)}; expected one for each")
     solver = SOLVERS[settings.solver]

@@ -105,24 +105,39 @@ class Model:
         labels: torch.Tensor | None = None,
         sampling: SamplingConfig | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        weak: Model | None = None,
     ) -> torch.Tensor:
         """Draws `count` images [count, C, H, W] in [-1, 1]; labels default to the training frequencies. Latents are decoded.
 
+        With `weak`, a smaller or less trained model of the same images, guidance is away from it (autoguidance).
+
         Raises:
-            UserError: `sampling` makes no sense for this model.
+            UserError: `sampling` makes no sense for this model, or `weak` is one of other images or classes.
         """
         labels = self.training_labels(count, seed) if labels is None else labels
         settings = sampler_settings(sampling or self.sampling, clamp=self.autoencoder is None)
+        self._check_weak(weak)
+        worse = None if weak is None else weak.denoiser
         try:
-            prepare(self.denoiser, self.null_label, settings)
+            prepare(self.denoiser, self.null_label, settings, worse)
         except ValueError as error:
             raise UserError(f"sampling: {error}.") from error
         codec = self._codec()  # before the sampler, which takes time
-        seeds, where = image_seeds(seed, count), self.device
-        drawn = generate(self.denoiser, self.spec.shape, seeds, labels, self.null_label, settings, where, progress)
+        seeds, where, null = image_seeds(seed, count), self.device, self.null_label
+        drawn = generate(self.denoiser, self.spec.shape, seeds, labels, null, settings, where, progress, worse)
         if codec is None:
             return drawn
         return torch.cat([codec.decode(part.to(where)).clamp(-1, 1).cpu() for part in drawn.split(settings.batch)])
+
+    def _check_weak(self, weak: Model | None) -> None:
+        if weak is None:
+            return
+        for part in ("shape", "class_names"):
+            own, other = getattr(self.spec, part), getattr(weak.spec, part)
+            if own != other:
+                raise UserError(
+                    f"the weak model has {part} {other}, this one {own}; they must be models of the same images."
+                )
 
     def _codec(self) -> LatentCodec | None:
         """What decodes this model's latents; None for a model of pixels.

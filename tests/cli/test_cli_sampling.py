@@ -60,3 +60,19 @@ def test_options_that_make_no_sense_are_refused(options: list[str], message: str
     said = " ".join(capsys.readouterr().err.split())
     assert message in said
     assert "Traceback" not in said
+
+
+def test_a_weaker_model_guides(trained: Path, tmp_path: Path, capsys) -> None:
+    def pixels(name: str, *options: str) -> bytes:
+        assert run(["sample", str(trained), "--count", "1", "--out", str(tmp_path / name), *options]) == 0
+        return (tmp_path / name / "000000-000000.png").read_bytes()
+
+    other = tmp_path / "other"
+    assert run(["train", "--out", str(other), *TINY, "--optimiser.steps=3", "--net.width=12"]) == 0
+    plain, itself = pixels("plain"), pixels("itself", "--weak", str(trained), "--guidance-scale", "3")
+    assert itself == plain  # away from itself is nowhere
+    assert pixels("guided", "--weak", str(other), "--guidance-scale", "3") != plain
+    assert run(["train", "--out", str(tmp_path / "large"), *TINY, "--data.resolution=16"]) == 0
+    capsys.readouterr()
+    assert run(["sample", str(trained), "--count", "1", "--weak", str(tmp_path / "large")]) == 2
+    assert "models of the same images" in capsys.readouterr().err
