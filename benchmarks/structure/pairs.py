@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.common import RUNS, store, stored
 from benchmarks.structure.noisy import write_noisy
-from benchmarks.structure.regimes import ARMS, REPORT_SEEDS, SIDE
+from benchmarks.structure.regimes import ARMS, REGIMES, REPORT_SEEDS, SIDE
 from benchmarks.structure.trainings import NAME, relative
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ class Pairs:
         title: what it is.
         arm: which of `ARMS`.
         change: on top of the recipe, for both.
+        arm_change: on top of the arm.
         seeds: paired.
         cost_of: the regime whose cost gives the arm's steps at equal cost; None = equal steps.
         share: of plain training's cost, with `cost_of`.
@@ -47,6 +48,7 @@ class Pairs:
     extends: bool = False
     noisy: bool = False
     side: int = SIDE
+    arm_change: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 PAIRS = {
@@ -55,6 +57,12 @@ PAIRS = {
     "S2": Pairs("ratio at its cap", change={"structure": {"ratio": 0.99}}),
     "S3": Pairs("batch of 4", change={"optimiser": {"batch": 4}}),
     "S4": Pairs("a tenth of the images pure noise", noisy=True),
+    "DR": Pairs(
+        "one class at 2 %: the game with RBF affinity, equal cost",
+        change=REGIMES["D"].change,
+        cost_of="B",
+        arm_change={"structure": {"relation": "rbf"}},
+    ),
 }
 SHARES = {
     "K70": Pairs("the default at 70 % of plain's cost", arm="hidden", cost_of="B", share=0.7),
@@ -75,6 +83,7 @@ ALL = {**PAIRS, **SHARES, **SIZES}
 
 def run_pairs(name: str) -> None:
     """Trains what is missing and stores the row; resumable."""
+    from sadm.core.config import merge
     from sadm.core.progress import ConsoleReporter
     from sadm.evaluation import Evaluator
     from sadm.experiments.config import CONTROL, CompareConfig
@@ -86,7 +95,7 @@ def run_pairs(name: str) -> None:
     if pairs.noisy:
         source = relative(write_noisy(RUNS / NAME / NOISY))
         train = train.model_copy(update={"data": train.data.model_copy(update={"source": source})})
-    arms = {CONTROL: ARMS[CONTROL], pairs.arm: ARMS[pairs.arm]}
+    arms = {CONTROL: ARMS[CONTROL], pairs.arm: merge(ARMS[pairs.arm], pairs.arm_change)}
     config = CompareConfig(train=train, arms=arms, seeds=[*pairs.seeds], groups=1)
     whole = train.optimiser.steps
     own = whole if pairs.cost_of is None else steps_at_share(stored(NAME, pairs.cost_of), pairs.arm, whole, pairs.share)
