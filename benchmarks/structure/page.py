@@ -115,8 +115,8 @@ def pairs_lines(rows: list[dict[str, Any]]) -> list[str]:
     lines = [
         "### Pair by pair",
         "",
-        "Sabotage is at equal steps, plain training under the same conditions. What was chosen after a look at two search seeds (which "
-        "relation serves which task, below) is not among the regimes fixed beforehand.",
+        "Sabotage is at equal steps, plain training under the same conditions. A relation that was chosen after a look at two "
+        "search seeds (which relation serves which task, below) is not among the regimes fixed beforehand.",
         "",
         "| what | arm | judge | pairs | mean | 95 % interval | worst pair | diverged | acts of the watchdog |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
