@@ -17,7 +17,8 @@ from sadm.diffusion import Denoised
 class Taps:
     """Reads the outputs of chosen modules; the network itself is not changed.
 
-    Of a network with register tokens, which has a method ``without_registers`` (as `DiT`), activations are those of the patches.
+    Of a network with register tokens, which has a method ``without_registers`` (as `DiT`, also inside an adapter), activations
+    are those of the patches.
 
     Args:
         net: the network.
@@ -30,8 +31,10 @@ class Taps:
     def __init__(self, net: nn.Module, names: Iterable[str]) -> None:
         modules = {name: module for name, module in net.named_modules() if name}
         self.modules: dict[str, nn.Module] = {}
-        self.of_patches: Callable[[torch.Tensor], torch.Tensor] = getattr(
-            net, "without_registers", lambda output: output
+        knowing: Iterator[Any] = (module for module in net.modules() if hasattr(module, "without_registers"))
+        owner = next(knowing, None)
+        self.of_patches: Callable[[torch.Tensor], torch.Tensor] = (
+            (lambda output: output) if owner is None else owner.without_registers
         )
         for name in names:
             if name not in modules:

@@ -11,7 +11,7 @@ from torch import nn
 
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
-from sadm.models import DiT
+from sadm.models import DiT, ModuleAdapter
 from sadm.signals import StructureSignal, Taps, tapped, taps_of
 from sadm.structure import ConvEncoder, StructureGame
 
@@ -161,3 +161,13 @@ def test_signals_without_taps_ask_for_none_and_a_missing_tap_is_said() -> None:
     assert not tapped(denoised, "blocks.0").requires_grad
     with pytest.raises(ValueError, match=r"needs the activation of 'blocks\.1'"):
         tapped(denoised, "blocks.1")
+
+
+def test_registers_are_left_out_of_a_network_inside_an_adapter_too() -> None:
+    net, given = small_net(registers=3), inputs()
+    adapter = ModuleAdapter(net, lambda module, x, c_noise, cond: module(x, c_noise, cond))
+    with Taps(adapter, ["module.blocks.0"]).recording() as inside:
+        adapter(*given)
+    with Taps(net, ["blocks.0"]).recording() as bare:
+        net(*given)
+    assert torch.equal(inside["module.blocks.0"], bare["blocks.0"])
