@@ -68,7 +68,7 @@ class Ours:
 
         config = self.config(task)
         prepared = prepare_signals(config, task.images, Silent())
-        spec = spec_for(task.images, config.net, config.process.sigma_data)
+        spec = spec_for(task.images, config.net, config.process)
         learner = Learner(config, task.images, spec, prepared.signals)
         return OurTraining(learner, prepared.pretrain_cpu_seconds)
 

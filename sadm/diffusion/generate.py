@@ -49,7 +49,7 @@ class SamplerSettings:
     rho: float = 7.0
     batch: int = 256
     eta: float = 0.0
-    grid: Grid = "karras"
+    grid: Grid = "native"
     spacing: Spacing = "trailing"
     shift: float = 1.0
     guidance_low: float = 0.0

@@ -82,7 +82,7 @@ def test_steps_use_a_budget_up(solver: str, budget: int) -> None:
 def test_sampling_is_the_default_grid_without_guidance() -> None:
     assert samplers.sampling_of("ddim", 20).eta == 1
     heun = samplers.sampling_of("heun", 250)
-    assert (heun.steps, heun.eta, heun.guidance_scale, heun.sigma_max, heun.grid) == (125, 0, 1, 80, "karras")
+    assert (heun.steps, heun.eta, heun.guidance_scale, heun.sigma_max, heun.grid) == (125, 0, 1, 80, "native")
 
 
 @pytest.fixture(scope="module")

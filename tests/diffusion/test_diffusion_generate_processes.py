@@ -197,7 +197,8 @@ def test_the_configuration_knows_every_solver_and_reaches_every_setting() -> Non
         solver="ddim", eta=0.5, grid="native", spacing="leading", shift=2.0, guidance_low=0.1, guidance_high=3.0
     )
     settings = sampler_settings(changed)
-    assert dataclasses.asdict(settings) == changed.model_dump()
+    assert dataclasses.asdict(settings) == {**changed.model_dump(), "clamp": True}
+    assert not sampler_settings(changed, clamp=False).clamp
     assert settings.guidance_interval == (0.1, 3.0)
     assert sampler_settings(config.SamplingConfig()) == SamplerSettings()
     assert SamplerSettings().guidance_interval == (0, math.inf)
@@ -205,14 +206,14 @@ def test_the_configuration_knows_every_solver_and_reaches_every_setting() -> Non
 
 def test_a_configuration_from_before_loads() -> None:
     before = {"solver": "dpmpp_2m", "steps": 9, "guidance_scale": 1.0, "sigma_min": 0.02, "sigma_max": 20.0, "rho": 7.0}
-    assert config.SamplingConfig.model_validate({**before, "batch": 256}).grid == "karras"
+    assert config.SamplingConfig.model_validate({**before, "batch": 256}).grid == "native"  # EDM's own: karras
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"eta": 0.5}, "eta .* has no meaning for solver 'heun'"),
-        ({"shift": 2.0}, "shift .* needs grid 'native'"),
+        ({"grid": "karras", "shift": 2.0}, "shift .* needs grid 'native'"),
         ({"guidance_low": 2.0, "guidance_high": 1.0}, "guidance_low .* must be below"),
     ],
 )
