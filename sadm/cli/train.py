@@ -26,6 +26,11 @@ def run(arguments: list[str]) -> None:
     description = DESCRIPTION.format(recipes=", ".join(recipe_names()))
     config: TrainConfig = parse(TrainConfig, rest, "train", description, defaults)
     folder = required(out, "out", "train")
+    if config.start_from is not None and config.signal == "hidden":
+        print(
+            "Note: structure guidance in a hidden layer helps a network that learns from scratch; continuing a trained one, it "
+            "measured worse than plain training (docs/results.md, regime E). Plain training: --signal none"
+        )
     from sadm.training.run import train
 
     with ConsoleReporter() as reporter:

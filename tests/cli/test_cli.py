@@ -188,3 +188,14 @@ def test_changed_images_are_not_judged(capsys, tmp_path, class_folder):
     assert run(["train", "--data", str(class_folder), "--out", out, "--data.held-out", "0.4", *SMALL]) == 0
     (class_folder / "good" / "00.png").unlink()
     assert "held-out images could be training images" in refused(capsys, "evaluate", out)
+
+
+def test_continuing_with_the_default_signal_is_advised_against(tmp_path: Path, capsys) -> None:
+    data = ["--data=digits", "--data.limit=40", *SMALL]
+    assert run(["train", "--out", str(tmp_path / "first"), *data, "--signal=none"]) == 0
+    continued = ["train", *data, f"--start-from={tmp_path / 'first'}"]
+    capsys.readouterr()
+    assert run([*continued, "--out", str(tmp_path / "plain"), "--signal=none"]) == 0
+    assert "Note:" not in capsys.readouterr().out
+    assert run([*continued, "--out", str(tmp_path / "hidden")]) == 0
+    assert "Plain training: --signal none" in capsys.readouterr().out
