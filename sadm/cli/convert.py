@@ -15,7 +15,7 @@ examples:
   sadm convert DiT-XL-2-256x256.pt --family dit --autoencoder sd-vae-ft-ema --out models/dit
   sadm convert SiT-XL-2-256.pt --family sit --autoencoder sd-vae-ft-ema --out models/sit
   sadm convert path/to/DiTPipeline --out models/dit
-  sadm convert models/dit --to diffusers --out path/to/pipeline
+  sadm convert models/mine --to diffusers --out path/to/pipeline   (trained with --process.kind vp --net.frequency-shift 1)
 """
 
 
