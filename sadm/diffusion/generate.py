@@ -15,7 +15,7 @@ from sadm.diffusion.denoised import Denoiser
 from sadm.diffusion.grids import Spacing, karras_sigmas, schedule_sigmas, uniform_times
 from sadm.diffusion.guidance import AutoGuidance, ClassifierFreeGuidance, Guidance
 from sadm.diffusion.on_path import path_of, schedule_of
-from sadm.diffusion.paths import StraightLine, VarianceExploding
+from sadm.diffusion.paths import Path, StraightLine, VarianceExploding
 from sadm.diffusion.samplers import SOLVERS
 
 Grid = Literal["karras", "native"]
@@ -116,10 +116,23 @@ def prepare(
         ValueError: settings that make no sense, alone or for this denoiser.
     """
     settings.check()
-    scale, interval = settings.guidance_scale, settings.guidance_interval
-    if weak is not None:
-        return AutoGuidance(denoiser, weak, scale, interval), sampling_times(denoiser, settings)
-    return ClassifierFreeGuidance(denoiser, scale, null_label, interval), sampling_times(denoiser, settings)
+    scale, interval, times = settings.guidance_scale, settings.guidance_interval, sampling_times(denoiser, settings)
+    if weak is None:
+        return ClassifierFreeGuidance(denoiser, scale, null_label, interval), times
+    _check_weak(weak, path_of(denoiser), times)
+    return AutoGuidance(denoiser, weak, scale, interval), times
+
+
+def _check_weak(weak: Denoiser, path: Path, times: torch.Tensor) -> None:
+    """Refuses noise levels at which the weak denoiser can't be asked."""
+    sigmas, schedule = path.sigma(times[:-1]), schedule_of(weak)
+    if path_of(weak) != path and not bool(torch.isfinite(sigmas).all()):
+        raise ValueError(
+            "this grid starts from pure noise (sigma = inf), where a weak denoiser of another process can't be asked. Use grid "
+            "'karras', or a weak model of the same process"
+        )
+    if schedule is not None:
+        schedule.timestep(sigmas)
 
 
 @torch.no_grad()

@@ -16,6 +16,7 @@ from sadm.core.conditions import Cond
 from sadm.core.seeds import noise_per_image
 from sadm.diffusion import (
     SOLVERS,
+    AutoGuidance,
     EDMDenoiser,
     FlowDenoiser,
     SamplerSettings,
@@ -220,3 +221,14 @@ def test_a_configuration_from_before_loads() -> None:
 def test_a_configuration_that_makes_no_sense_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         config.SamplingConfig(**change)
+
+
+def test_a_weak_denoiser_is_asked_only_where_it_can_answer() -> None:
+    flow, vp = FlowDenoiser(torch.nn.Identity()), VPDenoiser(torch.nn.Identity(), VPSchedule.linear())
+    with pytest.raises(ValueError, match="pure noise"):
+        prepare(flow, None, SamplerSettings(grid="native"), vp)
+    with pytest.raises(ValueError, match="noise levels sigma from"):
+        prepare(flow, None, SamplerSettings(grid="karras"), vp)  # down to 0.002
+    guided, times = prepare(flow, None, SamplerSettings(grid="karras", sigma_min=0.02), vp)
+    assert isinstance(guided, AutoGuidance)
+    assert len(times) == 19
