@@ -101,7 +101,7 @@ class DiTTraining:
         noise = torch.randn(batch.x0.shape, generator=draws)  # [B, C, H, W]
         dropped = torch.rand(len(batch.x0), generator=draws) < LABEL_DROPOUT  # [B]
         label = torch.where(dropped, CLASSES, labels_of(batch))  # the last row of the table is the null class
-        loss = noise_loss(self._predict, self.alphas_bar, batch.x0, label, t, noise)
+        loss = noise_loss(noise_of(self.net), self.alphas_bar, batch.x0, label, t, noise)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -132,18 +132,19 @@ class DiTTraining:
 
     def draw(self, labels: torch.Tensor, first: int, seed: int, sampler: Sampler) -> torch.Tensor:
         settings = dict(sampler.settings)
-        averaged = self.averages[settings.pop("average")]
-
-        def predict(x_t: torch.Tensor, t: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-            predicted: torch.Tensor = averaged(x_t, timestep=t, class_labels=label).sample
-            return predicted
-
+        predict = noise_of(self.averages[settings.pop("average")])
         plain = Sampler(sampler.title, sampler.nfe, settings)
         return schedulers.draw(predict, self.task.images.shape, labels, first, seed, plain)
 
-    def _predict(self, x_t: torch.Tensor, t: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        predicted: torch.Tensor = self.net(x_t, timestep=t, class_labels=label).sample
+
+def noise_of(net: Any) -> schedulers.Net:
+    """A network's predicted noise, called as the schedulers call it."""
+
+    def predict(x_t: torch.Tensor, t: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        predicted: torch.Tensor = net(x_t, timestep=t, class_labels=label).sample
         return predicted
+
+    return predict
 
 
 def alphas_bar(first: float = 1e-4, last: float = 0.02, count: int = schedulers.NOISE_STEPS) -> torch.Tensor:

@@ -100,10 +100,10 @@ class OurTraining:
         self.learner.load_state_dict(state)
 
     def draw(self, labels: torch.Tensor, first: int, seed: int, sampler: Sampler) -> torch.Tensor:
-        from sadm.diffusion import EDMDenoiser, SamplerSettings, generate, image_seeds
+        from sadm.diffusion import SamplerSettings, generate, image_seeds
 
         spec = self.learner.spec
-        denoiser = EDMDenoiser(self.learner.ema.module, spec.sigma_data).eval()
+        denoiser = spec.around(self.learner.ema.module).eval()
         seeds = image_seeds(seed, first + len(labels))[first:]
         settings = dataclasses.replace(SamplerSettings(), **sampler.settings)
         return generate(denoiser, spec.shape, seeds, labels, len(spec.class_names) or None, settings)

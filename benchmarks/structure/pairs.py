@@ -84,11 +84,8 @@ ALL = {**PAIRS, **SHARES, **SIZES}
 def run_pairs(name: str) -> None:
     """Trains what is missing and stores the row; resumable."""
     from sadm.core.config import merge
-    from sadm.core.progress import ConsoleReporter
-    from sadm.evaluation import Evaluator
     from sadm.experiments.config import CONTROL, CompareConfig
     from sadm.training.config import load_train_config
-    from sadm.training.run import split_for
 
     pairs, folder = ALL[name], RUNS / NAME / name
     train = load_train_config(f"fashion_mnist_{pairs.side}", overrides={**pairs.change, "log": {"samples": 0}})
@@ -99,10 +96,9 @@ def run_pairs(name: str) -> None:
     config = CompareConfig(train=train, arms=arms, seeds=[*pairs.seeds], groups=1)
     whole = train.optimiser.steps
     own = whole if pairs.cost_of is None else steps_at_share(stored(NAME, pairs.cost_of), pairs.arm, whole, pairs.share)
-    with ConsoleReporter() as reporter:
-        train_all(config, folder, {CONTROL: whole, pairs.arm: own}, reporter)
-    floor = Evaluator(split_for(train).held_out).floor
-    store(NAME, name, row(name, folder, {CONTROL: whole, pairs.arm: own}, floor))
+    steps = {CONTROL: whole, pairs.arm: own}
+    floor = train_all(config, folder, steps)
+    store(NAME, name, row(name, folder, steps, floor))
 
 
 def steps_at_share(regime: dict[str, Any], arm: str, whole: int, share: float) -> int:
@@ -120,18 +116,23 @@ def steps_at_share(regime: dict[str, Any], arm: str, whole: int, share: float) -
     return measured.equal_cost_steps(share * whole)
 
 
-def train_all(config: Any, folder: Path, steps: dict[str, int], reporter: Any) -> None:
-    """Trains and judges each arm with each seed, two at a time, as a comparison does."""
+def train_all(config: Any, folder: Path, steps: dict[str, int]) -> dict[str, float]:
+    """Trains and judges each arm with each seed, two at a time, as a comparison does; returns the judges' floor."""
     from sadm.core.config import write_yaml
     from sadm.core.files import make_folder
+    from sadm.core.progress import ConsoleReporter
+    from sadm.evaluation import Evaluator
     from sadm.experiments.compare import CONFIG
     from sadm.experiments.plan import RunJob
     from sadm.experiments.pool import Pool
+    from sadm.training.run import split_for
 
     write_yaml(make_folder(folder) / CONFIG, config)
     jobs = [RunJob(arm, seed, count) for seed in config.seeds for arm, count in steps.items()]
     missing = [{"name": job.name, "run": vars(job)} for job in jobs if not job.is_complete(folder, config)]
-    Pool(folder, config.jobs, reporter).run(missing, lambda name: [])
+    with ConsoleReporter() as reporter:
+        Pool(folder, config.jobs, reporter).run(missing, lambda name: [])
+    return Evaluator(split_for(config.train).held_out).floor
 
 
 def row(name: str, folder: Path, steps: dict[str, int], floor: dict[str, float]) -> dict[str, Any]:

@@ -23,12 +23,9 @@ def run_relations() -> None:
 def task_row(task: str) -> dict[str, Any]:
     """By relation and judge, the mean ratio of FD - floor to that of plain training with the same seeds."""
     from sadm.core.config import merge
-    from sadm.core.progress import ConsoleReporter
     from sadm.core.provenance import provenance
-    from sadm.evaluation import Evaluator
     from sadm.experiments.config import CONTROL, CompareConfig
     from sadm.training.config import load_train_config
-    from sadm.training.run import split_for
 
     regime, folder = REGIMES[task], RUNS / NAME / f"relations-{task}"
     change = merge(regime.change, {"log": {"samples": 0}})
@@ -37,9 +34,7 @@ def task_row(task: str) -> dict[str, Any]:
     train = load_train_config(f"fashion_mnist_{SIDE}", overrides=change)
     arms = {name: {"signal": "structure", "structure": {"relation": name}} for name in RELATIONS}
     config = CompareConfig(train=train, arms={CONTROL: {"signal": "none"}, **arms}, seeds=[*SEEDS], groups=1)
-    with ConsoleReporter() as reporter:
-        train_all(config, folder, dict.fromkeys(config.arms, train.optimiser.steps), reporter)
-    floor = Evaluator(split_for(train).held_out).floor
+    floor = train_all(config, folder, dict.fromkeys(config.arms, train.optimiser.steps))
     ratios = {
         name: {judge: mean_ratio(folder, name, train.optimiser.steps, judge, floor) for judge in floor} for name in arms
     }

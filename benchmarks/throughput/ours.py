@@ -46,12 +46,12 @@ class Ours:
 
     def sample(self) -> torch.Tensor:
         """A batch of images from the averaged network by the solver of the recipes."""
-        from sadm.diffusion import EDMDenoiser, SamplerSettings, generate, image_seeds
+        from sadm.diffusion import SamplerSettings, generate, image_seeds
 
         shape, count = self.shape, self.shape.sample_batch
         settings = SamplerSettings("dpmpp_2m", shape.sample_steps, shape.guidance_scale, batch=count)
         labels = torch.arange(count) % shape.classes
-        denoiser, device = EDMDenoiser(self.learner.ema.module, 0.5).eval(), self.learner.device
+        denoiser, device = self.learner.spec.around(self.learner.ema.module).eval(), self.learner.device
         return generate(denoiser, shape.image, image_seeds(0, count), labels, shape.classes, settings, device)
 
     def compile(self) -> None:

@@ -19,6 +19,7 @@ from sadm.core.seeds import generator
 from sadm.data import ImageSet
 from sadm.diffusion import SamplerSettings, generate, image_seeds, prepare
 from sadm.models import DiT, LatentCodec
+from sadm.models.weights.naming import set_norm_eps
 from sadm.training.checkpoint import save_tensors
 from sadm.training.config import DenoiserConfig, NetConfig, ProcessConfig, SamplingConfig
 from sadm.training.process import NOISE_SCALES, AnyDenoiser, build_denoiser
@@ -67,8 +68,7 @@ class ModelSpec:
             out_channels=2 * self.shape[0] if self.process.learned_variance else None,
             **own,
         )
-        for block in net.blocks:
-            block.norm2.eps = sizes.norm_eps  # type: ignore[union-attr]
+        set_norm_eps(net, sizes.norm_eps)
         return self.around(net)
 
     def around(self, net: torch.nn.Module) -> AnyDenoiser:

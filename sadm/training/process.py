@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
-import torch
 from torch import nn
 
 from sadm.diffusion import (
+    Density,
     EDMDenoiser,
     EDMWeighting,
     EpsWeighting,
@@ -22,23 +21,15 @@ from sadm.diffusion import (
     VelocityWeighting,
     VPDenoiser,
     VPSchedule,
+    Weighting,
     X0Weighting,
 )
 from sadm.training.config import DenoiserConfig, ProcessConfig
 
 AnyDenoiser = EDMDenoiser | PathDenoiser
-Weighting = Callable[[torch.Tensor], torch.Tensor]
 SCHEDULES: dict[str, Callable[[], VPSchedule]] = {"linear": VPSchedule.linear, "cosine": VPSchedule.cosine}
 NOISE_SCALES = {"edm": 1000.0, "vp": 1.0, "flow": 1000.0}
 """What brings each process's c_noise to the hundreds that a sinusoidal embedding tells apart."""
-
-
-class Density(Protocol):
-    """Where noise levels of training come from."""
-
-    def sample(self, count: int, generator: torch.Generator) -> torch.Tensor:
-        """`count` noise levels [count]."""
-        ...
 
 
 def build_denoiser(net: nn.Module, config: DenoiserConfig, sigma_data: float) -> AnyDenoiser:

@@ -18,6 +18,7 @@ from sadm.models.weights import (
     load_dit_checkpoint,
     save_diffusers_folder,
 )
+from sadm.models.weights.naming import norm_eps
 from sadm.training.config import DenoiserConfig, NetConfig, SamplingConfig
 from sadm.training.model_folder import Model, ModelSpec, save_model
 from sadm.training.process import SCHEDULES
@@ -121,9 +122,8 @@ def _from_diffusers(source: str | Path) -> tuple[DiT, LoadReport, DenoiserConfig
     process = DenoiserConfig(
         kind="vp",
         schedule=names[0],  # type: ignore[arg-type]
-        prediction=None
-        if prediction == "eps"
-        else prediction,  # as in the configuration of a run, eps is left to the kind
+        # As in the configuration of a run, eps is left to the kind.
+        prediction=None if prediction == "eps" else prediction,
         learned_variance=facts.learned_variance,
     )
     classes = tuple(facts.class_names.get(index, str(index)) for index in range(facts.num_classes))
@@ -141,5 +141,5 @@ def _sizes(net: DiT) -> NetConfig:
         mlp_ratio=block.mlp.fc1.out_features / net.x_embedder.proj.out_channels,  # type: ignore[union-attr, operator, arg-type]
         noise_scale=net.noise_scale,
         frequency_shift=1 if net.frequency_shift else 0,
-        norm_eps=block.norm2.eps,  # type: ignore[union-attr, arg-type]
+        norm_eps=norm_eps(net),
     )
