@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import stat
 import warnings
@@ -11,6 +12,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sadm.data.fitting import Fit
+from sadm.data.records import Content
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
@@ -32,14 +34,14 @@ def silence_pillow() -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
-def decode(path: Path, fit: Fit) -> np.ndarray:
+def decode(content: Content, fit: Fit) -> np.ndarray:
     """Decodes one image file, the first frame where there are several.
 
     EXIF rotation is applied. 16-bit grey is scaled by its full range, so 12-bit data stored in 16 bits comes out dark.
     Transparency is composited on white. Palette, CMYK and other colour spaces become RGB.
 
     Args:
-        path: the file.
+        content: the file, or what gives its bytes.
         fit: resolution and channels.
 
     Returns:
@@ -49,7 +51,7 @@ def decode(path: Path, fit: Fit) -> np.ndarray:
         Unreadable: with the reason.
     """
     try:
-        plain = _read(path, fit)
+        plain = _read(content, fit)
     except (Unreadable, MemoryError):
         raise
     except Exception as error:  # damaged files make Pillow's decoders raise almost any type
@@ -64,14 +66,9 @@ def is_grey(pixels: np.ndarray) -> bool:
     return bool((pixels[..., 0] == pixels[..., 1]).all() and (pixels[..., 1] == pixels[..., 2]).all())
 
 
-def _read(path: Path, fit: Fit) -> Image.Image:
+def _read(content: Content, fit: Fit) -> Image.Image:
     """The whole image in mode L or RGB."""
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise Unreadable("not a regular file")
-    if status.st_size == 0:
-        raise Unreadable("the file is empty (0 bytes)")
-    with Image.open(path, formats=_FORMATS) as image:
+    with Image.open(_opened(content), formats=_FORMATS) as image:
         limit = Image.MAX_IMAGE_PIXELS
         if limit is not None and image.width * image.height > limit:
             raise Unreadable(_too_large(f"{image.width} x {image.height} pixels are"))
@@ -81,6 +78,20 @@ def _read(path: Path, fit: Fit) -> Image.Image:
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return _plain(image)
+
+
+def _opened(content: Content) -> Path | io.BytesIO:
+    if isinstance(content, Path):
+        status = os.stat(content)
+        if not stat.S_ISREG(status.st_mode):
+            raise Unreadable("not a regular file")
+        if status.st_size == 0:
+            raise Unreadable("the file is empty (0 bytes)")
+        return content
+    data = content()
+    if not data:
+        raise Unreadable("it is empty (0 bytes)")
+    return io.BytesIO(data)
 
 
 def _plain(image: Image.Image) -> Image.Image:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from typing import Any
 
 import torch
 
 from sadm.core.errors import UserError
 
 _CHUNK = 1024  # images hashed at a time, so that no second copy of the set is made
+_OF_EACH = ("groups", "parts", "attributes", "masks", "tiles")  # optional, one entry for each image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,9 +23,34 @@ class Skipped:
     reason: str
 
 
+@dataclasses.dataclass(frozen=True)
+class Note:
+    """Something that was done to a file before its pixels were used, such as a colour profile converted."""
+
+    path: str
+    text: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Tile:
+    """Where an image was cut out of a larger one.
+
+    Attributes:
+        origin: name of the larger image, as `ImageSet.names` would give it.
+        left, top: corner of the tile, in pixels of the larger image (after its EXIF rotation).
+        width, height: of the tile, in the same pixels.
+    """
+
+    origin: str
+    left: int
+    top: int
+    width: int
+    height: int
+
+
 @dataclasses.dataclass(frozen=True, eq=False)
 class ImageSet:
-    """Images of one size, held as bytes.
+    """Images of one size, held as bytes; all else that is known of them in the same order.
 
     Attributes:
         images: pixels [N, C, H, W], uint8.
@@ -32,6 +59,13 @@ class ImageSet:
         names: one id for each image: its path relative to the source, or such as ``digits/12``.
         source: what the images were opened from, as the user named it.
         skipped: files of the source that could not be read; a subset keeps the list of the whole.
+        notes: what was done to files before their pixels were used; a subset keeps the list of the whole.
+        groups: a name for each image; images of one group (a part, a patient, a scan) belong on one side of a split.
+        parts: the part that the source assigns to each image: "train", "held_out", or "" for none.
+        attributes: numbers known of each image [N, a], float32; NaN where one is not known.
+        attribute_names: a name for each column of `attributes`.
+        masks: what is marked in each image, such as its defect [N, 1, H, W], uint8, 0 or 255.
+        tiles: where each image was cut out of a larger one.
 
     Raises:
         UserError: dtypes, lengths or labels do not fit together.
@@ -43,14 +77,47 @@ class ImageSet:
     names: tuple[str, ...]
     source: str
     skipped: tuple[Skipped, ...] = ()
+    notes: tuple[Note, ...] = ()
+    groups: tuple[str, ...] | None = None
+    parts: tuple[str, ...] | None = None
+    attributes: torch.Tensor | None = None
+    attribute_names: tuple[str, ...] = ()
+    masks: torch.Tensor | None = None
+    tiles: tuple[Tile, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
             found = f"{self.images.dtype} {list(self.images.shape)}"
             raise UserError(f"{self.source}: images are {found}; expected uint8 [N, C, H, W].")
-        if len(self.names) != len(self):
-            raise UserError(f"{self.source}: {len(self)} images but {len(self.names)} names; expected one for each.")
+        for what in ("names", *_OF_EACH):
+            values = getattr(self, what)
+            if values is not None and len(values) != len(self):
+                raise UserError(f"{self.source}: {len(self)} images but {len(values)} {what}; expected one for each.")
         self._check_labels()
+        self._check_parts()
+        self._check_companions()
+
+    def _check_parts(self) -> None:
+        unknown = set(self.parts or ()) - {"train", "held_out", ""}
+        if unknown:
+            raise UserError(
+                f"{self.source}: '{min(unknown)}' is no part of a split; expected 'train', 'held_out' or nothing."
+            )
+
+    def _check_companions(self) -> None:
+        """Attributes and masks."""
+        columns = 0 if self.attributes is None else self.attributes.shape[1:].numel()
+        floats = self.attributes is None or (self.attributes.dtype == torch.float32 and self.attributes.ndim == 2)
+        if not floats or columns != len(self.attribute_names):
+            found = "none" if self.attributes is None else f"{self.attributes.dtype} {list(self.attributes.shape)}"
+            raise UserError(
+                f"{self.source}: attributes are {found}; expected float32 [{len(self)}, {len(self.attribute_names)}], a "
+                "column for each attribute name."
+            )
+        shape = (len(self), 1, *self.images.shape[2:])
+        if self.masks is not None and (self.masks.dtype != torch.uint8 or self.masks.shape != shape):
+            found = f"{self.masks.dtype} {list(self.masks.shape)}"
+            raise UserError(f"{self.source}: masks are {found}; expected uint8 {list(shape)}.")
 
     def _check_labels(self) -> None:
         if self.labels is None:
@@ -90,12 +157,15 @@ class ImageSet:
         Args:
             index: positions [M], int64.
         """
-        return dataclasses.replace(
-            self,
-            images=self.images[index],
-            labels=None if self.labels is None else self.labels[index],
-            names=tuple(self.names[i] for i in index.tolist()),
-        )
+        rows = index.tolist()
+
+        def chosen(values: Any) -> Any:
+            if values is None:
+                return None
+            return values[index] if isinstance(values, torch.Tensor) else tuple(values[i] for i in rows)
+
+        parts: dict[str, Any] = {what: chosen(getattr(self, what)) for what in ("images", "labels", "names", *_OF_EACH)}
+        return dataclasses.replace(self, **parts)
 
     def floats(self, index: torch.Tensor | None = None) -> torch.Tensor:
         """Pixels as the networks see them.
@@ -110,7 +180,7 @@ class ImageSet:
         return pixels.float() / 127.5 - 1
 
     def fingerprint(self) -> str:
-        """Hexadecimal SHA-256 over pixels, labels and class names; where the files lie does not matter."""
+        """Hexadecimal SHA-256 over pixels, labels, class names and attributes; where the files lie does not matter."""
         digest = hashlib.sha256()
         facts = {"images": list(self.images.shape), "labels": self.labels is not None, "classes": self.class_names}
         digest.update(json.dumps(facts).encode("utf-8"))
@@ -118,6 +188,9 @@ class ImageSet:
             digest.update(part.numpy().tobytes())
         if self.labels is not None:
             digest.update(self.labels.numpy().astype("<i8").tobytes())  # the same on big-endian machines
+        if self.attributes is not None:
+            digest.update(json.dumps(self.attribute_names).encode("utf-8"))
+            digest.update(self.attributes.numpy().astype("<f4").tobytes())
         return digest.hexdigest()
 
 

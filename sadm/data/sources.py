@@ -10,9 +10,11 @@ from pathlib import Path
 from sadm.core.errors import UserError
 from sadm.data.digits import open_digits
 from sadm.data.fitting import Fit
-from sadm.data.folders import Progress, open_folder
+from sadm.data.folders import list_folder
 from sadm.data.idx import holds_idx, open_fashion_mnist, open_idx
 from sadm.data.imageset import ImageSet, Split
+from sadm.data.reading import read_listing
+from sadm.data.records import Progress
 from sadm.data.splitting import check_share, keep_few, split_by_class, thin_classes
 
 _BUILT_IN: dict[str, Callable[[Fit], ImageSet | Split]] = {
@@ -55,7 +57,7 @@ def open_source(
         raise UserError(_unknown(source))
     if os.path.isdir(folder) and holds_idx(folder):
         return open_idx(folder, fit, source=source)
-    return open_folder(folder, fit, strict=strict, progress=progress)
+    return read_listing(list_folder(folder), fit, strict=strict, progress=progress)
 
 
 def load_split(

@@ -172,7 +172,7 @@ def test_a_class_without_a_readable_image_is_refused(tmp_path: Path) -> None:
     fill(tmp_path / "ok")
     (tmp_path / "dent").mkdir()
     (tmp_path / "dent" / "x.jpg").write_bytes(b"")
-    with pytest.raises(UserError, match=r"class folder 'dent'.*'dent/x\.jpg': the file is empty.*remove the folder"):
+    with pytest.raises(UserError, match=r"class 'dent'.*'dent/x\.jpg': the file is empty.*remove them all"):
         read(tmp_path)
 
 

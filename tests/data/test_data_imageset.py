@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from sadm.core.errors import UserError
-from sadm.data import ImageSet, Split, to_uint8
+from sadm.data import ImageSet, Split, Tile, to_uint8
 
 
 def image_set(
@@ -129,3 +129,49 @@ def test_importing_the_package_stays_quick() -> None:
 def test_numpy_views_are_accepted() -> None:
     pixels = torch.from_numpy(np.zeros((2, 1, 3, 3), dtype=np.uint8))
     assert ImageSet(images=pixels, labels=None, class_names=(), names=("a", "b"), source="s").fingerprint()
+
+
+def known_set(**known: object) -> ImageSet:
+    """Four grey images of 2 x 3 pixels with whatever else is known of them."""
+    pixels = torch.arange(24, dtype=torch.uint8).view(4, 1, 2, 3)
+    return ImageSet(pixels, None, (), ("a", "b", "c", "d"), "here", **known)  # type: ignore[arg-type]
+
+
+def test_a_subset_keeps_what_is_known_of_its_images() -> None:
+    images = known_set(
+        groups=("x", "x", "y", "z"),
+        parts=("train", "", "held_out", "train"),
+        attributes=torch.tensor([[0.0], [1.0], [2.0], [3.0]]),
+        attribute_names=("severity",),
+        masks=torch.arange(24, dtype=torch.uint8).view(4, 1, 2, 3),
+        tiles=tuple(Tile("scan", 2 * i, 0, 3, 2) for i in range(4)),
+    )
+    some = images.subset(torch.tensor([3, 1]))
+    assert (some.names, some.groups, some.parts) == (("d", "b"), ("z", "x"), ("train", ""))
+    assert some.attributes is not None
+    assert some.attributes.tolist() == [[3.0], [1.0]]
+    assert torch.equal(some.images, some.masks if some.masks is not None else torch.empty(0))
+    assert [tile.left for tile in some.tiles or ()] == [6, 2]
+
+
+@pytest.mark.parametrize(
+    ("known", "message"),
+    [
+        ({"groups": ("x",)}, "4 images but 1 groups"),
+        ({"parts": ("train", "test", "", "")}, "'test' is no part of a split"),
+        ({"attributes": torch.zeros(4, 2), "attribute_names": ("severity",)}, r"float32 \[4, 1\]"),
+        ({"attributes": torch.zeros(4, 1, dtype=torch.float64), "attribute_names": ("s",)}, "attributes are .*float64"),
+        ({"attribute_names": ("severity",)}, "attributes are none"),
+        ({"masks": torch.zeros(4, 1, 3, 3, dtype=torch.uint8)}, r"expected uint8 \[4, 1, 2, 3\]"),
+    ],
+)
+def test_what_is_known_must_fit_the_images(known: dict[str, object], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        known_set(**known)
+
+
+def test_the_fingerprint_sees_attributes_but_not_groups() -> None:
+    plain = known_set().fingerprint()
+    assert known_set(groups=("x",) * 4).fingerprint() == plain
+    severe = [known_set(attributes=torch.full((4, 1), s), attribute_names=("s",)).fingerprint() for s in (0.0, 1.0)]
+    assert len({plain, *severe}) == 3
