@@ -101,6 +101,15 @@ class DenoiserConfig(Config):
     reversed_time: bool = False
     """flow: the network counts time from noise to data, as published SiT models do."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_target_is_none(cls, values: Any) -> Any:
+        """One form of each configuration: a kind's own prediction, said aloud, equals None."""
+        usual = {"vp": "eps", "flow": "v"}
+        if isinstance(values, dict) and values.get("prediction") == usual.get(values.get("kind", ""), ""):
+            return {**values, "prediction": None}
+        return values
+
     @model_validator(mode="after")
     def _target_exists(self) -> DenoiserConfig:
         targets = {"edm": (), "vp": ("eps", "v", "x0"), "flow": ("v", "x0")}[self.kind]
