@@ -1,7 +1,7 @@
 """Images from a built-in set or a folder: checked, labelled, split and cut into reproducible batches."""
 
 from sadm.data.batches import Batch, BatchStream
-from sadm.data.imageset import ImageSet, Note, Skipped, Split, Tile, to_uint8
+from sadm.data.imageset import ImageSet, Note, Skipped, Split, Tile, to_floats, to_uint8
 from sadm.data.sources import BUILT_IN_SOURCES, load_split, open_source
 
 __all__ = [
@@ -15,5 +15,6 @@ __all__ = [
     "Tile",
     "load_split",
     "open_source",
+    "to_floats",
     "to_uint8",
 ]

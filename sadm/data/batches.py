@@ -60,12 +60,26 @@ class BatchStream:
         if step < 0:
             raise UserError(f"the batch of step {step} was asked for; expected 0 or more.")
         index = self._index(step)
-        x0 = self.images.floats(index)  # [B, C, H, W]
-        if self.flip:
-            coin = torch.rand(self.batch_size, generator=generator(self.seed, "flip", step)) < 0.5
-            x0 = torch.where(coin.view(-1, 1, 1, 1), x0.flip(-1), x0)
         label = None if self.images.labels is None else self.images.labels[index]
-        return Batch(x0=x0, cond=Cond(label=label), index=index)
+        return Batch(x0=self._x0(step, index), cond=Cond(label=label), index=index)
+
+    @property
+    def steady(self) -> bool:
+        """Whether an index always means the same x0."""
+        return not self.flip
+
+    def _x0(self, step: int, index: torch.Tensor) -> torch.Tensor:
+        """The images at `index` as they are seen in `step`: [B, C, H, W]."""
+        x0 = self.images.floats(index)
+        mirrored = self._mirrored(step)
+        x0[mirrored] = x0[mirrored].flip(-1)
+        return x0
+
+    def _mirrored(self, step: int) -> torch.Tensor:
+        """Places in the batch of the images that are mirrored in `step`: [M], int64."""
+        if not self.flip:
+            return torch.empty(0, dtype=torch.int64)
+        return (torch.rand(self.batch_size, generator=generator(self.seed, "flip", step)) < 0.5).nonzero().flatten()
 
     def _index(self, step: int) -> torch.Tensor:
         size = len(self.images)

@@ -16,14 +16,14 @@ from sadm.data import Split
 from sadm.evaluation import HeldOutParts
 from sadm.experiments.config import CONTROL, CompareConfig
 from sadm.experiments.cost import read_costs
-from sadm.experiments.plan import expected_runs, planned_jobs, steps_at
+from sadm.experiments.plan import LATENTS, expected_runs, planned_jobs, steps_at
 from sadm.experiments.pool import Pool
 from sadm.experiments.summary import summarise, write_outputs
-from sadm.training.model_folder import spec_for
 from sadm.training.run import split_for
+from sadm.training.training_set import check_sizes, training_set
 
 CONFIG, CLOCK = "compare.yaml", "minutes.json"
-MAY_CHANGE = ("seeds", "per_class", "cost_shares", "jobs", "lang", "train.log.")
+MAY_CHANGE = ("seeds", "per_class", "cost_shares", "jobs", "lang", "train.log.", "train.data.latents")
 COST_JOB = "cost"
 FEW = 50
 
@@ -50,6 +50,7 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
     _check_split(config, split, shown)
     with _clock(make_folder(folder)):
         write_yaml(folder / CONFIG, config)
+        training_set(config.train, split.train, folder / LATENTS, shown)  # encoded once, for all runs
         _run_jobs(config, folder, shown)
         comparison, pictures = summarise(config, folder, split)
     comparison["minutes_total"] = read_json(folder / CLOCK)["minutes"]
@@ -107,8 +108,7 @@ def _check_split(config: CompareConfig, split: Split, reporter: Reporter) -> Non
             "give a folder with one folder for each class."
         )
     for arm in config.arms:
-        own = config.arm_config(arm, config.seeds[0])
-        spec_for(split.train, own.net, own.process).build()
+        check_sizes(config.arm_config(arm, config.seeds[0]), split.train)
 
 
 def _check_folder(folder: Path, config: CompareConfig) -> None:

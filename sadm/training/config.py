@@ -43,8 +43,22 @@ class DataConfig(Config):
     """Share of the training images of a class that stays, by class name, to make a class rare; others stay whole."""
     flip: bool = False
     """Mirror images at random; right for most photographs, wrong for digits and text."""
+    autoencoder: str | None = None
+    """Folder of an AutoencoderKL (needs diffusers): train on its latents, decode samples with it; None = train on pixels."""
+    latents: str | None = None
+    """Cache of latents, made by `sadm encode` or here where missing; None = 'latents' in the run folder."""
+    latent_dtype: Literal["float16", "float32"] = "float16"
+    """Numbers in that cache; float32 takes twice the space."""
     strict: Strict = False
     """Refuse a folder with unreadable files instead of skipping and listing them."""
+
+    @model_validator(mode="after")
+    def _latents_have_an_autoencoder(self) -> DataConfig:
+        if self.autoencoder is None and (self.latents is not None or self.latent_dtype != "float16"):
+            raise ValueError(
+                "data.latents and data.latent_dtype are about the latents of an autoencoder: give its folder as data.autoencoder"
+            )
+        return self
 
 
 class NetConfig(Config):
@@ -395,6 +409,12 @@ class TrainConfig(Config):
             )
         return self
 
+    def with_latents_in(self, folder: Path) -> TrainConfig:
+        """The same configuration with a place for the cache of latents, where it needs one and names none."""
+        if self.data.autoencoder is None or self.data.latents is not None:
+            return self
+        return self.model_copy(update={"data": self.data.model_copy(update={"latents": str(folder)})})
+
     @property
     def k_max(self) -> float:
         """The bound on balance coefficients as a number."""
@@ -404,8 +424,9 @@ class TrainConfig(Config):
 OF_PAIRS = ("structure", "dispersive", "contrastive", "hidden", "sampled")
 """Signals that compare images with each other."""
 
-FREE_TO_CHANGE = ("device", "log.", "sampling.")
-"""Keys that a resumed run may change: they alter no weight (a device does so by rounding alone)."""
+FREE_TO_CHANGE = ("device", "data.latents", "log.", "sampling.")
+"""Keys that a resumed run may change: they alter no weight (a device does so by rounding alone; what a cache of latents holds is
+checked)."""
 
 
 def recipe_names() -> list[str]:

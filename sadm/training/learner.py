@@ -11,11 +11,11 @@ import torch
 from sadm.core.devices import resolve_device
 from sadm.core.errors import DivergedError, UserError
 from sadm.core.seeds import derive_seed, generator
-from sadm.data import BatchStream, ImageSet
 from sadm.diffusion import Denoised, denoise, denoising_loss
 from sadm.signals import Taps, TrainingSignal, taps_of
 from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.ema import EMA
+from sadm.training.latents import TrainingSet, open_stream
 from sadm.training.model_folder import Model, ModelSpec
 from sadm.training.process import build_density, build_weighting
 
@@ -28,7 +28,7 @@ class Learner:
 
     Args:
         config: of the run.
-        images: the training images.
+        images: the training images, or their latents.
         spec: of the denoiser.
         signals: added to the denoising gradient, in this order.
 
@@ -36,9 +36,11 @@ class Learner:
         UserError: a signal taps a module that the network does not have.
     """
 
-    def __init__(self, config: TrainConfig, images: ImageSet, spec: ModelSpec, signals: list[TrainingSignal]) -> None:
+    def __init__(
+        self, config: TrainConfig, images: TrainingSet, spec: ModelSpec, signals: list[TrainingSignal]
+    ) -> None:
         self.config, self.spec, self.signals = config, spec, signals
-        self.stream = BatchStream(images, config.optimiser.batch, config.seed, flip=config.data.flip)
+        self.stream = open_stream(images, config.optimiser.batch, config.seed, flip=config.data.flip)
         self.device = resolve_device(config.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config.seed, "network"))
@@ -85,7 +87,7 @@ class Learner:
         (g_dsm,) = torch.autograd.grad(loss, leaf)
 
         taps = {name: activation.detach() for name, activation in activations.items()}
-        label, index = batch.cond.to(self.device).label, None if self.stream.flip else batch.index
+        label, index = batch.cond.to(self.device).label, batch.index if self.stream.steady else None
         seen = dataclasses.replace(denoised, x0_hat=leaf.detach(), label=label, index=index, taps=taps)
         gradient, at_taps, log = self._ask_signals(seen, g_dsm)
         # One backward through the network serves all signals (but those that run it themselves): what reaches a tap from
