@@ -124,17 +124,21 @@ def codec_for(images: ImageSet, autoencoder: str) -> LatentCodec:
 
 def plan_cache(images: ImageSet, codec: LatentCodec, autoencoder: str, layout: Layout) -> Manifest:
     """The manifest, still without shards, of a cache of these images."""
-    _, height, width = images.shape
-    per_shard = max(1, min(MOST_PER_SHARD, PIXELS_PER_SHARD // (height * width)), math.ceil(len(images) / MOST_SHARDS))
     keys = image_keys(images.images).numpy().astype("<i8").tobytes()
     return Manifest(
         kind=KIND,
         about={**facts_of(images, autoencoder, layout), "images": hashlib.sha256(keys).hexdigest()},
         made={"source": images.source, "sadm": __version__},
         count=len(images),
-        per_shard=per_shard,
+        per_shard=shard_size(len(images), images.shape),
         tensors=layout.tensors(codec.latent_shape(images.shape)),
     )
+
+
+def shard_size(count: int, shape: tuple[int, int, int]) -> int:
+    """Images in each shard of a cache of `count` images (C, H, W)."""
+    few = min(MOST_PER_SHARD, PIXELS_PER_SHARD // (shape[1] * shape[2]))
+    return max(1, few, math.ceil(count / MOST_SHARDS))
 
 
 def facts_of(images: ImageSet, autoencoder: str, layout: Layout) -> dict[str, Fact]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 
 from sadm.core.errors import UserError
 from sadm.core.files import sha256_of_file
 from sadm.data.cache.manifest import Manifest, Shard, read_manifest
+
+_REMEDY = "Run the command that makes this cache again; it makes damaged shards anew."
+_TYPES = {"float16": ("F16", "<f2"), "float32": ("F32", "<f4"), "float64": ("F64", "<f8"), "int64": ("I64", "<i8")}
+"""By name, what a dtype is called in a safetensors file and in numpy."""
+
+
+class _Damaged(Exception):  # noqa: N818 - a verdict on a file
+    """What is wrong with a file, to be said after its path."""
 
 
 class TensorStore:
@@ -56,44 +65,63 @@ class TensorStore:
         shard = rows // self.manifest.per_shard  # [M]
         for number in shard.unique().tolist():
             here = (shard == number).nonzero().flatten()
-            out[here] = self._shards[number][name][rows[here] - number * self.manifest.per_shard]
+            local = (rows[here] - number * self.manifest.per_shard).numpy()
+            out[here] = torch.from_numpy(self._shards[number][name][local])
         return out
 
     def column(self, name: str) -> torch.Tensor:
         """One tensor of all images [N, ...]; for small ones."""
-        return torch.cat([shard[name] for shard in self._shards])
+        return torch.cat([torch.from_numpy(shard[name].copy()) for shard in self._shards])
 
     def damaged(self) -> list[str]:
         """Files of shards whose content is not what was written; reads everything."""
         return [shard.file for shard, whole in verify_shards(self.folder, self.manifest) if not whole]
 
 
-def open_shard(folder: Path, manifest: Manifest, shard: Shard) -> dict[str, torch.Tensor]:
+def open_shard(folder: Path, manifest: Manifest, shard: Shard) -> dict[str, np.ndarray]:
     """The tensors of a shard, mapped into memory.
 
     Raises:
         UserError: the file is missing, truncated, or holds other tensors than the manifest says.
     """
-    path = folder / shard.file
-    remedy = "Run the command that makes this cache again; it makes damaged shards anew."
+    path, count = folder / shard.file, len(manifest.rows(shard.number))
+    expected = {name: (kind.dtype, (count, *kind.shape)) for name, kind in manifest.tensors.items()}
     try:
         size = path.stat().st_size
         if size != shard.bytes:
-            raise UserError(f"{path} is truncated or altered: {size} bytes, expected {shard.bytes}. {remedy}")
-        with safe_open(path, "pt") as file:
-            tensors = {name: file.get_tensor(name) for name in manifest.tensors}
+            raise _Damaged(f"is truncated or altered: {size} bytes, expected {shard.bytes}")
+        return _map(path, expected)
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing. {remedy}") from error
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} can't be read: {error}. {remedy}") from error
-    count = len(manifest.rows(shard.number))
-    for name, kind in manifest.tensors.items():
-        found = tensors[name]
-        if found.dtype != getattr(torch, kind.dtype) or found.shape != (count, *kind.shape):
-            raise UserError(
-                f"{path}: {name} is {found.dtype} {list(found.shape)}; expected {kind.dtype} {[count, *kind.shape]}. {remedy}"
-            )
-    return tensors
+        raise UserError(f"{path} is missing. {_REMEDY}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error}.") from error
+    except _Damaged as damage:
+        raise UserError(f"{path} {damage}. {_REMEDY}") from damage
+
+
+def _map(path: Path, expected: Mapping[str, tuple[str, tuple[int, ...]]]) -> dict[str, np.ndarray]:
+    """The tensors of a safetensors file as arrays that are read where they are used.
+
+    Not by the library's own `safe_open`: for torch it maps files as private, writable memory, which a system that keeps account
+    of promised memory refuses beyond what it has.
+
+    Raises:
+        _Damaged: the file holds no such tensors.
+    """
+    whole = np.memmap(path, np.uint8, "r")
+    start = 8 + int(whole[:8].view("<u8")[0]) if len(whole) > 8 else 0
+    try:
+        header = json.loads(whole[8:start].tobytes())
+        arrays = {}
+        for name, (dtype, shape) in expected.items():
+            code, number = _TYPES[dtype]
+            found, place = header[name], header[name]["data_offsets"]
+            if (found["dtype"], tuple(found["shape"])) != (code, shape):
+                raise _Damaged(f"holds {name} as {found['dtype']} {found['shape']}; expected {code} {list(shape)}")
+            arrays[name] = whole[start + place[0] : start + place[1]].view(number).reshape(shape)
+        return arrays
+    except (ValueError, TypeError, KeyError) as error:
+        raise _Damaged(f"is not what was written ({type(error).__name__}: {error})") from error
 
 
 def verify_shards(folder: Path, manifest: Manifest) -> Iterator[tuple[Shard, bool]]:
