@@ -50,15 +50,14 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
     _check_split(config, split, shown)
     with _clock(make_folder(folder)):
         write_yaml(folder / CONFIG, config)
-        training_set(config.train, split.train, folder / LATENTS, shown)  # encoded once, for all runs
-        _run_jobs(config, folder, shown)
+        _run_jobs(config, folder, split, shown)
         comparison, pictures = summarise(config, folder, split)
     comparison["minutes_total"] = read_json(folder / CLOCK)["minutes"]
     write_outputs(folder, comparison, pictures, config.lang)
     return comparison
 
 
-def _run_jobs(config: CompareConfig, folder: Path, reporter: Reporter) -> None:
+def _run_jobs(config: CompareConfig, folder: Path, split: Split, reporter: Reporter) -> None:
     unmeasured = [arm for arm in config.others if arm not in read_costs(folder)]
     started: set[str] = set()
 
@@ -81,7 +80,10 @@ def _run_jobs(config: CompareConfig, folder: Path, reporter: Reporter) -> None:
         return unfinished()
 
     first = [{"name": COST_JOB, "measure": unmeasured}] if unmeasured else []
-    Pool(folder, config.jobs, reporter).run([*first, *unfinished()], after)
+    jobs = [*first, *unfinished()]
+    if jobs:
+        training_set(config.train, split.train, folder / LATENTS, reporter)  # images are encoded once, for all runs
+    Pool(folder, config.jobs, reporter).run(jobs, after)
 
 
 def _equal_cost_note(config: CompareConfig, folder: Path, arm: str) -> str:
@@ -144,7 +146,9 @@ def _changed_entries(kind: str, given: Mapping[str, Config], stored: Mapping[str
     changed = []
     for name, config in stored.items():
         if name in given:
-            changed += [f"{kind}.{name}.{line}" for line in differences(given[name], config, ignoring=("log.",))]
+            changed += [
+                f"{kind}.{name}.{line}" for line in differences(given[name], config, ignoring=("log.", "data.latents"))
+            ]
         else:
             changed.append(f"{kind}: stored with '{name}', given without")
     return changed

@@ -15,8 +15,8 @@ from multiprocessing import Pipe
 from pathlib import Path
 
 import pytest
-from latent_setup import picture_set, tiny_autoencoder
 
+from latent_setup import picture_set, tiny_autoencoder
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.files import locked
 from sadm.data.cache import TensorStore

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from latent_setup import encoded, picture_set, tiny_autoencoder
 
+from latent_setup import encoded, picture_set, tiny_autoencoder
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
 from sadm.data import BatchStream, ImageSet

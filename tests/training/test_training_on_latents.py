@@ -12,8 +12,8 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from latent_setup import picture_set, tiny_autoencoder
 
+from latent_setup import picture_set, tiny_autoencoder
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.progress import Silent
 from sadm.models import LatentCodec, autoencoder_hash

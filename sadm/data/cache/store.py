@@ -61,13 +61,11 @@ class TensorStore:
             [M, ...], in the stored dtype.
         """
         kind = self.manifest.tensors[name]
-        out = torch.empty(len(rows), *kind.shape, dtype=getattr(torch, kind.dtype))
-        shard = rows // self.manifest.per_shard  # [M]
-        for number in shard.unique().tolist():
-            here = (shard == number).nonzero().flatten()
-            local = (rows[here] - number * self.manifest.per_shard).numpy()
-            out[here] = torch.from_numpy(self._shards[number][name][local])
-        return out
+        out = np.empty((len(rows), *kind.shape), kind.dtype)
+        for place, row in enumerate(rows.tolist()):
+            number, local = divmod(row, self.manifest.per_shard)
+            out[place] = self._shards[number][name][local]
+        return torch.from_numpy(out)
 
     def column(self, name: str) -> torch.Tensor:
         """One tensor of all images [N, ...]; for small ones."""
@@ -118,7 +116,8 @@ def _map(path: Path, expected: Mapping[str, tuple[str, tuple[int, ...]]]) -> dic
             found, place = header[name], header[name]["data_offsets"]
             if (found["dtype"], tuple(found["shape"])) != (code, shape):
                 raise _Damaged(f"holds {name} as {found['dtype']} {found['shape']}; expected {code} {list(shape)}")
-            arrays[name] = whole[start + place[0] : start + place[1]].view(number).reshape(shape)
+            part = np.asarray(whole[start + place[0] : start + place[1]])  # not a memmap, which is slow to index
+            arrays[name] = part.view(number).reshape(shape)
         return arrays
     except (ValueError, TypeError, KeyError) as error:
         raise _Damaged(f"is not what was written ({type(error).__name__}: {error})") from error
