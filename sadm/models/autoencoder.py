@@ -13,7 +13,7 @@ from sadm.core.errors import UserError
 from sadm.core.files import sha256_of_file
 from sadm.core.optional import import_optional
 
-PIXELS_AT_ONCE = 2**19  # bounds the memory that a batch takes in here: eight images of 256x256
+PIXELS_AT_ONCE = 2**18  # four images of 256x256; bounds the memory that a batch takes in here
 IMAGES_AT_ONCE = 64
 
 

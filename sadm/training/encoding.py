@@ -26,7 +26,7 @@ from sadm.training.encoding_pool import Task, encode_in_processes
 from sadm.training.latents import KIND
 from sadm.training.moments import Layout, encode_shard, image_keys
 
-PIXELS_PER_SHARD = 2**21  # 32 images of 256x256: what an interruption may cost
+PIXELS_PER_SHARD = 2**20  # 16 images of 256x256: what an interruption may cost, or how long it is waited for
 MOST_PER_SHARD = 1024
 MOST_SHARDS = 1000  # of very many images, so that the manifest stays short
 

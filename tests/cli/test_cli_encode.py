@@ -53,6 +53,19 @@ def test_from_a_folder_of_images_through_latents_to_judged_samples(
     assert judged["fd"].keys() == judged["floor"].keys() == {"mlp", "pixels", "random_conv"}
 
 
+def test_the_commands_of_the_page_run(
+    tmp_path: Path, class_folder: Path, autoencoder: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its names for the images and the autoencoder, and a smaller training."""
+    page = (Path(__file__).parents[2] / "docs" / "latents.md").read_text(encoding="utf-8")
+    commands = [line.split()[1:] for line in page.split("```")[1].strip().splitlines()]
+    assert [command[0] for command in commands] == ["encode", "train", "sample", "evaluate"]
+    monkeypatch.chdir(tmp_path)  # which holds images and vae
+    for command in commands:
+        assert run(command + (SMALL if command[0] == "train" else [])) == 0
+    assert len(list((tmp_path / "runs" / "latent" / "generated").glob("0*.png"))) == 16
+
+
 def refused(capsys: pytest.CaptureFixture, *arguments: str) -> str:
     """Runs a command that must fail as the user's mistake, and returns what it said."""
     try:

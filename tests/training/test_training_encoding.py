@@ -227,10 +227,10 @@ def test_a_second_process_is_kept_out(autoencoder: str, tmp_path: Path) -> None:
 
 
 def test_shards_are_small_but_not_too_many(autoencoder: str) -> None:
-    assert encoding.shard_size(5_000, (3, 256, 256)) == 32
+    assert encoding.shard_size(5_000, (3, 256, 256)) == 16
     assert encoding.shard_size(5_000, (3, 2048, 2048)) == 5  # at most 1000 shards
     assert encoding.shard_size(500, (3, 2048, 2048)) == 1
     assert encoding.shard_size(500, (1, 8, 8)) == 1024
     assert encoding.shard_size(2_000_000, (3, 256, 256)) == 2000
     codec = encoding.codec_for(picture_set(), autoencoder)
-    assert [codec.images_at_once((4, side, side)) for side in (4, 128, 1024)] == [64, 8, 1]
+    assert [codec.images_at_once((4, side, side)) for side in (4, 128, 1024)] == [64, 4, 1]
