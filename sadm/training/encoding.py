@@ -20,7 +20,7 @@ from sadm.core.files import locked, make_folder
 from sadm.core.progress import Reporter, Silent
 from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet
-from sadm.data.cache import Fact, Manifest, StoreWriter
+from sadm.data.cache import MANIFEST, Fact, Manifest, StoreWriter
 from sadm.models import LatentCodec, autoencoder_hash
 from sadm.training.encoding_pool import Task, encode_in_processes
 from sadm.training.latents import KIND
@@ -82,6 +82,8 @@ def encode_images(
     codec.autoencoder.to(where)
     plan = plan_cache(images, codec, autoencoder, layout)
     with locked(make_folder(target), "encoding images"), StopRequest() as stop:
+        if (target / MANIFEST).exists():
+            shown.say(f"Checking what is in {target} already.")
         writer = StoreWriter(target, plan, shown.say)
         missing = writer.missing
         todo = sum(len(plan.rows(number)) for number in missing)

@@ -9,7 +9,7 @@ from sadm.core.progress import Reporter
 from sadm.data import ImageSet
 from sadm.data.cache import MANIFEST, Manifest, TensorStore, describe_differences, read_manifest
 from sadm.training.config import TrainConfig
-from sadm.training.encoding import codec_for, encode_images, facts_of, plan_cache
+from sadm.training.encoding import codec_for, encode_images, plan_cache
 from sadm.training.latents import KIND, LatentSet, TrainingSet
 from sadm.training.model_folder import ModelSpec, spec_for
 from sadm.training.moments import Layout
@@ -49,9 +49,8 @@ def training_set(config: TrainConfig, images: ImageSet, folder: Path, reporter: 
             f"something else ({'; '.join(describe_differences(plan.about, stored.about))}). Finish it with the command that "
             "began it, or choose another folder (--data.latents)."
         )
-    wanted = facts_of(images, data.autoencoder, layout)
-    if not data.flip:
-        del wanted["flip"]  # more than is needed does no harm
+    # Of more images, or with mirror images that are not needed, it serves as well.
+    wanted = {key: fact for key, fact in plan.about.items() if key != "images" and (data.flip or key != "flip")}
     return LatentSet(TensorStore(target, KIND), images, wanted)
 
 

@@ -193,7 +193,7 @@ def test_other_folders_and_versions_are_refused(tmp_path: Path) -> None:
         ("[]", "has format None"),
         (json.dumps({**manifest, "count": -1}), "'count': .* greater than 0"),
         (json.dumps({**manifest, "tensors": {"map": {"dtype": "complex64", "shape": [1]}}}), "tensors.map.dtype"),
-        ('{"format": 1, ', "is not valid JSON"),
+        ('{"format": 1, ', "is damaged. Restore it, or delete .* to make it anew"),
     ]:
         (tmp_path / MANIFEST).write_text(text)
         with pytest.raises(UserError, match=said):

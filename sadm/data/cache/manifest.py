@@ -105,7 +105,12 @@ def read_manifest(folder: Path, kind: str) -> Manifest:
         UserError: there is none, it is damaged, of another version or of another kind.
     """
     path = folder / MANIFEST
-    values = read_json(path)
+    try:
+        values = read_json(path)
+    except UserError as error:
+        if not path.exists():
+            raise
+        raise UserError(f"{path} is damaged. Restore it, or delete {folder} to make it anew.") from error
     found = values.get("format") if isinstance(values, dict) else None
     if found != FORMAT:
         raise UserError(
