@@ -3,6 +3,7 @@
 from sadm.data.batches import Batch, BatchStream
 from sadm.data.imageset import ImageSet, Note, Skipped, Split, Tile, to_uint8
 from sadm.data.order import EpochOrder, class_order
+from sadm.data.prefetch import Prefetcher
 from sadm.data.sources import BUILT_IN_SOURCES, load_split, open_source
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "EpochOrder",
     "ImageSet",
     "Note",
+    "Prefetcher",
     "Skipped",
     "Split",
     "Tile",
