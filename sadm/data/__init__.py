@@ -2,18 +2,25 @@
 
 from sadm.data.batches import Batch, BatchStream
 from sadm.data.imageset import ImageSet, Note, Skipped, Split, Tile, to_uint8
+from sadm.data.order import EpochOrder, class_order
+from sadm.data.prefetch import Prefetcher
 from sadm.data.sources import BUILT_IN_SOURCES, load_split, open_source
+from sadm.data.splitting import never_held_out
 
 __all__ = [
     "BUILT_IN_SOURCES",
     "Batch",
     "BatchStream",
+    "EpochOrder",
     "ImageSet",
     "Note",
+    "Prefetcher",
     "Skipped",
     "Split",
     "Tile",
+    "class_order",
     "load_split",
+    "never_held_out",
     "open_source",
     "to_uint8",
 ]

@@ -176,8 +176,7 @@ class ImageSet:
         Returns:
             [M, C, H, W], float32 in [-1, 1].
         """
-        pixels = self.images if index is None else self.images[index]
-        return pixels.float() / 127.5 - 1
+        return to_floats(self.images if index is None else self.images.index_select(0, index))
 
     def fingerprint(self) -> str:
         """Hexadecimal SHA-256 over pixels, labels, class names and attributes; where the files lie does not matter."""
@@ -216,6 +215,11 @@ class Split:
                 f"{self.train.source}: the training part has the classes {list(self.train.class_names)}, the held-out "
                 f"part {list(self.held_out.class_names)}; expected the same list for both."
             )
+
+
+def to_floats(pixels: torch.Tensor) -> torch.Tensor:
+    """Bytes as the networks see them: uint8 of any shape to float32 in [-1, 1]."""
+    return pixels.float().div_(127.5).sub_(1)  # in place: the new tensor is the only one of its size
 
 
 def to_uint8(x: torch.Tensor) -> torch.Tensor:

@@ -15,7 +15,7 @@ from sadm.data.idx import holds_idx, open_fashion_mnist, open_idx
 from sadm.data.imageset import ImageSet, Split
 from sadm.data.reading import read_listing
 from sadm.data.records import Progress
-from sadm.data.splitting import check_share, keep_few, split_by_class, thin_classes
+from sadm.data.splitting import check_share, keep_few, split_set, thin_classes
 
 _BUILT_IN: dict[str, Callable[[Fit], ImageSet | Split]] = {
     "digits": open_digits,
@@ -76,7 +76,8 @@ def load_split(
 
     Args:
         source: see `open_source`, as are `resolution`, `channels`, `strict` and `progress`.
-        held_out: share to hold out, strictly between 0 and 1. A source that comes divided keeps its own division.
+        held_out: share to hold out, strictly between 0 and 1. A source that comes divided, or says which images are held
+            out, keeps its own division. Otherwise images of one group stay together.
         split_seed: decides the division and the choices of `keep` and `limit`.
         limit: at most this many training images, for learning from little data; the held-out part stays whole.
         keep: share of the training images of some classes, by name, that stays; see `thin_classes`. Applied before `limit`.
@@ -87,7 +88,7 @@ def load_split(
     """
     check_share(held_out)
     opened = open_source(source, resolution=resolution, channels=channels, strict=strict, progress=progress)
-    split = opened if isinstance(opened, Split) else split_by_class(opened, held_out, split_seed)
+    split = opened if isinstance(opened, Split) else split_set(opened, held_out, split_seed)
     for part, images in (("training", split.train), ("held-out", split.held_out)):
         if len(images) < 2:
             raise UserError(f"{source}: its {part} part holds {len(images)} image; expected at least 2. Add images.")
