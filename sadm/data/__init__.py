@@ -3,17 +3,22 @@
 from sadm.data.batches import Batch, BatchStream
 from sadm.data.imageset import ImageSet, Note, Skipped, Split, Tile, to_uint8
 from sadm.data.sources import BUILT_IN_SOURCES, load_split, open_source
+from sadm.data.surfaces import MATERIALS, SURFACE_CLASSES, Surface, surface
 
 __all__ = [
     "BUILT_IN_SOURCES",
+    "MATERIALS",
+    "SURFACE_CLASSES",
     "Batch",
     "BatchStream",
     "ImageSet",
     "Note",
     "Skipped",
     "Split",
+    "Surface",
     "Tile",
     "load_split",
     "open_source",
+    "surface",
     "to_uint8",
 ]
