@@ -16,13 +16,14 @@ from sadm.data.imageset import ImageSet, Split
 from sadm.data.reading import read_listing
 from sadm.data.records import Progress
 from sadm.data.splitting import check_share, keep_few, split_set, thin_classes
+from sadm.data.surfaces import is_surfaces, open_surfaces
 
 _BUILT_IN: dict[str, Callable[[Fit], ImageSet | Split]] = {
     "digits": open_digits,
     "fashion-mnist": open_fashion_mnist,
 }
 
-BUILT_IN_SOURCES = tuple(_BUILT_IN)
+BUILT_IN_SOURCES = (*_BUILT_IN, "surfaces")
 
 
 def open_source(
@@ -37,11 +38,12 @@ def open_source(
 
     Args:
         source: a built-in name (see `BUILT_IN_SOURCES`), or a folder of images or of IDX files. A built-in name always
-            means the built-in set; a folder of that name is ``./digits``.
+            means the built-in set; a folder of that name is ``./digits``. ``surfaces`` takes settings, as in
+            ``surfaces:count=500,material=metal`` (see `sadm.data.surfaces`).
         resolution: side in pixels to crop and resize to; None keeps the images' own size.
         channels: 1 or 3; None decides from the images.
         strict: refuse a folder with unreadable files instead of leaving them out.
-        progress: called with (files done, files in all) while a folder is read.
+        progress: called with (images done, images in all) while a folder is read or surfaces are made.
 
     Returns:
         A `Split` where the source comes divided (IDX files with a t10k part), an `ImageSet` otherwise.
@@ -52,6 +54,8 @@ def open_source(
     fit = Fit(resolution, channels)
     if source in _BUILT_IN:
         return _BUILT_IN[source](fit)
+    if is_surfaces(source):
+        return open_surfaces(source, fit, progress)
     folder = Path(os.path.expanduser(source))
     if not source.strip() or not os.path.exists(folder):
         raise UserError(_unknown(source))
@@ -100,7 +104,7 @@ def load_split(
 
 
 def _unknown(source: str) -> str:
-    near = difflib.get_close_matches(source.lower(), BUILT_IN_SOURCES, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(source.lower().partition(":")[0], BUILT_IN_SOURCES, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     seen_from = "" if os.path.isabs(source) else f" (seen from {Path.cwd()})"
     return (

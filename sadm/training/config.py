@@ -30,7 +30,7 @@ class DataConfig(Config):
     """Which images, and how they are brought to one shape."""
 
     source: Source = "digits"
-    """'digits' (built in), 'fashion-mnist', a folder of IDX files, of class folders, or of images."""
+    """'digits' or 'surfaces' (built in), 'fashion-mnist', a folder of IDX files, of class folders, or of images."""
     resolution: Positive | None = None
     """Side length in pixels (centre crop, antialiased); None = the images' own size."""
     channels: Literal[1, 3] | None = None
