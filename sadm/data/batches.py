@@ -9,7 +9,7 @@ import torch
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
-from sadm.data.imageset import ImageSet
+from sadm.data.imageset import ImageSet, to_floats
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -33,10 +33,12 @@ class BatchStream:
     Epoch e is one permutation, drawn from (seed, "order", e); the stream is these permutations laid end to end and cut
     every `batch_size` images. A batch larger than the set therefore repeats images.
 
+    Where the set has `uncropped` images, each step draws a window of each, instead of its centre.
+
     Args:
         images: the set to draw from.
         batch_size: B.
-        seed: decides order and flips.
+        seed: decides order, windows and flips.
         flip: mirror each image left to right with probability 1/2.
 
     Raises:
@@ -55,17 +57,28 @@ class BatchStream:
         self._epoch = -1  # of which `_order` is the permutation
         self._order = torch.empty(0, dtype=torch.int64)
 
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether an image may look otherwise when it comes again."""
+        return self.flip or self.images.uncropped is not None
+
     def batch(self, step: int) -> Batch:
         """The batch of step `step` >= 0; the cost does not grow with the step."""
         if step < 0:
             raise UserError(f"the batch of step {step} was asked for; expected 0 or more.")
         index = self._index(step)
-        x0 = self.images.floats(index)  # [B, C, H, W]
+        x0 = self._pixels(index, step)  # [B, C, H, W]
         if self.flip:
             coin = torch.rand(self.batch_size, generator=generator(self.seed, "flip", step)) < 0.5
             x0 = torch.where(coin.view(-1, 1, 1, 1), x0.flip(-1), x0)
         label = None if self.images.labels is None else self.images.labels[index]
         return Batch(x0=x0, cond=Cond(label=label), index=index)
+
+    def _pixels(self, index: torch.Tensor, step: int) -> torch.Tensor:
+        if self.images.uncropped is None:
+            return self.images.floats(index)
+        places = torch.rand(len(index), 2, generator=generator(self.seed, "crop", step))
+        return to_floats(self.images.uncropped.windows(index, self.images.shape[1:], places))
 
     def _index(self, step: int) -> torch.Tensor:
         size = len(self.images)
