@@ -37,10 +37,12 @@ class BatchStream:
 
     Safe to call from several threads at once.
 
+    Where the set has `uncropped` images, each step draws a window of each, instead of its centre.
+
     Args:
         images: the set to draw from.
         batch_size: images a step, over all processes. A batch larger than an epoch repeats images.
-        seed: decides order and flips.
+        seed: decides order, windows and flips.
         flip: mirror each image left to right with probability 1/2.
         order: how often each image comes in an epoch, and where; None = each once, in a new order every epoch.
         rank: which of the processes this is, from 0.
@@ -80,18 +82,30 @@ class BatchStream:
         """Places of this process within the whole batch."""
         self._recent: dict[int, torch.Tensor] = {}  # the last epochs asked for; replaced whole, for the sake of threads
 
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether an image may look otherwise when it comes again."""
+        return self.flip or self.images.uncropped is not None
+
     def batch(self, step: int) -> Batch:
         """This process's share of the batch of step `step` >= 0; the cost does not grow with the step."""
         if step < 0:
             raise UserError(f"the batch of step {step} was asked for; expected 0 or more.")
         index = self._index(step)
-        pixels = self.images.images.index_select(0, index)  # [B, C, H, W]
+        pixels = self._pixels(index, step)  # [B, C, H, W]
         if self.flip:
             draws = torch.rand(self.batch_size, generator=generator(self.seed, "flip", step))
             turned = (draws[self.share] < 0.5).nonzero().flatten()
             pixels.index_copy_(0, turned, pixels.index_select(0, turned).flip(-1))  # as bytes, the cheapest form
         label = None if self.images.labels is None else self.images.labels[index]
         return Batch(x0=to_floats(pixels), cond=Cond(label=label), index=index)
+
+    def _pixels(self, index: torch.Tensor, step: int) -> torch.Tensor:
+        """Bytes [B, C, H, W], a new tensor."""
+        if self.images.uncropped is None:
+            return self.images.images.index_select(0, index)
+        places = torch.rand(self.batch_size, 2, generator=generator(self.seed, "crop", step))
+        return self.images.uncropped.windows(index, self.images.shape[1:], places[self.share])
 
     def _index(self, step: int) -> torch.Tensor:
         size, first = len(self.order), step * self.batch_size

@@ -25,6 +25,9 @@ Spacing = Literal["trailing", "leading", "linspace"]
 Source = Annotated[str, conf.arg(aliases=["--data"])]
 Strict = Annotated[bool, conf.arg(aliases=["--strict"])]
 
+OF_FIT = {"pad_colour": "pad", "overlap": "tiles", "scale": "tiles", "crop_margin": "random-crop"}
+"""Options of the data that one way of fitting needs, and which."""
+
 
 class DataConfig(Config):
     """Which images, and how they are brought to one shape."""
@@ -32,9 +35,30 @@ class DataConfig(Config):
     source: Source = "digits"
     """'digits' or 'surfaces' (built in), 'fashion-mnist', a folder of IDX files, of class folders, or of images."""
     resolution: Positive | None = None
-    """Side length in pixels (centre crop, antialiased); None = the images' own size."""
-    channels: Literal[1, 3] | None = None
-    """1 = grey, 3 = colour; None = as the images are."""
+    """Side length in pixels (antialiased, without haloes); None = the images' own size."""
+    channels: Literal[1, 3, 4] | None = None
+    """1 = grey, 3 = colour, 4 = colour and transparency; None = 1 or 3, as the images are."""
+    fit: Literal["crop", "pad", "random-crop", "tiles"] = "crop"
+    """How images become squares; docs/formats.md:
+    crop = the central square, resized;
+    pad = the whole image, resized, short sides padded;
+    random-crop = training draws windows, everything that measures sees the central one;
+    tiles = square tiles of large scans, each with the place it was cut from.
+    """
+    pad_colour: Literal["edge", "white", "black"] = "edge"
+    """pad: what is beside the image; edge = its outermost pixels go on."""
+    overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """tiles: share of a tile that the next one covers again."""
+    scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """tiles: factor by which a scan is resized before it is cut; 1 = its own pixels."""
+    crop_margin: Fraction = 0.125
+    """random-crop: how much larger than the resolution the image is that windows are drawn from."""
+    clean_class: str | None = None
+    """Class of pictures whose mask marks nothing in them, such as tiles beside a defect; None = their image's."""
+    white_level: Annotated[int, Field(ge=255, le=65535)] = 65535
+    """Value of 16-bit grey that becomes white; 1023, 4095 or 16383 for sensor data of 10, 12 or 14 bits."""
+    max_megapixels: PositiveFloat | None = None
+    """Refuse images with more pixels; None = 89, against decompression bombs."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the images kept away from training, for judging (a source with a test set of its own keeps that)."""
     limit: Positive | None = None
@@ -60,6 +84,15 @@ class DataConfig(Config):
             raise ValueError(
                 f"data.balance ({self.balance}) and data.repeat both say how often a class is seen. Give one of them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fits(self) -> DataConfig:
+        if self.fit != "crop" and self.resolution is None:
+            raise ValueError(f"data.fit '{self.fit}' needs a data.resolution, such as 64")
+        for name, fit in OF_FIT.items():
+            if getattr(self, name) != type(self).model_fields[name].default and self.fit != fit:
+                raise ValueError(f"data.{name} has a meaning with data.fit '{fit}' alone, got '{self.fit}'")
         return self
 
 

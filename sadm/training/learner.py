@@ -83,7 +83,7 @@ class Learner:
         (g_dsm,) = torch.autograd.grad(loss, leaf)
 
         taps = {name: activation.detach() for name, activation in activations.items()}
-        index = None if self.stream.flip else given.index
+        index = None if self.stream.changes_pixels else given.index
         seen = dataclasses.replace(denoised, x0_hat=leaf.detach(), label=given.label, index=index, taps=taps)
         gradient, at_taps, log = self._ask_signals(seen, g_dsm)
         # One backward through the network serves all signals (but those that run it themselves): what reaches a tap from
