@@ -101,7 +101,8 @@ def measure_costs(
         short = config.arm_config(arm, config.seeds[0], steps=config.cost_steps + WARM)
         prepared = prepare_signals(short, images, reporter)
         pretraining[arm] = prepared.pretrain_cpu_seconds
-        learners[arm] = Learner(short, images, spec_for(images, short.net, short.process), prepared.signals)
+        spec = spec_for(images, short.net, short.process, short.data.augment)
+        learners[arm] = Learner(short, images, spec, prepared.signals)
     slices = _slices(learners, config.cost_steps, reporter)
     control = np.array(slices[CONTROL])
     if not len(control):

@@ -49,8 +49,8 @@ class DiT(nn.Module):
         registers: learned tokens without a place, behind the patches and dropped before the output (Darcet et al. 2024, arXiv
             2309.16588). Attention does not look at the order of tokens; behind, a patch keeps its index.
         augment_dims: columns of `Cond.augment` that the network understands; 0 = it can't be told of augmentation. They are
-            embedded linearly and without a bias, with weights of zero at first (Karras et al. 2022, arXiv 2206.00364, F.2): where
-            nothing was done to an image, a network with this embedding sees what it would see without.
+            embedded linearly and without a bias (Karras et al. 2022, arXiv 2206.00364, F.2): of an image to which nothing was
+            done, the network sees what it would see without this embedding.
 
     Raises:
         ValueError: sizes that do not fit each other, or (on a call) images of another shape or augmentation of other columns.
@@ -101,10 +101,11 @@ class DiT(nn.Module):
         self.final_layer = FinalLayer(width, patch, self.out_channels)
         self.register_tokens = nn.Parameter(0.02 * torch.randn(1, registers, width)) if registers else None
         self._initialise()
-        # After all others, whose first weights are then those of a network without it.
+        # After all others, whose first weights are then those of a network without it. From zero it would learn late what it is
+        # told, behind blocks that start at zero, too: a small network kept drawing mirror images for twice as many steps.
         self.augment_embedder = nn.Linear(augment_dims, width, bias=False) if augment_dims else None
         if self.augment_embedder is not None:
-            nn.init.zeros_(self.augment_embedder.weight)
+            nn.init.xavier_uniform_(self.augment_embedder.weight)
 
     def forward(self, x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor:
         if tuple(x.shape[1:]) != tuple(self.shape):
