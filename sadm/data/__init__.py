@@ -1,5 +1,6 @@
 """Images from a built-in set or a folder: checked, labelled, split and cut into reproducible batches."""
 
+from sadm.data.augment import Augmentation, Augmenter
 from sadm.data.batches import Batch, BatchStream
 from sadm.data.buckets import BucketedStream
 from sadm.data.fitting import Fit
@@ -15,6 +16,8 @@ __all__ = [
     "BUILT_IN_SOURCES",
     "MATERIALS",
     "SURFACE_CLASSES",
+    "Augmentation",
+    "Augmenter",
     "Batch",
     "BatchStream",
     "BucketedStream",

@@ -109,7 +109,7 @@ def _check_split(config: CompareConfig, split: Split, reporter: Reporter) -> Non
         )
     for arm in config.arms:
         own = config.arm_config(arm, config.seeds[0])
-        spec_for(split.train, own.net, own.process).build()
+        spec_for(split.train, own.net, own.process, own.data.augment).build()
 
 
 def _check_folder(folder: Path, config: CompareConfig) -> None:

@@ -103,7 +103,8 @@ def measure_costs(
         short = short.model_copy(update={"data": short.data.model_copy(update={"workers": 0})})
         prepared = prepare_signals(short, images, reporter)
         pretraining[arm] = prepared.pretrain_cpu_seconds
-        learners[arm] = Learner(short, images, spec_for(images, short.net, short.process), prepared.signals)
+        spec = spec_for(images, short.net, short.process, short.data.augment)
+        learners[arm] = Learner(short, images, spec, prepared.signals)
     slices = _slices(learners, config.cost_steps, reporter)
     control = np.array(slices[CONTROL])
     if not len(control):

@@ -135,7 +135,7 @@ class _Session:
 
     def __init__(self, config: TrainConfig, folder: Path, images: ImageSet, reporter: Reporter) -> None:
         self.config, self.folder, self.images, self.reporter = config, folder, images, reporter
-        self.spec = spec_for(images, config.net, config.process)
+        self.spec = spec_for(images, config.net, config.process, config.data.augment)
         self.spec.build()  # sizes that do not fit are refused before anything is written
         self.fingerprint = images.fingerprint()
         self.cpu_seconds = 0.0
@@ -166,7 +166,9 @@ class _Session:
             self.prepared = prepare_signals(self.config, self.images, self.reporter)
             learner = Learner(self.config, self.images, self.spec, self.prepared.signals)
             if self.config.start_from is not None:
-                learner.start_from(load_model(self.config.start_from))
+                note = learner.start_from(load_model(self.config.start_from))
+                if note:
+                    self.reporter.say(note)
             return learner
         # The encoder's weights come from the checkpoint, so a resumed run does not pre-train again.
         untrained = self.config.structure.model_copy(update={"encoder_steps": 0})
