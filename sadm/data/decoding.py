@@ -184,7 +184,10 @@ def _unidentified(source: Path | io.BytesIO) -> str:
     else:
         magic = source.getvalue()[:4]
     if magic in _TIFF_MAGIC:
-        return "a TIFF with channels or bits that cannot be read; save it as grey, RGB or RGBA with 8 bits, or grey with 16"
+        return (
+            "a TIFF that is damaged, or has channels or bits that cannot be read; save it as grey, RGB or RGBA with 8 bits, "
+            "or as grey with 16"
+        )
     return "not an image: its content is no PNG, JPEG, WebP, BMP, TIFF or GIF"
 
 
