@@ -181,7 +181,7 @@ class ImageSet:
         Returns:
             [M, C, H, W], float32 in [-1, 1].
         """
-        return to_floats(self.images if index is None else self.images[index])
+        return to_floats(self.images if index is None else self.images.index_select(0, index))
 
     def fingerprint(self) -> str:
         """Hexadecimal SHA-256 over pixels, labels, class names, attributes and what windows are drawn from.
@@ -230,8 +230,8 @@ class Split:
 
 
 def to_floats(pixels: torch.Tensor) -> torch.Tensor:
-    """Bytes of any shape as the networks see them: float32 in [-1, 1]."""
-    return pixels.float() / 127.5 - 1
+    """Bytes as the networks see them: uint8 of any shape to float32 in [-1, 1]."""
+    return pixels.float().div_(127.5).sub_(1)  # in place: the new tensor is the only one of its size
 
 
 def to_uint8(x: torch.Tensor) -> torch.Tensor:

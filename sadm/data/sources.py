@@ -15,14 +15,15 @@ from sadm.data.idx import holds_idx, open_fashion_mnist, open_idx
 from sadm.data.imageset import ImageSet, Split
 from sadm.data.reading import read_buckets, read_listing
 from sadm.data.records import Progress
-from sadm.data.splitting import check_share, keep_few, split_by_class, thin_classes
+from sadm.data.splitting import check_share, keep_few, split_set, thin_classes
+from sadm.data.surfaces import is_surfaces, open_surfaces
 
 _BUILT_IN: dict[str, Callable[[Fit], ImageSet | Split]] = {
     "digits": open_digits,
     "fashion-mnist": open_fashion_mnist,
 }
 
-BUILT_IN_SOURCES = tuple(_BUILT_IN)
+BUILT_IN_SOURCES = (*_BUILT_IN, "surfaces")
 
 
 def open_source(
@@ -38,12 +39,13 @@ def open_source(
 
     Args:
         source: a built-in name (see `BUILT_IN_SOURCES`), or a folder of images or of IDX files. A built-in name always
-            means the built-in set; a folder of that name is ``./digits``.
+            means the built-in set; a folder of that name is ``./digits``. ``surfaces`` takes settings, as in
+            ``surfaces:count=500,material=metal`` (see `sadm.data.surfaces`).
         resolution: side in pixels to crop and resize to; None keeps the images' own size.
         channels: 1, 3 or 4; None decides from the images.
         fit: instead of these two, all that can be said about how images are read and brought to one shape.
         strict: refuse a folder with unreadable files instead of leaving them out.
-        progress: called with (files done, files in all) while a folder is read.
+        progress: called with (images done, images in all) while a folder is read or surfaces are made.
 
     Returns:
         A `Split` where the source comes divided (IDX files with a t10k part), an `ImageSet` otherwise.
@@ -54,6 +56,8 @@ def open_source(
     fit = _fit(fit, resolution, channels)
     if source in _BUILT_IN:
         return _BUILT_IN[source](fit)
+    if is_surfaces(source):
+        return open_surfaces(source, fit, progress)
     folder = _folder(source)
     if os.path.isdir(folder) and holds_idx(folder):
         return open_idx(folder, fit, source=source)
@@ -102,7 +106,8 @@ def load_split(
 
     Args:
         source: see `open_source`, as are `resolution`, `channels`, `fit`, `strict` and `progress`.
-        held_out: share to hold out, strictly between 0 and 1. A source that comes divided keeps its own division.
+        held_out: share to hold out, strictly between 0 and 1. A source that comes divided, or says which images are held
+            out, keeps its own division. Otherwise images of one group stay together.
         split_seed: decides the division and the choices of `keep` and `limit`.
         limit: at most this many training images, for learning from little data; the held-out part stays whole.
         keep: share of the training images of some classes, by name, that stays; see `thin_classes`. Applied before `limit`.
@@ -113,7 +118,7 @@ def load_split(
     """
     check_share(held_out)
     opened = open_source(source, fit=_fit(fit, resolution, channels), strict=strict, progress=progress)
-    split = opened if isinstance(opened, Split) else split_by_class(opened, held_out, split_seed)
+    split = opened if isinstance(opened, Split) else split_set(opened, held_out, split_seed)
     for part, images in (("training", split.train), ("held-out", split.held_out)):
         if len(images) < 2:
             raise UserError(f"{source}: its {part} part holds {len(images)} image; expected at least 2. Add images.")
@@ -140,7 +145,7 @@ def _folder(source: str) -> Path:
 
 
 def _unknown(source: str) -> str:
-    near = difflib.get_close_matches(source.lower(), BUILT_IN_SOURCES, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(source.lower().partition(":")[0], BUILT_IN_SOURCES, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     seen_from = "" if os.path.isabs(source) else f" (seen from {Path.cwd()})"
     return (

@@ -33,7 +33,7 @@ class DataConfig(Config):
     """Which images, and how they are brought to one shape."""
 
     source: Source = "digits"
-    """'digits' (built in), 'fashion-mnist', a folder of IDX files, of class folders, or of images."""
+    """'digits' or 'surfaces' (built in), 'fashion-mnist', a folder of IDX files, of class folders, or of images."""
     resolution: Positive | None = None
     """Side length in pixels (antialiased, without haloes); None = the images' own size."""
     channels: Literal[1, 3, 4] | None = None
@@ -65,10 +65,26 @@ class DataConfig(Config):
     """Train on this many images only; None = all."""
     keep: dict[str, Annotated[float, Field(gt=0, le=1)]] = {}
     """Share of the training images of a class that stays, by class name, to make a class rare; others stay whole."""
+    balance: Fraction = 0.0
+    """How far classes are brought to equal frequency in training: a class of n images is seen as often as n^(1 - balance) says;
+    0 = as it is, 1 = all classes alike.
+    """
+    repeat: dict[str, Annotated[float, Field(gt=0, le=1000)]] = {}
+    """Times that each image of a class is seen in an epoch, by class name; others once. Instead of balance."""
     flip: bool = False
     """Mirror images at random; right for most photographs, wrong for digits and text."""
     strict: Strict = False
     """Refuse a folder with unreadable files instead of skipping and listing them."""
+    workers: Annotated[int, Field(ge=0, le=64)] = 0
+    """Threads that make batches ahead, the same ones for any number; 0 = none, as good where training is on the CPU."""
+
+    @model_validator(mode="after")
+    def _one_frequency(self) -> DataConfig:
+        if self.balance and self.repeat:
+            raise ValueError(
+                f"data.balance ({self.balance}) and data.repeat both say how often a class is seen. Give one of them"
+            )
+        return self
 
     @model_validator(mode="after")
     def _fits(self) -> DataConfig:
@@ -133,6 +149,15 @@ class DenoiserConfig(Config):
     """vp: the network returns a variance, too, as published DiT models do; it is used in sampling and not trained here."""
     reversed_time: bool = False
     """flow: the network counts time from noise to data, as published SiT models do."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_target_is_none(cls, values: Any) -> Any:
+        """One form of each configuration: a kind's own prediction, said aloud, equals None."""
+        usual = {"vp": "eps", "flow": "v"}
+        if isinstance(values, dict) and values.get("prediction") == usual.get(values.get("kind", ""), ""):
+            return {**values, "prediction": None}
+        return values
 
     @model_validator(mode="after")
     def _target_exists(self) -> DenoiserConfig:
@@ -428,7 +453,7 @@ class TrainConfig(Config):
 OF_PAIRS = ("structure", "dispersive", "contrastive", "hidden", "sampled")
 """Signals that compare images with each other."""
 
-FREE_TO_CHANGE = ("device", "log.", "sampling.")
+FREE_TO_CHANGE = ("device", "data.workers", "log.", "sampling.")
 """Keys that a resumed run may change: they alter no weight (a device does so by rounding alone)."""
 
 

@@ -40,7 +40,7 @@ from sadm.core.grids import grid_png
 from sadm.core.progress import Reporter, Silent
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.core.stopping import StopRequest
-from sadm.data import Fit, ImageSet, Split, load_split, to_uint8
+from sadm.data import Fit, ImageSet, Split, load_split, never_held_out, to_uint8
 from sadm.training.checkpoint import latest_checkpoint, save_checkpoint
 from sadm.training.config import FREE_TO_CHANGE, DataConfig, TrainConfig
 from sadm.training.journal import Journal
@@ -85,6 +85,7 @@ def split_for(config: TrainConfig, reporter: Reporter | None = None) -> Split:
         progress=lambda done, total: shown.update("images", done, total),
     )
     _say_skipped(split.train, shown)
+    _say_never_held_out(split, shown)
     _say_notes(split.train, shown)
     return split
 
@@ -182,7 +183,7 @@ class _Session:
         journal = Journal(self.folder, learner.step)
         if state is not None:
             journal.load_state_dict(state["journal"])
-        with contextlib.closing(journal):
+        with contextlib.closing(journal), contextlib.closing(learner):
             spent, wall, since = spent_seconds(learner.device), time.monotonic(), learner.step
             while learner.step < total:
                 if stop.requested:
@@ -323,6 +324,17 @@ def _locked(folder: Path) -> Iterator[None]:
                 f"another process is training in {folder}. Wait for it, or choose another --out."
             ) from error
         yield
+
+
+def _say_never_held_out(split: Split, reporter: Reporter) -> None:
+    names = never_held_out(split)
+    if names:
+        shown = ", ".join(f"'{name}'" for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        reporter.say(
+            f"All images of {shown} are in training: one image or one group can't be divided, or the source says so. Nothing "
+            "can be measured on held-out images of "
+            + ("this class." if len(names) == 1 else f"these {len(names)} classes.")
+        )
 
 
 def _say_skipped(images: ImageSet, reporter: Reporter) -> None:

@@ -1,4 +1,4 @@
-"""Seeds, conditions, grids of images, and requests to stop."""
+"""Seeds, conditions, grids of images, requests to stop, and peak memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import hashlib
 import io
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from PIL import Image
 
 from sadm.core.conditions import Cond
 from sadm.core.grids import check_pictures, grid_png, write_png
+from sadm.core.provenance import peak_memory_mib
 from sadm.core.seeds import derive_seed, generator, noise_per_image
 from sadm.core.stopping import StopRequest
 
@@ -221,3 +224,13 @@ def test_outside_the_main_thread_it_changes_no_handlers() -> None:
     thread.start()
     thread.join()
     assert seen == [(False, before)]
+
+
+def test_peak_memory_is_that_of_this_process_and_not_of_its_parent() -> None:
+    held = bytearray(300 << 20)
+    held[::4096] = b"x" * len(held[::4096])  # touched, so that it is resident
+    own = peak_memory_mib()
+    code = "from sadm.core.provenance import peak_memory_mib; print(peak_memory_mib())"
+    child = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert own > 300
+    assert 1 < child < own - 250
