@@ -152,15 +152,15 @@ class Augmenter:
         """
         amounts: Amounts = {}
         for slot, kind in enumerate(COLUMNS):
-            strength, (coin, first, second) = (
-                getattr(self.settings, kind),
-                draws[:, slot, :, None].unbind(1),
-            )  # each [B, 1]
-            probability = self.settings.probability
+            strength, probability = getattr(self.settings, kind), self.settings.probability
+            if not strength:
+                amounts[kind] = torch.zeros(len(draws), 2 if kind == "shift" else 1, dtype=torch.float64)
+                continue
+            coin, first, second = draws[:, slot, :, None].unbind(1)  # each [B, 1]
             if kind in ("flip_x", "flip_y"):
                 amount, probability = torch.ones_like(coin), strength / 2
             elif kind == "shift":
-                largest = torch.tensor([max(1, round(strength * side)) if strength else 0 for side in sides])
+                largest = torch.tensor([max(1, round(strength * side)) for side in sides])
                 amount = (torch.cat([first, second], dim=1) * (2 * largest + 1)).floor() - largest  # [B, 2]
             else:
                 amount = (2 * first - 1) * _bound(kind, strength)
