@@ -54,9 +54,9 @@ def casting(stream: Stream, frame: Frame, light: Light) -> Casting:
     rng = stream("casting")
     dark, rough, grain, sandy, mottle, pores, ambient, shine, warm = rng.random(9)
     fine = round(grain)
-    height = octaves(rng, frame, 5 + fine, 0.45 + 0.2 * rough)  # the mould's sand
+    height = octaves(rng, frame, 5 + fine, 0.6 + 0.3 * rough)  # the mould's sand
     height *= (0.0015 + 0.003 * sandy) * frame.unit / (1 + fine)
-    wavy = octaves(stream("skin"), frame, 3, 0.5, last=6)
+    wavy = octaves(stream("skin"), frame, 3, 0.55, last=6)
     wavy *= 0.006 * frame.unit
     height += wavy
     slope_y, slope_x = slopes(height)

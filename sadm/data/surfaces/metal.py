@@ -98,6 +98,6 @@ def metal(stream: Stream, frame: Frame, light: Light) -> Metal:
         along=along if lengthwise else along.T,
         lengthwise=lengthwise,
         bands=bands,
-        contrast=0.06 + 0.12 * contrast,
+        contrast=0.08 + 0.13 * contrast,
         base=0.3 + 0.3 * base,
     )
