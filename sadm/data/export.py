@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.files import (
@@ -22,6 +21,7 @@ from sadm.core.files import (
     write_atomically,
     write_json,
 )
+from sadm.core.grids import write_png
 from sadm.data.imageset import ImageSet, Split
 from sadm.data.records import Progress
 
@@ -162,13 +162,9 @@ def _sha256(masks: torch.Tensor) -> str:
 
 
 def _write_png(path: Path, pixels: torch.Tensor) -> None:
-    """Writes [C, H, W] unless it is there: a file that is there is whole."""
-    if path.exists():
-        return
-    array = pixels.permute(1, 2, 0).squeeze(2) if len(pixels) == 1 else pixels.permute(1, 2, 0)
-    buffer = io.BytesIO()
-    Image.fromarray(array.contiguous().numpy()).save(buffer, format="PNG")
-    write_atomically(path, buffer.getvalue())
+    """Writes [C, H, W], unless it was written before: a file that is there is whole."""
+    if not path.exists():
+        write_png(path, pixels.permute(1, 2, 0).numpy())
 
 
 def _table(parts: list[tuple[str, ImageSet]], names: list[str]) -> str:

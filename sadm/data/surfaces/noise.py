@@ -62,7 +62,7 @@ def double(field: Array, axis: int) -> Array:
     result: Array
     if axis == 0:
         pairs = np.empty((rows, 2, columns))
-        pairs[:, 0], pairs[:, 1] = large, large
+        pairs[:] = large[:, None]
         pairs[1:, 0] += small[:-1]
         pairs[:-1, 1] += small[1:]
         pairs[0, 0] += small[0]
@@ -70,7 +70,7 @@ def double(field: Array, axis: int) -> Array:
         result = pairs.reshape(2 * rows, columns)
     else:
         pairs = np.empty((rows, columns, 2))
-        pairs[..., 0], pairs[..., 1] = large, large
+        pairs[:] = large[..., None]
         pairs[:, 1:, 0] += small[:, :-1]
         pairs[:, :-1, 1] += small[:, 1:]
         pairs[:, 0, 0] += small[:, 0]
