@@ -109,8 +109,8 @@ class Augmenter:
                     " or ".join(map(str, CHANNELS[kind])),
                 )
                 raise UserError(
-                    f"augmentation: {kind} can't be changed in images of {found}; expected {needed}. Set {kind} to 0, or train with "
-                    "--data.channels 3."
+                    f"augmentation: {kind} can't be changed in images of {found}; expected {needed}. Set {kind} to 0, or "
+                    "train with --data.channels 3."
                 )
 
     @property
