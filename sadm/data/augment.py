@@ -77,8 +77,12 @@ COLUMNS = {
 }
 """Names of the columns of `Cond.augment` that tell of each transformation; see `Augmenter.names`."""
 
+CHANNELS = {"saturation": (3,), "hue": (3,), "contrast": (1, 3), "brightness": (1, 3)}
+"""Channels that images must have; a fourth is no colour."""
+
 OCTAVES = {"stretch": 0.2, "scale": 0.2, "saturation": 1.0, "contrast": 0.5}
 SHIFT_UNIT, BRIGHTNESS_UNIT = 0.125, 0.1
+"""What a column of 1 means, in log2 of a factor, in sides and in the range from black to white."""
 
 
 class Augmenter:
@@ -98,12 +102,13 @@ class Augmenter:
     def __init__(self, settings: Augmentation, channels: int) -> None:
         self.settings = settings
         self.kinds = tuple(kind for kind in COLUMNS if getattr(settings, kind) > 0)
-        coloured = [kind for kind in self.kinds if kind in ("saturation", "hue")]
-        if coloured and channels != 3:
-            raise UserError(
-                f"augmentation: {' and '.join(coloured)} can't be changed in images of {channels} channel"
-                f"{'s' if channels > 1 else ''}; expected 3. Set it to 0, or train with --data.channels 3."
-            )
+        for kind in self.kinds:
+            if channels not in CHANNELS.get(kind, (channels,)):
+                needed = " or ".join(map(str, CHANNELS[kind]))
+                raise UserError(
+                    f"augmentation: {kind} can't be changed in images of {channels} channel{'s' if channels > 1 else ''}; "
+                    f"expected {needed}. Set {kind} to 0, or train with --data.channels 3."
+                )
 
     @property
     def names(self) -> tuple[str, ...]:
