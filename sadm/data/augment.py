@@ -104,13 +104,10 @@ class Augmenter:
         self.kinds = tuple(kind for kind in COLUMNS if getattr(settings, kind) > 0)
         for kind in self.kinds:
             if channels not in CHANNELS.get(kind, (channels,)):
-                found, needed = (
-                    f"{channels} channel{'s' if channels > 1 else ''}",
-                    " or ".join(map(str, CHANNELS[kind])),
-                )
+                needed = " or ".join(map(str, CHANNELS[kind]))
                 raise UserError(
-                    f"augmentation: {kind} can't be changed in images of {found}; expected {needed}. Set {kind} to 0, or "
-                    "train with --data.channels 3."
+                    f"augmentation: {kind} can't be changed in images of {channels} channel{'s' if channels > 1 else ''}; "
+                    f"expected {needed}. Set {kind} to 0, or train with --data.channels 3."
                 )
 
     @property
