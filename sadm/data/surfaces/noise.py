@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
@@ -90,27 +91,41 @@ def resample(field: Array, axis: int, old: float, new: float, count: int) -> Arr
     """
     if old == new:
         return field[:count] if axis == 0 else field[:, :count]
-    position = np.clip((np.arange(count) + 0.5) * (old / new) - 0.5, 0, field.shape[axis] - 1)
-    below = np.minimum(position.astype(np.intp), max(field.shape[axis] - 2, 0))
-    above = np.minimum(below + 1, field.shape[axis] - 1)
-    share = position - below
-    share = share[:, None] if axis == 0 else share[None, :]
+    below, above, share = _neighbours(field.shape[axis], old, new, count)
     lower = field.take(below, axis)
-    return lower + share * (field.take(above, axis) - lower)
+    between = field.take(above, axis)
+    between -= lower
+    between *= share[:, None] if axis == 0 else share
+    between += lower
+    return between
 
 
-def curve(rng: np.random.Generator, knots: int, positions: Array) -> Array:
-    """A smooth random function with unit variance at its knots.
+@functools.lru_cache(maxsize=256)
+def _neighbours(length: int, old: float, new: float, count: int) -> tuple[Array, Array, Array]:
+    """For each new sample the old ones below and above it, and how far it lies between them."""
+    position = np.clip((np.arange(count) + 0.5) * (old / new) - 0.5, 0, length - 1)
+    below = np.minimum(position.astype(np.intp), max(length - 2, 0))
+    return below, np.minimum(below + 1, length - 1), position - below
+
+
+def curve(rng: np.random.Generator, knots: int, count: int) -> Array:
+    """A smooth random function with about unit variance at its knots [count].
 
     Args:
         rng: from which the knots are drawn.
-        knots: how many independent values lie between positions 0 and 1.
-        positions: where it is wanted, in [0, 1].
+        knots: how many independent values lie along the function.
+        count: how many values are wanted, from its beginning to its end.
     """
-    values = rng.standard_normal((knots + 1, 1))
-    for _ in range(3):
-        values = double(values, 0)
-    return np.interp(positions, np.linspace(0, 1, len(values)), values[:, 0])
+    return _bends(knots + 1, count) @ rng.standard_normal(knots + 1)
+
+
+@functools.lru_cache(maxsize=64)
+def _bends(knots: int, count: int) -> Array:
+    """What each knot contributes to each value of a curve [count, knots]."""
+    lines = double(double(double(np.eye(knots), 0), 0), 0)
+    bends = resample(lines, 0, len(lines) - 1, count - 1, count)
+    bends.flags.writeable = False
+    return bends
 
 
 def streaks(rng: np.random.Generator, frame: Frame, length: float, shear: float, last: int | None = None) -> Array:
