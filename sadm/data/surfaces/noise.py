@@ -128,7 +128,7 @@ def _bends(knots: int, count: int) -> Array:
     return bends
 
 
-def streaks(rng: np.random.Generator, frame: Frame, length: float, shear: float, last: int | None = None) -> Array:
+def streaks(rng: np.random.Generator, frame: Frame, length: float, shear: float) -> Array:
     """Long thin streaks along the rows: independent across, slowly changing along, about unit variance.
 
     Args:
@@ -136,14 +136,12 @@ def streaks(rng: np.random.Generator, frame: Frame, length: float, shear: float,
         frame: the picture.
         length: over which a streak changes, as a share of the shorter side.
         shear: descent of the streaks, as a tangent.
-        last: finest octave across; None = down to the pixels.
 
     Returns:
         [H, W].
     """
     first = 3
     finest = max(math.ceil(math.log2(frame.unit)), first)
-    last = finest if last is None else min(last, finest)
     height, width = frame.extent
     knots = math.ceil(width / length) + 2  # along a streak
     field = rng.standard_normal((math.ceil((height + abs(shear) * width) * 2**first) + 1, knots))
@@ -152,12 +150,11 @@ def streaks(rng: np.random.Generator, frame: Frame, length: float, shear: float,
         field = double(field, 0)
         field *= _FADING
         variance *= _FADING**2
-        if octave <= last:
-            fresh = rng.standard_normal(field.shape)
-            fresh *= 0.45 + 0.25 * np.abs(fresh)  # heavy tails: a few strokes of the brush are deeper than the others
-            fresh *= 1 if octave < finest else math.sqrt(_SMOOTHED)  # as if it were smoothed, too
-            field += fresh
-            variance += _STROKE * _SMOOTHED
+        fresh = rng.standard_normal(field.shape)
+        fresh *= 0.45 + 0.25 * np.abs(fresh)  # heavy tails: a few strokes of the brush are deeper than the others
+        fresh *= 1 if octave < finest else math.sqrt(_SMOOTHED)  # as if it were smoothed, too
+        field += fresh
+        variance += _STROKE * _SMOOTHED
     field *= (variance * _SMOOTHED) ** -0.5
     field = double(double(field, 1), 1)
     field = resample(field, 1, 4 / length, frame.unit, frame.width)
