@@ -18,7 +18,7 @@ from PIL import Image
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet, Split
-from sadm.data.export import class_folders, export, file_names, pick
+from sadm.data.export import class_folders, export, pick
 
 
 def numbered(count: int, channels: int = 1, **known: object) -> ImageSet:
@@ -125,12 +125,6 @@ def test_class_folders_are_distinct_and_safe(names: list[str]) -> None:
 def test_class_folders_of_awkward_names() -> None:
     awkward = ("Masks", "a/b", "a:b", "..", "CON", "nul.x", "A_B", "ふつう", "x" * 300)
     assert class_folders(awkward) == ["Masks_2", "a_b", "a_b_2", "_", "CON_", "nul.x_", "A_B_3", "ふつう", "x" * 80]
-
-
-def test_numbers_get_as_many_digits_as_they_need() -> None:
-    many = ImageSet(torch.zeros(1_000_001, 1, 1, 1, dtype=torch.uint8), None, (), ("",) * 1_000_001, "many")
-    names = file_names([("", many)])
-    assert (names[0], names[-1]) == ("0000000.png", "1000000.png")
 
 
 def test_an_interrupted_export_goes_on(tmp_path: Path) -> None:

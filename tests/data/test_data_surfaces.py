@@ -375,6 +375,10 @@ def test_a_folder_called_surfaces(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         ("surfaces:size=9", "size is 9; expected a side from 16 to 8192 pixels"),
         ("surfaces:defects=30", "defects is 30.0; expected a share from 0 to 1, such as 0.3"),
         ("surfaces:defects=nan", "defects is nan; expected a share"),
+        (
+            "surfaces:count=9999999999",
+            "9999999999 images of 64 x 64 pixels with their masks take 8.19e.04 GB; this machine",
+        ),
         ("surface:count=3", "Did you mean 'surfaces'"),
     ],
 )

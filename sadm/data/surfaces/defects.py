@@ -62,9 +62,8 @@ def dent(stream: Stream, frame: Frame, surface: Ground, light: Light, severity: 
     steepest = grown(0.3, 0.95, severity) * (0.8 + 0.4 * deep) * math.tan(light.elevation)
     depth = steepest / 1.54 * radius * frame.unit  # (1 - r^2)^2 is nowhere steeper than 1.54
     slope_y, slope_x = slopes(depth * height)
-    return Change(
-        patch.window, slope_y, slope_x, factor=1 - (0.05 + 0.1 * severity) * hollow
-    )  # it sees less of the room
+    shade = (0.05 + 0.1 * severity) * hollow  # less of the room's light comes in
+    return Change(patch.window, slope_y, slope_x, factor=1 - shade)
 
 
 def stain(stream: Stream, frame: Frame, surface: Ground, light: Light, severity: float) -> Change:

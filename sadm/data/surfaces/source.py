@@ -94,6 +94,7 @@ def open_surfaces(source: str, fit: Fit, progress: Progress | None = None) -> Im
         )
     size, channels = settings.size or fit.resolution or _SIDE, min(fit.channels or 1, 3)
     check_range("--data.resolution", size, *SIZES, f"a side from {SIZES[0]} to {SIZES[1]} pixels for the surfaces")
+    _check_memory(source, settings.count, size, channels)
     images = torch.empty(settings.count, channels, size, size, dtype=torch.uint8)
     masks = torch.empty(settings.count, 1, size, size, dtype=torch.uint8)
     attributes = torch.zeros(settings.count, len(ATTRIBUTE_NAMES))
@@ -123,6 +124,16 @@ def open_surfaces(source: str, fit: Fit, progress: Progress | None = None) -> Im
         attribute_names=ATTRIBUTE_NAMES,
         masks=masks,
     )
+
+
+def _check_memory(source: str, count: int, size: int, channels: int) -> None:
+    needed = count * (channels + 1) * size**2
+    present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    if needed > present:
+        raise UserError(
+            f"{source}: {count} images of {size} x {size} pixels with their masks take {needed / 1e9:.3g} GB; this machine has "
+            f"{present / 1e9:.3g} GB of memory. Lower count or size."
+        )
 
 
 def parse_settings(source: str) -> SurfaceSettings:
