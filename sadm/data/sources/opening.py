@@ -8,13 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sadm.core.errors import UserError
-from sadm.data.digits import open_digits
 from sadm.data.fitting import Fit
-from sadm.data.folders import list_folder
-from sadm.data.idx import holds_idx, open_fashion_mnist, open_idx
 from sadm.data.imageset import ImageSet, Split
 from sadm.data.reading import read_listing
 from sadm.data.records import Progress
+from sadm.data.sources.digits import open_digits
+from sadm.data.sources.folders import list_folder
+from sadm.data.sources.idx import holds_idx, open_fashion_mnist, open_idx
 from sadm.data.splitting import check_share, keep_few, split_by_class, thin_classes
 
 _BUILT_IN: dict[str, Callable[[Fit], ImageSet | Split]] = {
