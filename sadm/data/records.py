@@ -17,6 +17,10 @@ Progress = Callable[[int, int], None]
 _SHOWN = 5  # examples in a message
 
 
+class Unreadable(Exception):  # noqa: N818 - a verdict on one record, not a fault of the program
+    """A record that yields no image; the message is the reason, for people."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Record:
     """One image of a source, before it is decoded.

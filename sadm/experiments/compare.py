@@ -23,7 +23,8 @@ from sadm.training.model_folder import spec_for
 from sadm.training.run import split_for
 
 CONFIG, CLOCK = "compare.yaml", "minutes.json"
-MAY_CHANGE = ("seeds", "per_class", "cost_shares", "jobs", "lang", "train.log.")
+MAY_CHANGE = ("seeds", "per_class", "cost_shares", "jobs", "lang", "train.log.", "train.data.workers")
+FREE = ("log.", "data.workers")
 COST_JOB = "cost"
 FEW = 50
 
@@ -144,7 +145,7 @@ def _changed_entries(kind: str, given: Mapping[str, Config], stored: Mapping[str
     changed = []
     for name, config in stored.items():
         if name in given:
-            changed += [f"{kind}.{name}.{line}" for line in differences(given[name], config, ignoring=("log.",))]
+            changed += [f"{kind}.{name}.{line}" for line in differences(given[name], config, ignoring=FREE)]
         else:
             changed.append(f"{kind}: stored with '{name}', given without")
     return changed

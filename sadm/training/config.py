@@ -25,26 +25,75 @@ Spacing = Literal["trailing", "leading", "linspace"]
 Source = Annotated[str, conf.arg(aliases=["--data"])]
 Strict = Annotated[bool, conf.arg(aliases=["--strict"])]
 
+OF_FIT = {"pad_colour": "pad", "overlap": "tiles", "scale": "tiles", "crop_margin": "random-crop"}
+"""Options of the data that one way of fitting needs, and which."""
+
 
 class DataConfig(Config):
     """Which images, and how they are brought to one shape."""
 
     source: Source = "digits"
-    """'digits' (built in), 'fashion-mnist', a folder of IDX files, of class folders, or of images."""
+    """'digits' or 'surfaces' (built in), 'fashion-mnist', a folder of IDX files, of class folders, or of images."""
     resolution: Positive | None = None
-    """Side length in pixels (centre crop, antialiased); None = the images' own size."""
-    channels: Literal[1, 3] | None = None
-    """1 = grey, 3 = colour; None = as the images are."""
+    """Side length in pixels (antialiased, without haloes); None = the images' own size."""
+    channels: Literal[1, 3, 4] | None = None
+    """1 = grey, 3 = colour, 4 = colour and transparency; None = 1 or 3, as the images are."""
+    fit: Literal["crop", "pad", "random-crop", "tiles"] = "crop"
+    """How images become squares; docs/formats.md:
+    crop = the central square, resized;
+    pad = the whole image, resized, short sides padded;
+    random-crop = training draws windows, everything that measures sees the central one;
+    tiles = square tiles of large scans, each with the place it was cut from.
+    """
+    pad_colour: Literal["edge", "white", "black"] = "edge"
+    """pad: what is beside the image; edge = its outermost pixels go on."""
+    overlap: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """tiles: share of a tile that the next one covers again."""
+    scale: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """tiles: factor by which a scan is resized before it is cut; 1 = its own pixels."""
+    crop_margin: Fraction = 0.125
+    """random-crop: how much larger than the resolution the image is that windows are drawn from."""
+    clean_class: str | None = None
+    """Class of pictures whose mask marks nothing in them, such as tiles beside a defect; None = their image's."""
+    white_level: Annotated[int, Field(ge=255, le=65535)] = 65535
+    """Value of 16-bit grey that becomes white; 1023, 4095 or 16383 for sensor data of 10, 12 or 14 bits."""
+    max_megapixels: PositiveFloat | None = None
+    """Refuse images with more pixels; None = 89, against decompression bombs."""
     held_out: Annotated[float, Field(gt=0, lt=1)] = 0.2
     """Share of the images kept away from training, for judging (a source with a test set of its own keeps that)."""
     limit: Positive | None = None
     """Train on this many images only; None = all."""
     keep: dict[str, Annotated[float, Field(gt=0, le=1)]] = {}
     """Share of the training images of a class that stays, by class name, to make a class rare; others stay whole."""
+    balance: Fraction = 0.0
+    """How far classes are brought to equal frequency in training: a class of n images is seen as often as n^(1 - balance) says;
+    0 = as it is, 1 = all classes alike.
+    """
+    repeat: dict[str, Annotated[float, Field(gt=0, le=1000)]] = {}
+    """Times that each image of a class is seen in an epoch, by class name; others once. Instead of balance."""
     flip: bool = False
     """Mirror images at random; right for most photographs, wrong for digits and text."""
     strict: Strict = False
     """Refuse a folder with unreadable files instead of skipping and listing them."""
+    workers: Annotated[int, Field(ge=0, le=64)] = 0
+    """Threads that make batches ahead, the same ones for any number; 0 = none, as good where training is on the CPU."""
+
+    @model_validator(mode="after")
+    def _one_frequency(self) -> DataConfig:
+        if self.balance and self.repeat:
+            raise ValueError(
+                f"data.balance ({self.balance}) and data.repeat both say how often a class is seen. Give one of them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _fits(self) -> DataConfig:
+        if self.fit != "crop" and self.resolution is None:
+            raise ValueError(f"data.fit '{self.fit}' needs a data.resolution, such as 64")
+        for name, fit in OF_FIT.items():
+            if getattr(self, name) != type(self).model_fields[name].default and self.fit != fit:
+                raise ValueError(f"data.{name} has a meaning with data.fit '{fit}' alone, got '{self.fit}'")
+        return self
 
 
 class NetConfig(Config):
@@ -100,6 +149,15 @@ class DenoiserConfig(Config):
     """vp: the network returns a variance, too, as published DiT models do; it is used in sampling and not trained here."""
     reversed_time: bool = False
     """flow: the network counts time from noise to data, as published SiT models do."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _usual_target_is_none(cls, values: Any) -> Any:
+        """One form of each configuration: a kind's own prediction, said aloud, equals None."""
+        usual = {"vp": "eps", "flow": "v"}
+        if isinstance(values, dict) and values.get("prediction") == usual.get(values.get("kind", ""), ""):
+            return {**values, "prediction": None}
+        return values
 
     @model_validator(mode="after")
     def _target_exists(self) -> DenoiserConfig:
@@ -395,7 +453,7 @@ class TrainConfig(Config):
 OF_PAIRS = ("structure", "dispersive", "contrastive", "hidden", "sampled")
 """Signals that compare images with each other."""
 
-FREE_TO_CHANGE = ("device", "log.", "sampling.")
+FREE_TO_CHANGE = ("device", "data.workers", "log.", "sampling.")
 """Keys that a resumed run may change: they alter no weight (a device does so by rounding alone)."""
 
 

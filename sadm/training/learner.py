@@ -10,12 +10,13 @@ import torch
 
 from sadm.core.devices import resolve_device
 from sadm.core.errors import DivergedError, UserError
-from sadm.core.seeds import derive_seed, generator
-from sadm.data import BatchStream, ImageSet
+from sadm.core.seeds import derive_seed
+from sadm.data import BatchStream, ImageSet, Prefetcher, class_order
 from sadm.diffusion import Denoised, denoise, denoising_loss
 from sadm.signals import Taps, TrainingSignal, taps_of
 from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.ema import EMA
+from sadm.training.inputs import StepInputs, draw_inputs
 from sadm.training.model_folder import Model, ModelSpec
 from sadm.training.process import build_density, build_weighting
 
@@ -38,7 +39,8 @@ class Learner:
 
     def __init__(self, config: TrainConfig, images: ImageSet, spec: ModelSpec, signals: list[TrainingSignal]) -> None:
         self.config, self.spec, self.signals = config, spec, signals
-        self.stream = BatchStream(images, config.optimiser.batch, config.seed, flip=config.data.flip)
+        order = class_order(images, config.seed, config.data.balance, config.data.repeat)
+        self.stream = BatchStream(images, config.optimiser.batch, config.seed, flip=config.data.flip, order=order)
         self.device = resolve_device(config.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config.seed, "network"))
@@ -58,6 +60,7 @@ class Learner:
             weight_decay=config.optimiser.weight_decay,
             fused=True,
         )
+        self.ahead = Prefetcher(self._inputs, config.data.workers) if config.data.workers else None
         self.step = 0
 
     def advance(self) -> dict[str, torch.Tensor]:
@@ -69,24 +72,19 @@ class Learner:
         Raises:
             DivergedError: the loss or the gradient is not finite; the weights are left as they were.
         """
-        batch = self.stream.batch(self.step)
-        draws = generator(self.config.seed, "training", self.step)
-        sigma = self.density.sample(len(batch.x0), draws)  # [B]
-        noise = torch.randn(batch.x0.shape, generator=draws)  # [B, C, H, W]
-        dropped = torch.rand(len(batch.x0), generator=draws) < self.config.process.label_dropout  # [B]
-        cond = batch.cond.with_label_dropped(dropped, len(self.spec.class_names)).to(self.device)
-        x0, sigma, noise = (tensor.to(self.device) for tensor in (batch.x0, sigma, noise))
+        given = (self.ahead.get(self.step) if self.ahead else self._inputs(self.step)).to(self.device)
+        x0, sigma, noise = given.x0, given.sigma, given.noise  # [B, C, H, W], [B], [B, C, H, W]
 
         with self.taps.recording() as activations:
-            denoised = denoise(self.denoiser, x0, sigma, noise, cond, self.weighting(sigma))
+            denoised = denoise(self.denoiser, x0, sigma, noise, given.cond, self.weighting(sigma))
         leaf = denoised.x0_hat.detach().requires_grad_()
         loss = denoising_loss(denoised.x0, leaf, denoised.weight)
         self._refuse_non_finite("loss", loss)
         (g_dsm,) = torch.autograd.grad(loss, leaf)
 
         taps = {name: activation.detach() for name, activation in activations.items()}
-        label, index = batch.cond.to(self.device).label, None if self.stream.flip else batch.index
-        seen = dataclasses.replace(denoised, x0_hat=leaf.detach(), label=label, index=index, taps=taps)
+        index = None if self.stream.changes_pixels else given.index
+        seen = dataclasses.replace(denoised, x0_hat=leaf.detach(), label=given.label, index=index, taps=taps)
         gradient, at_taps, log = self._ask_signals(seen, g_dsm)
         # One backward through the network serves all signals (but those that run it themselves): what reaches a tap from
         # x0_hat and what its signals give add up there.
@@ -94,6 +92,17 @@ class Learner:
         torch.autograd.backward([denoised.x0_hat, *tapped], [gradient, *at_taps.values()])
 
         return {"loss": loss.detach(), **log, **self._update()}
+
+    def close(self) -> None:
+        """Ends the threads that make inputs ahead, if there are any."""
+        if self.ahead:
+            self.ahead.close()
+
+    def _inputs(self, step: int) -> StepInputs:
+        """What `step` works on; in page-locked memory where a thread makes it for a CUDA device."""
+        process, null_label = self.config.process, len(self.spec.class_names)
+        inputs = draw_inputs(self.stream, step, self.density, self.config.seed, process.label_dropout, null_label)
+        return inputs.pinned() if self.config.data.workers and self.device.type == "cuda" else inputs
 
     def _ask_signals(
         self, seen: Denoised, g_dsm: torch.Tensor

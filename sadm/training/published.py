@@ -118,12 +118,10 @@ def _from_diffusers(source: str | Path) -> tuple[DiT, LoadReport, DenoiserConfig
             f"prediction '{scheduler.prediction_type}'; a model folder holds DDPM's linear betas (0.0001 to 0.02) or the cosine, "
             f"and {', '.join(PREDICTIONS)}. In Python, VPSchedule.from_betas takes any."
         )
-    prediction = PREDICTIONS[scheduler.prediction_type]
     process = DenoiserConfig(
         kind="vp",
         schedule=names[0],  # type: ignore[arg-type]
-        # As in the configuration of a run, eps is left to the kind.
-        prediction=None if prediction == "eps" else prediction,
+        prediction=PREDICTIONS[scheduler.prediction_type],
         learned_variance=facts.learned_variance,
     )
     classes = tuple(facts.class_names.get(index, str(index)) for index in range(facts.num_classes))

@@ -17,6 +17,7 @@ import fcntl
 import math
 import shutil
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,9 @@ from sadm.core.grids import grid_png
 from sadm.core.progress import Reporter, Silent
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.core.stopping import StopRequest
-from sadm.data import ImageSet, Split, load_split, to_uint8
+from sadm.data import Fit, ImageSet, Split, load_split, never_held_out, to_uint8
 from sadm.training.checkpoint import latest_checkpoint, save_checkpoint
-from sadm.training.config import FREE_TO_CHANGE, TrainConfig
+from sadm.training.config import FREE_TO_CHANGE, DataConfig, TrainConfig
 from sadm.training.journal import Journal
 from sadm.training.learner import Learner
 from sadm.training.model_folder import Model, load_model, save_model, spec_for
@@ -71,21 +72,38 @@ class RunResult:
 
 
 def split_for(config: TrainConfig, reporter: Reporter | None = None) -> Split:
-    """The training and held-out images that `config` asks for; the reporter is told about files left out."""
+    """The training and held-out images that `config` asks for; the reporter is told what was left out and what was done."""
     shown = reporter or Silent()
     data = config.data
     split = load_split(
         data.source,
         held_out=data.held_out,
-        resolution=data.resolution,
-        channels=data.channels,
+        fit=fit_for(data),
         strict=data.strict,
         limit=data.limit,
         keep=data.keep,
         progress=lambda done, total: shown.update("images", done, total),
     )
     _say_skipped(split.train, shown)
+    _say_never_held_out(split, shown)
+    _say_notes(split.train, shown)
     return split
+
+
+def fit_for(data: DataConfig) -> Fit:
+    """How images are read and brought to one shape, as `data` says."""
+    return Fit(
+        resolution=data.resolution,
+        channels=data.channels,
+        policy=data.fit,
+        pad_colour=data.pad_colour,
+        overlap=data.overlap,
+        scale=data.scale,
+        crop_margin=data.crop_margin,
+        white_level=data.white_level,
+        max_megapixels=data.max_megapixels,
+        clean_class=data.clean_class,
+    )
 
 
 def train(
@@ -165,7 +183,7 @@ class _Session:
         journal = Journal(self.folder, learner.step)
         if state is not None:
             journal.load_state_dict(state["journal"])
-        with contextlib.closing(journal):
+        with contextlib.closing(journal), contextlib.closing(learner):
             spent, wall, since = spent_seconds(learner.device), time.monotonic(), learner.step
             while learner.step < total:
                 if stop.requested:
@@ -308,6 +326,17 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
+def _say_never_held_out(split: Split, reporter: Reporter) -> None:
+    names = never_held_out(split)
+    if names:
+        shown = ", ".join(f"'{name}'" for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        reporter.say(
+            f"All images of {shown} are in training: one image or one group can't be divided, or the source says so. Nothing "
+            "can be measured on held-out images of "
+            + ("this class." if len(names) == 1 else f"these {len(names)} classes.")
+        )
+
+
 def _say_skipped(images: ImageSet, reporter: Reporter) -> None:
     if images.skipped:
         lines = [f"  {item.path}: {item.reason}" for item in images.skipped[:10]]
@@ -315,3 +344,13 @@ def _say_skipped(images: ImageSet, reporter: Reporter) -> None:
         reporter.say(
             f"Left out {len(images.skipped)} of {images.source} (--strict refuses):\n" + "\n".join(lines) + more
         )
+
+
+def _say_notes(images: ImageSet, reporter: Reporter) -> None:
+    """What was done to files, each kind once, with the number of files and the first of them."""
+    if images.notes:
+        first = {note.text: note.path for note in reversed(images.notes)}
+        counts = Counter(note.text for note in images.notes).most_common()
+        lines = [f"  {count} x {text} (such as {first[text]})" for text, count in counts[:10]]
+        more = f"\n  and {len(counts) - 10} other things" if len(counts) > 10 else ""
+        reporter.say(f"Done to images of {images.source}:\n" + "\n".join(lines) + more)

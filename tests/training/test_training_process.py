@@ -112,6 +112,17 @@ def test_a_model_of_another_process_cannot_be_continued(tmp_path) -> None:
         train(config, tmp_path / "flow", images=tiny_images())
 
 
+@pytest.mark.parametrize(("kind", "usual"), [("vp", "eps"), ("flow", "v")])
+def test_a_kinds_own_prediction_said_aloud_changes_nothing(tmp_path, kind: str, usual: str) -> None:
+    said, unsaid = ({"kind": kind, "prediction": value} for value in (usual, None))
+    train(tiny_config(signal="none", process=unsaid), tmp_path / "first", images=tiny_images())
+    going_on = tiny_config(signal="none", process=said, start_from=str(tmp_path / "first"))
+    assert going_on.process == load_train_config(overrides={"process": unsaid}).process
+    train(going_on, tmp_path / "second", images=tiny_images())
+    first, second = (load_model(tmp_path / run).spec.process for run in ("first", "second"))
+    assert first == second
+
+
 @pytest.mark.parametrize(
     ("process", "message"),
     [

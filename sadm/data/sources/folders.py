@@ -8,6 +8,7 @@ from pathlib import Path
 from sadm.core.errors import UserError
 from sadm.data.decoding import EXTENSIONS
 from sadm.data.imageset import Skipped
+from sadm.data.pages import with_pages
 from sadm.data.records import Listing, Record, examples, readable_name
 
 _SHOWN = 5  # kinds of files in a message
@@ -19,7 +20,7 @@ def list_folder(folder: str | Path) -> Listing:
 
     Every immediate subfolder that holds images, at any depth, is a class (sorted by name); without such subfolders the
     set has no labels. Hidden files are ignored; links are followed, to each folder once per class. The order is that of
-    the relative paths.
+    the relative paths, and of the pages within a TIFF.
 
     Raises:
         UserError: there are no images, images lie both beside and inside class folders, or a folder cannot be read.
@@ -35,6 +36,7 @@ def list_folder(folder: str | Path) -> Listing:
             _note_file(root, path, None, listing, other)
     listing.records.sort(key=lambda record: record.name)
     _check_listing(root, listing, other)
+    listing.records = list(with_pages(listing.records))
     return listing
 
 

@@ -10,19 +10,20 @@ from pathlib import Path
 from sadm.core.errors import UserError
 from sadm.data.fitting import Fit
 from sadm.data.imageset import ImageSet, Split
-from sadm.data.reading import read_listing
+from sadm.data.reading import read_buckets, read_listing
 from sadm.data.records import Progress
 from sadm.data.sources.digits import open_digits
 from sadm.data.sources.folders import list_folder
 from sadm.data.sources.idx import holds_idx, open_fashion_mnist, open_idx
-from sadm.data.splitting import check_share, keep_few, split_by_class, thin_classes
+from sadm.data.splitting import check_share, keep_few, split_set, thin_classes
+from sadm.data.surfaces import is_surfaces, open_surfaces
 
 _BUILT_IN: dict[str, Callable[[Fit], ImageSet | Split]] = {
     "digits": open_digits,
     "fashion-mnist": open_fashion_mnist,
 }
 
-BUILT_IN_SOURCES = tuple(_BUILT_IN)
+BUILT_IN_SOURCES = (*_BUILT_IN, "surfaces")
 
 
 def open_source(
@@ -30,6 +31,7 @@ def open_source(
     *,
     resolution: int | None = None,
     channels: int | None = None,
+    fit: Fit | None = None,
     strict: bool = False,
     progress: Progress | None = None,
 ) -> ImageSet | Split:
@@ -37,11 +39,13 @@ def open_source(
 
     Args:
         source: a built-in name (see `BUILT_IN_SOURCES`), or a folder of images or of IDX files. A built-in name always
-            means the built-in set; a folder of that name is ``./digits``.
+            means the built-in set; a folder of that name is ``./digits``. ``surfaces`` takes settings, as in
+            ``surfaces:count=500,material=metal`` (see `sadm.data.surfaces`).
         resolution: side in pixels to crop and resize to; None keeps the images' own size.
-        channels: 1 or 3; None decides from the images.
+        channels: 1, 3 or 4; None decides from the images.
+        fit: instead of these two, all that can be said about how images are read and brought to one shape.
         strict: refuse a folder with unreadable files instead of leaving them out.
-        progress: called with (files done, files in all) while a folder is read.
+        progress: called with (images done, images in all) while a folder is read or surfaces are made.
 
     Returns:
         A `Split` where the source comes divided (IDX files with a t10k part), an `ImageSet` otherwise.
@@ -49,15 +53,40 @@ def open_source(
     Raises:
         UserError: the source is unknown or unfit, with what to do.
     """
-    fit = Fit(resolution, channels)
+    fit = _fit(fit, resolution, channels)
     if source in _BUILT_IN:
         return _BUILT_IN[source](fit)
-    folder = Path(os.path.expanduser(source))
-    if not source.strip() or not os.path.exists(folder):
-        raise UserError(_unknown(source))
+    if is_surfaces(source):
+        return open_surfaces(source, fit, progress)
+    folder = _folder(source)
     if os.path.isdir(folder) and holds_idx(folder):
         return open_idx(folder, fit, source=source)
     return read_listing(list_folder(folder), fit, strict=strict, progress=progress)
+
+
+def open_buckets(
+    source: str, fit: Fit, *, strict: bool = False, progress: Progress | None = None
+) -> tuple[ImageSet, ...]:
+    """Opens a folder of images in aspect buckets, for a `BucketedStream`.
+
+    Args:
+        source: the folder.
+        fit: of policy "buckets".
+        strict: see `open_source`, as is `progress`.
+
+    Returns:
+        A set for each shape that images got, from the tallest to the widest; all have the same channels and classes.
+
+    Raises:
+        UserError: the source is unknown, unfit or no folder of images, with what to do.
+    """
+    if fit.policy != "buckets":
+        raise UserError(
+            f"open_buckets needs a Fit of policy 'buckets', got '{fit.policy}'. Use open_source for others."
+        )
+    if source in _BUILT_IN or holds_idx(_folder(source)):
+        raise UserError(f"{source} holds images of one shape, for which there is one bucket. Use open_source.")
+    return read_buckets(list_folder(_folder(source)), fit, strict=strict, progress=progress)
 
 
 def load_split(
@@ -66,6 +95,7 @@ def load_split(
     held_out: float,
     resolution: int | None = None,
     channels: int | None = None,
+    fit: Fit | None = None,
     strict: bool = False,
     split_seed: int = 0,
     limit: int | None = None,
@@ -75,8 +105,9 @@ def load_split(
     """Opens a data set and divides it into training and held-out images.
 
     Args:
-        source: see `open_source`, as are `resolution`, `channels`, `strict` and `progress`.
-        held_out: share to hold out, strictly between 0 and 1. A source that comes divided keeps its own division.
+        source: see `open_source`, as are `resolution`, `channels`, `fit`, `strict` and `progress`.
+        held_out: share to hold out, strictly between 0 and 1. A source that comes divided, or says which images are held
+            out, keeps its own division. Otherwise images of one group stay together.
         split_seed: decides the division and the choices of `keep` and `limit`.
         limit: at most this many training images, for learning from little data; the held-out part stays whole.
         keep: share of the training images of some classes, by name, that stays; see `thin_classes`. Applied before `limit`.
@@ -86,8 +117,8 @@ def load_split(
             than 2 images.
     """
     check_share(held_out)
-    opened = open_source(source, resolution=resolution, channels=channels, strict=strict, progress=progress)
-    split = opened if isinstance(opened, Split) else split_by_class(opened, held_out, split_seed)
+    opened = open_source(source, fit=_fit(fit, resolution, channels), strict=strict, progress=progress)
+    split = opened if isinstance(opened, Split) else split_set(opened, held_out, split_seed)
     for part, images in (("training", split.train), ("held-out", split.held_out)):
         if len(images) < 2:
             raise UserError(f"{source}: its {part} part holds {len(images)} image; expected at least 2. Add images.")
@@ -98,8 +129,23 @@ def load_split(
     return split
 
 
+def _fit(fit: Fit | None, resolution: int | None, channels: int | None) -> Fit:
+    if fit is None:
+        return Fit(resolution, channels)
+    if resolution is not None or channels is not None:
+        raise UserError("give either `fit`, or `resolution` and `channels`: a Fit has both of these already.")
+    return fit
+
+
+def _folder(source: str) -> Path:
+    folder = Path(os.path.expanduser(source))
+    if not source.strip() or not os.path.exists(folder):
+        raise UserError(_unknown(source))
+    return folder
+
+
 def _unknown(source: str) -> str:
-    near = difflib.get_close_matches(source.lower(), BUILT_IN_SOURCES, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(source.lower().partition(":")[0], BUILT_IN_SOURCES, n=1, cutoff=0.5)
     hint = f" Did you mean '{near[0]}'?" if near else ""
     seen_from = "" if os.path.isabs(source) else f" (seen from {Path.cwd()})"
     return (
