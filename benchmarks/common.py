@@ -10,6 +10,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "benchmarks"
+DIGITS = 4
 PLAIN_AND_GAME = {"plain": {"signal": "none"}, "sadm": {"signal": "structure"}}
 """Arms of the benchmarks that came before structure guidance in a hidden layer."""
 SEARCHED_FROM = {"encoder_stride": 1, "encoder_steps": 150, "every": 1}
@@ -34,6 +35,13 @@ def stored(benchmark: str, name: str) -> Any:
     if not path.exists():
         raise SystemExit(f"no stored result: run python -m benchmarks.{benchmark} --run")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def rounded(value: Any) -> Any:
+    """Numbers at four significant digits, however deep they lie in mappings."""
+    if isinstance(value, dict):
+        return {key: rounded(item) for key, item in value.items()}
+    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def change(ratio: float | None, missing: str = "at the floor") -> str:

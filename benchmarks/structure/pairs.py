@@ -19,7 +19,12 @@ NOISY = "noisy-fashion-mnist"
 MORE_SEEDS = tuple(range(105, 120))
 FEW_SEEDS = REPORT_SEEDS[:3]
 LEAN = {"structure": {"encoder_stride": 2, "every": 2, "end": 0.5}}
-"""What the recipe of 8x8 has, for the recipe of 16x16, whose options are those of before the search."""
+"""What the recipe of 8x8 has, for larger images, whose recipes' options are those of before the search."""
+SHORT_28 = {
+    **LEAN,
+    "optimiser": {"steps": 1000, "warmup_steps": 100, "ema_half_life": 10000},
+    "sampling": {"solver": "dpmpp_2m", "steps": 17},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Pairs:
         share: of plain training's cost, with `cost_of`.
         extends: whether that regime's pairs are counted in.
         noisy: train on Fashion-MNIST with a tenth of pure noise.
-        side: resolution, with the recipe of that size.
+        recipe: of both.
     """
 
     title: str
@@ -47,7 +52,7 @@ class Pairs:
     share: float = 1.0
     extends: bool = False
     noisy: bool = False
-    side: int = SIDE
+    recipe: str = f"fashion_mnist_{SIDE}"
     arm_change: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -75,7 +80,11 @@ SIZES = {
     "N3": Pairs("width 224, 4 tokens", "hidden", {"net": {"width": 224}}, FEW_SEEDS),
     "N4": Pairs("width 64, 16 tokens", "hidden", {"net": {"width": 64, "patch": 2}}, FEW_SEEDS),
     "N5": Pairs("width 128, 16 tokens", "hidden", {"net": {"width": 128, "patch": 2}}, FEW_SEEDS),
-    "N6": Pairs("16x16 pixels, width 96, 16 tokens", "hidden", LEAN, FEW_SEEDS, side=16),
+    "N6": Pairs("16x16 pixels, width 96, 16 tokens", "hidden", LEAN, FEW_SEEDS, recipe="fashion_mnist_16"),
+    "N7": Pairs("width 416, 4 tokens", "hidden", {"net": {"width": 416}}, FEW_SEEDS),
+    "N8": Pairs(
+        "28x28 pixels, width 128, 49 tokens, 1,000 steps", "hidden", SHORT_28, FEW_SEEDS, recipe="fashion_mnist"
+    ),
 }
 """The default signal beside networks of several sizes, at equal steps."""
 ALL = {**PAIRS, **SHARES, **SIZES}
@@ -88,7 +97,7 @@ def run_pairs(name: str) -> None:
     from sadm.training.config import load_train_config
 
     pairs, folder = ALL[name], RUNS / NAME / name
-    train = load_train_config(f"fashion_mnist_{pairs.side}", overrides={**pairs.change, "log": {"samples": 0}})
+    train = load_train_config(pairs.recipe, overrides={**pairs.change, "log": {"samples": 0}})
     if pairs.noisy:
         source = relative(write_noisy(RUNS / NAME / NOISY))
         train = train.model_copy(update={"data": train.data.model_copy(update={"source": source})})

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import benchmarks.throughput
-from benchmarks.common import result_path, store, stored
+from benchmarks.common import result_path, rounded, store, stored
 from benchmarks.throughput.page import NAME
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from benchmarks.throughput.measure import Effort
     from benchmarks.throughput.shapes import Shape
-
-DIGITS = 4
 
 
 def main() -> None:
@@ -134,13 +132,6 @@ def conditions(device: torch.device, compiled: bool) -> dict[str, Any]:
         "device": "cpu" if cpu else torch.cuda.get_device_name() if device.type == "cuda" else device.type,
         "provenance": {**provenance(), "diffusers": metadata.version("diffusers")},
     }
-
-
-def rounded(value: Any) -> Any:
-    """Numbers at four significant digits."""
-    if isinstance(value, dict):
-        return {key: rounded(item) for key, item in value.items()}
-    return float(f"{value:.{DIGITS}g}") if isinstance(value, float) else value
 
 
 def _device() -> torch.device:

@@ -19,7 +19,7 @@ def grid_png(images: np.ndarray, columns: int, scale: int | None = None) -> byte
     """Composes images into one PNG, row by row, with transparent gaps of 4 pixels.
 
     Args:
-        images: uint8 [n, H, W, C], C = 1 or 3, n ≥ 1.
+        images: uint8 [n, H, W, C], C = 1, 3 or 4 (with an alpha channel), n ≥ 1.
         columns: images per row.
         scale: each pixel becomes a square of this side (nearest neighbour); None makes the longer side of a tile at
             least 64 pixels.
@@ -37,31 +37,32 @@ def grid_png(images: np.ndarray, columns: int, scale: int | None = None) -> byte
     factor = scale or max(1, math.ceil(_SMALLEST_TILE / max(height, width)))
     rows = math.ceil(count / columns)
     step_y, step_x = height * factor + _GAP, width * factor + _GAP
-    canvas = np.zeros((rows * step_y - _GAP, columns * step_x - _GAP, channels + 1), np.uint8)
-    tiles = images.repeat(factor, axis=1).repeat(factor, axis=2)  # [n, H*factor, W*factor, C]
+    if channels < 4:
+        images = np.concatenate([images, np.full_like(images[..., :1], 255)], axis=3)
+    canvas = np.zeros((rows * step_y - _GAP, columns * step_x - _GAP, images.shape[3]), np.uint8)
+    tiles = images.repeat(factor, axis=1).repeat(factor, axis=2)  # [n, H*factor, W*factor, C and alpha]
     for index, tile in enumerate(tiles):
         top, left = index // columns * step_y, index % columns * step_x
-        canvas[top : top + height * factor, left : left + width * factor, :channels] = tile
-        canvas[top : top + height * factor, left : left + width * factor, channels] = 255
+        canvas[top : top + height * factor, left : left + width * factor] = tile
     buffer = io.BytesIO()
     Image.fromarray(canvas).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
 
 
 def check_pictures(images: np.ndarray) -> None:
-    """Refuses what is not uint8 [n, H, W, C] with C = 1 or 3 and n >= 1.
+    """Refuses what is not uint8 [n, H, W, C] with C = 1, 3 or 4 and n >= 1.
 
     Raises:
         ValueError: with what was given.
     """
     right_kind = isinstance(images, np.ndarray) and images.dtype == np.uint8
-    if not right_kind or images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape:
+    if not right_kind or images.ndim != 4 or images.shape[-1] not in (1, 3, 4) or 0 in images.shape:
         given = f"{images.dtype} {list(images.shape)}" if isinstance(images, np.ndarray) else type(images).__name__
-        raise ValueError(f"pictures must be uint8 arrays [n, H, W, C] with C = 1 or 3 and n ≥ 1; given: {given}.")
+        raise ValueError(f"pictures must be uint8 arrays [n, H, W, C] with C = 1, 3 or 4 and n ≥ 1; given: {given}.")
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
-    """Writes one image, uint8 [H, W, C] with C = 1 or 3, as PNG, atomically."""
+    """Writes one image, uint8 [H, W, C] with C = 1, 3 or 4, as PNG, atomically."""
     check_pictures(image[None])
     buffer = io.BytesIO()
     Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).save(buffer, format="PNG")

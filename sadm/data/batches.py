@@ -9,7 +9,9 @@ import torch
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
-from sadm.data.imageset import ImageSet
+from sadm.data.augment import Augmenter
+from sadm.data.imageset import ImageSet, to_floats
+from sadm.data.order import EpochOrder, uniform_order
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -18,7 +20,7 @@ class Batch:
 
     Attributes:
         x0: clean images [B, C, H, W], float32 in [-1, 1].
-        cond: their labels [B], where the set has any.
+        cond: their labels [B], where the set has any, and what augmentation did to them [B, k], where there is any.
         index: their positions in the set [B], int64.
     """
 
@@ -28,72 +30,114 @@ class Batch:
 
 
 class BatchStream:
-    """Shuffled batches, each image once per epoch, also where an epoch ends within a batch.
+    """Shuffled batches: the epochs of an order laid end to end and cut every `batch_size` images.
 
-    Epoch e is one permutation, drawn from (seed, "order", e); the stream is these permutations laid end to end and cut
-    every `batch_size` images. A batch larger than the set therefore repeats images.
+    Of several processes, each gets its share of the same batches: shares are consecutive, differ by at most one image, and what
+    is drawn for an image depends on its place in the whole batch, so that N processes together see what one would see. Where
+    shares differ, a mean over processes must weigh them by their images.
+
+    Safe to call from several threads at once.
+
+    Where the set has `uncropped` images, each step draws a window of each, instead of its centre.
 
     Args:
         images: the set to draw from.
-        batch_size: B.
-        seed: decides order and flips.
+        batch_size: images a step, over all processes. A batch larger than an epoch repeats images.
+        seed: decides order, windows, flips and augmentation.
         flip: mirror each image left to right with probability 1/2.
+        order: how often each image comes in an epoch, and where; None = each once, in a new order every epoch.
+        rank: which of the processes this is, from 0.
+        world: how many processes share a batch.
+        augmenter: what else is done to images, and told in `Batch.cond`.
 
     Raises:
-        UserError: the set is empty or the batch size is not positive.
+        UserError: the set is empty, the batch does not give each process an image, or the rank does not exist.
     """
 
-    def __init__(self, images: ImageSet, batch_size: int, seed: int, flip: bool = False) -> None:
+    def __init__(
+        self,
+        images: ImageSet,
+        batch_size: int,
+        seed: int,
+        flip: bool = False,
+        order: EpochOrder | None = None,
+        rank: int = 0,
+        world: int = 1,
+        augmenter: Augmenter | None = None,
+    ) -> None:
         if batch_size < 1:
             raise UserError(f"the batch size is {batch_size}; expected at least 1.")
         if len(images) == 0:
             raise UserError(f"{images.source} has no images to draw batches from; expected at least 1. Add images.")
+        if not 0 <= rank < world:
+            raise UserError(f"rank {rank} of {world} processes was asked for; expected 0 to {world - 1}.")
+        if batch_size < world:
+            raise UserError(
+                f"the batch size is {batch_size} for {world} processes; expected at least one image for each. Use a larger "
+                "batch or fewer processes."
+            )
         self.images = images
         self.batch_size = batch_size
         self.seed = seed
         self.flip = flip
-        self._epoch = -1  # of which `_order` is the permutation
-        self._order = torch.empty(0, dtype=torch.int64)
+        self.augmenter = augmenter
+        self.order = order or uniform_order(len(images), seed)
+        self.share = slice(batch_size * rank // world, batch_size * (rank + 1) // world)
+        """Places of this process within the whole batch."""
+        self._recent: dict[int, torch.Tensor] = {}  # the last epochs asked for; replaced whole, for the sake of threads
+
+    @property
+    def changes_pixels(self) -> bool:
+        """Whether an image has other pixels from time to time, so that nothing seen in it may be kept by its index."""
+        return self.flip or self.augmenter is not None or self.images.uncropped is not None
 
     def batch(self, step: int) -> Batch:
-        """The batch of step `step` >= 0; the cost does not grow with the step."""
+        """This process's share of the batch of step `step` >= 0; the cost does not grow with the step."""
         if step < 0:
             raise UserError(f"the batch of step {step} was asked for; expected 0 or more.")
         index = self._index(step)
+        x0, augment = self._x0(index, step)  # [B, C, H, W], [B, k]
         label = None if self.images.labels is None else self.images.labels[index]
-        return Batch(x0=self._x0(step, index), cond=Cond(label=label), index=index)
+        return Batch(x0=x0, cond=Cond(label=label, augment=augment), index=index)
 
-    @property
-    def steady(self) -> bool:
-        """Whether an index always means the same x0."""
-        return not self.flip
+    def _x0(self, index: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The images at `index` as they are seen in `step`, and what augmentation did to them."""
+        pixels, turned = self._pixels(index, step), self._mirrored(step)
+        if len(turned):  # as bytes, the cheapest form
+            pixels.index_copy_(0, turned, pixels.index_select(0, turned).flip(-1))
+        if self.augmenter is None:
+            return to_floats(pixels), None
+        draws = self.augmenter.draws(self.seed, step, self.batch_size)
+        return self.augmenter(to_floats(pixels), draws[self.share])
 
-    def _x0(self, step: int, index: torch.Tensor) -> torch.Tensor:
-        """The images at `index` as they are seen in `step`: [B, C, H, W]."""
-        x0 = self.images.floats(index)
-        mirrored = self._mirrored(step)
-        x0[mirrored] = x0[mirrored].flip(-1)
-        return x0
+    def _pixels(self, index: torch.Tensor, step: int) -> torch.Tensor:
+        """Bytes [B, C, H, W], a new tensor."""
+        if self.images.uncropped is None:
+            return self.images.images.index_select(0, index)
+        places = torch.rand(self.batch_size, 2, generator=generator(self.seed, "crop", step))
+        return self.images.uncropped.windows(index, self.images.shape[1:], places[self.share])
 
     def _mirrored(self, step: int) -> torch.Tensor:
-        """Places in the batch of the images that are mirrored in `step`: [M], int64."""
+        """Places in this process's share of the images that are mirrored in `step`: [M], int64."""
         if not self.flip:
             return torch.empty(0, dtype=torch.int64)
-        return (torch.rand(self.batch_size, generator=generator(self.seed, "flip", step)) < 0.5).nonzero().flatten()
+        draws = torch.rand(self.batch_size, generator=generator(self.seed, "flip", step))
+        return (draws[self.share] < 0.5).nonzero().flatten()
 
     def _index(self, step: int) -> torch.Tensor:
-        size = len(self.images)
-        position, end = step * self.batch_size, (step + 1) * self.batch_size
+        size, first = len(self.order), step * self.batch_size
+        position, end = first + self.share.start, first + self.share.stop
         pieces = []
         while position < end:
             epoch, start = divmod(position, size)
             stop = min(size, start + end - position)
-            pieces.append(self._permutation(epoch)[start:stop])
+            pieces.append(self._epoch(epoch)[start:stop])
             position += stop - start
         return torch.cat(pieces)
 
-    def _permutation(self, epoch: int) -> torch.Tensor:
-        if epoch != self._epoch:
-            self._order = torch.randperm(len(self.images), generator=generator(self.seed, "order", epoch))
-            self._epoch = epoch
-        return self._order
+    def _epoch(self, number: int) -> torch.Tensor:
+        recent = self._recent
+        if number not in recent:
+            last = [*recent.items()][-1:]  # two epochs, since threads may work on both sides of a border
+            recent = self._recent = dict([*last, (number, self.order.epoch(number))])
+        return recent[number]

@@ -10,9 +10,10 @@ from typing import Any
 import torch
 
 from sadm.core.errors import UserError
+from sadm.data.ragged import Ragged
 
 _CHUNK = 1024  # images hashed at a time, so that no second copy of the set is made
-_OF_EACH = ("groups", "parts", "attributes", "masks", "tiles")  # optional, one entry for each image
+_OF_EACH = ("groups", "parts", "attributes", "masks", "tiles", "uncropped")  # optional, one entry for each image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,7 @@ class ImageSet:
         attribute_names: a name for each column of `attributes`.
         masks: what is marked in each image, such as its defect [N, 1, H, W], uint8, 0 or 255.
         tiles: where each image was cut out of a larger one.
+        uncropped: larger versions from which training draws windows of this size; `images` are their central windows.
 
     Raises:
         UserError: dtypes, lengths or labels do not fit together.
@@ -84,6 +86,7 @@ class ImageSet:
     attribute_names: tuple[str, ...] = ()
     masks: torch.Tensor | None = None
     tiles: tuple[Tile, ...] | None = None
+    uncropped: Ragged | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -162,6 +165,8 @@ class ImageSet:
         def chosen(values: Any) -> Any:
             if values is None:
                 return None
+            if isinstance(values, Ragged):
+                return values.subset(index)
             return values[index] if isinstance(values, torch.Tensor) else tuple(values[i] for i in rows)
 
         parts: dict[str, Any] = {what: chosen(getattr(self, what)) for what in ("images", "labels", "names", *_OF_EACH)}
@@ -183,7 +188,10 @@ class ImageSet:
         return float(self.floats().std())
 
     def fingerprint(self) -> str:
-        """Hexadecimal SHA-256 over pixels, labels, class names and attributes; where the files lie does not matter."""
+        """Hexadecimal SHA-256 over pixels, labels, class names, attributes and what windows are drawn from.
+
+        Where the files lie does not matter.
+        """
         digest = hashlib.sha256()
         facts = {"images": list(self.images.shape), "labels": self.labels is not None, "classes": self.class_names}
         digest.update(json.dumps(facts).encode("utf-8"))
@@ -194,6 +202,10 @@ class ImageSet:
         if self.attributes is not None:
             digest.update(json.dumps(self.attribute_names).encode("utf-8"))
             digest.update(self.attributes.numpy().astype("<f4").tobytes())
+        if self.uncropped is not None:
+            digest.update(self.uncropped.sizes.numpy().astype("<i8").tobytes())
+            for i in range(len(self.uncropped)):
+                digest.update(self.uncropped[i].numpy().tobytes())
         return digest.hexdigest()
 
 

@@ -1,25 +1,20 @@
-"""From a listing to an image set: every record is decoded and fitted, in threads; what cannot be read is said."""
+"""From a listing to an image set: every record is decoded and fitted, in threads; what can't be used is said."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import warnings
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-import numpy as np
-import torch
-from PIL import Image
 
 from sadm.core.errors import UserError
-from sadm.data.decoding import Unreadable, decode, is_grey, silence_pillow
+from sadm.data.assembling import Readable, class_names_of, fewest_channels, image_set
+from sadm.data.decoding import Decoded, decode, pillow_settings
 from sadm.data.fitting import Fit
 from sadm.data.imageset import ImageSet, Skipped
-from sadm.data.records import Listing, Progress, Record, examples, image_files
+from sadm.data.records import Listing, Progress, Record, Unreadable, examples, image_files
 
 _MOST_THREADS = 32  # Pillow decodes without the interpreter's lock
+_MOST_SCANS = 4  # threads that each hold a large scan, besides its tiles
 
 
 def read_listing(listing: Listing, fit: Fit, strict: bool = False, progress: Progress | None = None) -> ImageSet:
@@ -29,16 +24,46 @@ def read_listing(listing: Listing, fit: Fit, strict: bool = False, progress: Pro
 
     Args:
         listing: from the source.
-        fit: resolution and channels.
-        strict: refuse the source if anything in it is unreadable, instead of listing that under `skipped`.
-        progress: called with (images done, images in all).
+        fit: the shape that is asked for, and how it is reached.
+        strict: refuse the source if anything in it is unusable, instead of listing that under `skipped`.
+        progress: called with (records done, records in all).
 
     Raises:
-        UserError: there are not two readable images, a class has none, sizes differ and no resolution was given, or
-            `strict` and an image is unreadable.
+        UserError: there are not two usable images, a class has none, sizes differ and no resolution was given, or
+            `strict` and an image is unusable.
     """
-    decoded = _decode_all(listing, fit, progress)
-    pairs = list(zip(listing.records, decoded, strict=True))
+    if fit.policy == "buckets":
+        raise UserError(
+            "--data.fit buckets gives images of several shapes, and one is needed here. Use crop, pad, random-crop or tiles. "
+            "From Python, sadm.data.open_buckets and BucketedStream feed networks that take several shapes."
+        )
+    readable = _read(listing, fit, strict, progress)
+    return image_set(readable, fit.channels or fewest_channels(readable), class_names_of(readable))
+
+
+def read_buckets(
+    listing: Listing, fit: Fit, strict: bool = False, progress: Progress | None = None
+) -> tuple[ImageSet, ...]:
+    """As `read_listing`, for aspect buckets: an image set for each shape that images got, from the tallest to the widest.
+
+    All have the same channels and classes; the first carries what is skipped.
+    """
+    readable = _read(listing, fit, strict, progress)
+    channels, class_names = fit.channels or fewest_channels(readable), class_names_of(readable)
+    members: dict[tuple[int, ...], list[int]] = {}
+    for i, one in enumerate(readable.decoded):
+        members.setdefault(one.fitted.pixels.shape[1:3], []).append(i)
+    parts = [
+        readable.subset(members[shape], () if k else readable.skipped)
+        for k, shape in enumerate(sorted(members, key=lambda shape: (shape[1] / shape[0], shape)))
+    ]
+    readable.decoded.clear()  # as `image_set` does with those of each part
+    return tuple(image_set(part, channels, class_names) for part in parts)
+
+
+def _read(listing: Listing, fit: Fit, strict: bool, progress: Progress | None) -> Readable:
+    results = _decode_all(listing, fit, progress)
+    pairs = list(zip(listing.records, results, strict=True))
     bad = [Skipped(record.name, reason) for record, reason in pairs if isinstance(reason, str)]
     skipped = sorted(listing.skipped + bad, key=lambda skip: skip.path)
     if strict and skipped:
@@ -46,52 +71,25 @@ def read_listing(listing: Listing, fit: Fit, strict: bool = False, progress: Pro
             f"{listing.source}: {image_files(len(skipped))} cannot be read: {examples(skipped)}. Mend or remove them, or "
             "read without the strict option to leave them out."
         )
-    records = [record for record, result in pairs if not isinstance(result, str)]
-    pixels = [result for result in decoded if not isinstance(result, str)]
-    del pairs, decoded  # so that `_stack` can free the images one by one
-    _check_enough(listing, records, skipped)
-    class_names, labels = _classes(listing, records)
-    return ImageSet(
-        images=_stack(pixels, fit.channels),
-        labels=labels,
-        class_names=class_names,
-        names=tuple(record.name for record in records),
-        source=listing.source,
+    readable = Readable(
+        listing,
+        records=[record for record, result in pairs if not isinstance(result, str)],
+        decoded=[result for result in results if not isinstance(result, str)],
         skipped=tuple(skipped),
-        **_knowledge(records),
+        clean_class=fit.clean_class,
     )
+    _check_enough(readable)
+    return readable
 
 
-def _classes(listing: Listing, records: Sequence[Record]) -> tuple[tuple[str, ...], torch.Tensor | None]:
-    used = {record.class_name for record in records if record.class_name is not None}
-    if not used:
-        return (), None
-    class_names = listing.class_names or tuple(sorted(used))
-    number = {name: i for i, name in enumerate(class_names)}
-    return class_names, torch.tensor([number[str(record.class_name)] for record in records], dtype=torch.int64)
-
-
-def _knowledge(records: Sequence[Record]) -> dict[str, Any]:
-    """Groups, parts and attributes, each only where a record has any."""
-    known: dict[str, Any] = {}
-    if any(record.group is not None for record in records):
-        known["groups"] = tuple(record.name if record.group is None else record.group for record in records)
-    if any(record.part for record in records):
-        known["parts"] = tuple(record.part for record in records)
-    names = tuple(dict.fromkeys(name for record in records for name in record.attributes))
-    if names:
-        rows = [[record.attributes.get(name, float("nan")) for name in names] for record in records]
-        known.update(attributes=torch.tensor(rows, dtype=torch.float32), attribute_names=names)
-    return known
-
-
-def _check_enough(listing: Listing, readable: Sequence[Record], skipped: Sequence[Skipped]) -> None:
-    if not readable:
+def _check_enough(readable: Readable) -> None:
+    listing, skipped = readable.listing, readable.skipped
+    if not readable.records:
         raise UserError(
             f"{listing.source}: none of its {image_files(len(listing.records))} can be read: {examples(skipped)}. Check "
             "that they are whole images."
         )
-    lost = {record.class_name for record in listing.records} - {record.class_name for record in readable}
+    lost = {record.class_name for record in listing.records} - {record.class_name for record in readable.records}
     if lost:
         name = min(str(class_name) for class_name in lost)
         members = {record.name for record in listing.records if record.class_name == name}
@@ -100,60 +98,48 @@ def _check_enough(listing: Listing, readable: Sequence[Record], skipped: Sequenc
             f"{listing.source}: no image of the class '{name}' can be read: {examples(reasons)}. Mend its images, or "
             "remove them all to leave the class out."
         )
-    if len(readable) < 2:
+    if len(readable.of_each) < 2:
         unread = f" ({examples(skipped)} cannot be read)" if skipped else ""
         raise UserError(
-            f"{listing.source} holds one readable image, '{readable[0].name}'{unread}; at least 2 are needed, since "
+            f"{listing.source} holds one readable image, '{readable.records[0].name}'{unread}; at least 2 are needed, since "
             "training relates images to each other. Add more images."
         )
 
 
-def _decode_all(listing: Listing, fit: Fit, progress: Progress | None) -> list[np.ndarray | str]:
-    """Pixels, or the reason why not, for each record in order."""
+def _decode_all(listing: Listing, fit: Fit, progress: Progress | None) -> list[Decoded | str]:
+    """What each record gives, or the reason why not, in order."""
 
-    def job(record: Record) -> np.ndarray | str:
+    def job(record: Record) -> Decoded | str:
         try:
-            return decode(record.content, fit)
+            return decode(record, fit)
         except Unreadable as reason:
             return str(reason)
 
-    results: list[np.ndarray | str] = []
-    reference: tuple[Record, np.ndarray] | None = None
+    results: list[Decoded | str] = []
+    first: tuple[Record, Decoded] | None = None
     with contextlib.ExitStack() as stack:
-        stack.enter_context(warnings.catch_warnings())
-        silence_pillow()
-        Image.init()  # decoders register here, rather than in several threads at once
-        pool = ThreadPoolExecutor(min(_MOST_THREADS, os.cpu_count() or 1))
+        stack.enter_context(pillow_settings(fit))
+        threads = min(os.cpu_count() or 1, _MOST_SCANS if fit.policy == "tiles" else _MOST_THREADS)
+        pool = ThreadPoolExecutor(threads)
         stack.callback(pool.shutdown, cancel_futures=True)
         for record, result in zip(listing.records, pool.map(job, listing.records), strict=True):
-            if not isinstance(result, str):
-                reference = reference or (record, result)
-                _check_same_size(listing, reference, (record, result))
+            if not isinstance(result, str) and fit.policy != "buckets":
+                first = first or (record, result)
+                _check_same_size(listing, first, (record, result))
             results.append(result)
             if progress is not None:
                 progress(len(results), len(listing.records))
     return results
 
 
-def _check_same_size(listing: Listing, first: tuple[Record, np.ndarray], other: tuple[Record, np.ndarray]) -> None:
-    if first[1].shape[:2] != other[1].shape[:2]:
-        a, b = (f"'{record.name}' is {pixels.shape[1]} x {pixels.shape[0]}" for record, pixels in (first, other))
+def _check_same_size(listing: Listing, first: tuple[Record, Decoded], other: tuple[Record, Decoded]) -> None:
+    sizes = [one.fitted.pixels.shape[1:3] for _, one in (first, other)]
+    if sizes[0] != sizes[1]:
+        a, b = (
+            f"'{record.name}' is {width} x {height}"
+            for (record, _), (height, width) in zip((first, other), sizes, strict=True)
+        )
         raise UserError(
             f"{listing.source}: images differ in size: {a}, {b} pixels. Give --data.resolution (such as 64): each image is "
-            "then cropped to its central square and resized. Or bring the files to one size."
+            "then cropped to its central square and resized, or as --data.fit says. Or bring the files to one size."
         )
-
-
-def _stack(pixels: list[np.ndarray], channels: int | None) -> torch.Tensor:
-    """[N, C, H, W] uint8; empties `pixels` as it goes, so that the set is not held in memory twice."""
-    if channels is None:
-        channels = 1 if all(is_grey(image) for image in pixels) else 3
-    height, width = pixels[0].shape[:2]
-    stacked = torch.empty(len(pixels), channels, height, width, dtype=torch.uint8)
-    for i in range(len(pixels) - 1, -1, -1):
-        image = torch.from_numpy(np.array(pixels.pop()))
-        if image.ndim == 3:
-            stacked[i] = image.permute(2, 0, 1)[:channels]  # grey in RGB: any channel will do
-        else:
-            stacked[i] = image  # [H, W] fills every channel
-    return stacked

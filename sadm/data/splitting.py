@@ -1,4 +1,4 @@
-"""Which images are held out, and which few are kept for training: stratified by class, decided by a seed alone."""
+"""Which images are held out, and which few are kept for training: by class and group, decided by a seed alone."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import torch
 
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
+from sadm.data.grouping import held_out_groups
 from sadm.data.imageset import ImageSet, Split
 
 _FEWEST = 2  # images in each part: one alone has no relation to another
@@ -20,11 +21,38 @@ def check_share(held_out: float) -> None:
         )
 
 
+def split_set(images: ImageSet, held_out: float, seed: int) -> Split:
+    """Divides a set as its source says, or else at random.
+
+    Where the source assigns images to the held-out part, that is the division, and all other images are for training. A source
+    that holds nothing out, whatever it calls its training part, is divided by `split_by_class`.
+
+    Args:
+        images: the whole set.
+        held_out: share to hold out where the source does not say.
+        seed: of that division.
+
+    Raises:
+        UserError: as `split_by_class`; every image is assigned to the held-out part.
+    """
+    check_share(held_out)
+    if images.parts is None or "held_out" not in images.parts:
+        return split_by_class(images, held_out, seed)
+    chosen = torch.tensor([part == "held_out" for part in images.parts])
+    if bool(chosen.all()):
+        raise UserError(
+            f"{images.source} assigns all of its {len(images)} images to the held-out part; expected some to train on. "
+            "Correct its column of parts, or leave it out to divide the images at random."
+        )
+    return _divided(images, chosen)
+
+
 def split_by_class(images: ImageSet, held_out: float, seed: int) -> Split:
-    """Divides a set at random, each class in the same proportion.
+    """Divides a set at random, each class in the same proportion, and no group on both sides.
 
     A class of n images gives held_out * n of them, rounded down or up so that the total is right; every class keeps at
-    least one training image. Both parts stay in the order of the set.
+    least one training image. Groups are chosen to come near to these numbers (see `held_out_groups`); a class whose images all
+    belong to one group is not held out. Both parts stay in the order of the set.
 
     Args:
         images: the whole set; one class is assumed where it has no labels.
@@ -35,6 +63,8 @@ def split_by_class(images: ImageSet, held_out: float, seed: int) -> Split:
         UserError: the share is out of range, or a part would have fewer than 2 images.
     """
     check_share(held_out)
+    if images.groups is not None:
+        return _split_by_group(images, images.groups, held_out, seed)
     members = _members(images)
     counts = _held_out_counts([len(index) for index in members], held_out)
     if sum(counts) < _FEWEST or len(images) - sum(counts) < _FEWEST:
@@ -46,7 +76,15 @@ def split_by_class(images: ImageSet, held_out: float, seed: int) -> Split:
     for c, (index, count) in enumerate(zip(members, counts, strict=True)):
         order = torch.randperm(len(index), generator=generator(seed, "split", c))
         chosen[index[order[:count]]] = True
-    return Split(train=images.subset((~chosen).nonzero().flatten()), held_out=images.subset(chosen.nonzero().flatten()))
+    return _divided(images, chosen)
+
+
+def never_held_out(split: Split) -> tuple[str, ...]:
+    """Names of the classes that have training images and no held-out ones, so that nothing can be measured on them."""
+    if split.train.labels is None or split.held_out.labels is None:
+        return ()
+    trained, measured = (set(part.labels.tolist()) for part in (split.train, split.held_out) if part.labels is not None)
+    return tuple(split.train.class_names[c] for c in sorted(trained - measured))
 
 
 def keep_few(images: ImageSet, limit: int, seed: int) -> ImageSet:
@@ -100,12 +138,34 @@ def thin_classes(images: ImageSet, keep: dict[str, float], seed: int) -> ImageSe
     return images if bool(stays.all()) else images.subset(stays.nonzero().flatten())
 
 
+def _split_by_group(images: ImageSet, groups: tuple[str, ...], held_out: float, seed: int) -> Split:
+    members = _members(images)
+    labels = [0] * len(images) if images.labels is None else images.labels.tolist()
+    counts = _held_out_counts([len(index) for index in members], held_out)
+    targets = {labels[index[0]]: count for index, count in zip(members, counts, strict=True)}
+    chosen = held_out_groups(groups, labels, targets, _FEWEST, seed)
+    if chosen is None:
+        number = len(set(groups))
+        found = f"one group, '{groups[0]}'," if number == 1 else f"{number} groups{_in_classes(images, members)}"
+        raise UserError(
+            f"{images.source}: {len(images)} images of {found} cannot be divided; training and held-out part need at least "
+            f"{_FEWEST} images each, every class one for training, and a group stays together. Add images of other groups, or "
+            "leave the groups out."
+        )
+    return _divided(images, chosen)
+
+
+def _divided(images: ImageSet, chosen: torch.Tensor) -> Split:
+    """Those chosen [N] are held out."""
+    return Split(train=images.subset((~chosen).nonzero().flatten()), held_out=images.subset(chosen.nonzero().flatten()))
+
+
 def _members(images: ImageSet) -> list[torch.Tensor]:
     """Positions of the images of each class that has any."""
     if images.labels is None:
         return [torch.arange(len(images))]
-    groups = [(images.labels == c).nonzero().flatten() for c in range(images.num_classes)]
-    return [index for index in groups if len(index)]
+    order = torch.sort(images.labels, stable=True).indices  # one pass, for sets of 10,000 classes
+    return [index for index in order.split(images.labels.bincount().tolist()) if len(index)]
 
 
 def _in_classes(images: ImageSet, members: list[torch.Tensor]) -> str:

@@ -23,7 +23,10 @@ from sadm.training.run import split_for
 from sadm.training.training_set import check_sizes, training_set
 
 CONFIG, CLOCK = "compare.yaml", "minutes.json"
-MAY_CHANGE = ("seeds", "per_class", "cost_shares", "jobs", "lang", "train.log.", "train.data.latents")
+MAY_CHANGE = (
+    "seeds", "per_class", "cost_shares", "jobs", "lang", "train.log.", "train.data.workers", "train.data.latents",
+)  # fmt: skip
+FREE = ("log.", "data.workers", "data.latents")
 COST_JOB = "cost"
 FEW = 50
 
@@ -146,9 +149,7 @@ def _changed_entries(kind: str, given: Mapping[str, Config], stored: Mapping[str
     changed = []
     for name, config in stored.items():
         if name in given:
-            changed += [
-                f"{kind}.{name}.{line}" for line in differences(given[name], config, ignoring=("log.", "data.latents"))
-            ]
+            changed += [f"{kind}.{name}.{line}" for line in differences(given[name], config, ignoring=FREE)]
         else:
             changed.append(f"{kind}: stored with '{name}', given without")
     return changed

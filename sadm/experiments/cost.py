@@ -99,9 +99,12 @@ def measure_costs(
     pretraining: dict[str, float] = {}
     for arm in (CONTROL, *arms):
         short = config.arm_config(arm, config.seeds[0], steps=config.cost_steps + WARM)
+        # Batches made ahead in other threads would be charged to the arm whose turn it is.
+        short = short.model_copy(update={"data": short.data.model_copy(update={"workers": 0})})
         prepared = prepare_signals(short, images, reporter)
         pretraining[arm] = prepared.pretrain_cpu_seconds
-        learners[arm] = Learner(short, images, spec_for(images, short.net, short.process), prepared.signals)
+        spec = spec_for(images, short.net, short.process, short.data.augment)
+        learners[arm] = Learner(short, images, spec, prepared.signals)
     slices = _slices(learners, config.cost_steps, reporter)
     control = np.array(slices[CONTROL])
     if not len(control):

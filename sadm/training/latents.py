@@ -113,7 +113,7 @@ class LatentStream(BatchStream):
 
     Args:
         latents: the set to draw from.
-        batch_size, seed, options: as of `BatchStream`.
+        batch_size, seed, options: as of `BatchStream`; no augmenter, since it changes pixels.
     """
 
     def __init__(self, latents: LatentSet, batch_size: int, seed: int, **options: Any) -> None:
@@ -121,18 +121,24 @@ class LatentStream(BatchStream):
         self.latents = latents
 
     @property
-    def steady(self) -> bool:
-        """False: each use is another draw."""
-        return False
+    def changes_pixels(self) -> bool:
+        """True: each use is another draw."""
+        return True
 
-    def _x0(self, step: int, index: torch.Tensor) -> torch.Tensor:
+    def _x0(self, index: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         mean, std = self.latents.moments(index, self._mirrored(step))
-        draws = (generator(self.seed, "posterior", step, place) for place in range(len(index)))
-        return mean + std * torch.stack([torch.randn(self.latents.shape, generator=each) for each in draws])
+        places = range(self.share.start, self.share.stop)
+        draws = (generator(self.seed, "posterior", step, place) for place in places)
+        return mean + std * torch.stack([torch.randn(self.latents.shape, generator=each) for each in draws]), None
 
 
 TrainingSet = ImageSet | LatentSet
 """What a model is trained on."""
+
+
+def pictures_of(images: TrainingSet) -> ImageSet:
+    """The images themselves, where these are their latents."""
+    return images.images if isinstance(images, LatentSet) else images
 
 
 def open_stream(images: TrainingSet, batch_size: int, seed: int, **options: Any) -> BatchStream:

@@ -10,12 +10,15 @@ import torch
 
 from sadm.core.devices import resolve_device
 from sadm.core.errors import DivergedError, UserError
-from sadm.core.seeds import derive_seed, generator
+from sadm.core.seeds import derive_seed
+from sadm.data import Prefetcher, class_order
 from sadm.diffusion import Denoised, denoise, denoising_loss
 from sadm.signals import Taps, TrainingSignal, taps_of
+from sadm.training.augmentation import augmenter_for, with_columns
 from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.ema import EMA
-from sadm.training.latents import TrainingSet, open_stream
+from sadm.training.inputs import StepInputs, draw_inputs
+from sadm.training.latents import TrainingSet, open_stream, pictures_of
 from sadm.training.model_folder import Model, ModelSpec
 from sadm.training.process import build_density, build_weighting
 
@@ -40,7 +43,10 @@ class Learner:
         self, config: TrainConfig, images: TrainingSet, spec: ModelSpec, signals: list[TrainingSignal]
     ) -> None:
         self.config, self.spec, self.signals = config, spec, signals
-        self.stream = open_stream(images, config.optimiser.batch, config.seed, flip=config.data.flip)
+        augmenter = augmenter_for(config.data.augment, pictures_of(images))
+        order = class_order(pictures_of(images), config.seed, config.data.balance, config.data.repeat)
+        batch, flip = config.optimiser.batch, config.data.flip
+        self.stream = open_stream(images, batch, config.seed, flip=flip, order=order, augmenter=augmenter)
         self.device = resolve_device(config.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config.seed, "network"))
@@ -60,6 +66,7 @@ class Learner:
             weight_decay=config.optimiser.weight_decay,
             fused=True,
         )
+        self.ahead = Prefetcher(self.inputs, config.data.workers) if config.data.workers else None
         self.step = 0
 
     def advance(self) -> dict[str, torch.Tensor]:
@@ -71,24 +78,19 @@ class Learner:
         Raises:
             DivergedError: the loss or the gradient is not finite; the weights are left as they were.
         """
-        batch = self.stream.batch(self.step)
-        draws = generator(self.config.seed, "training", self.step)
-        sigma = self.density.sample(len(batch.x0), draws)  # [B]
-        noise = torch.randn(batch.x0.shape, generator=draws)  # [B, C, H, W]
-        dropped = torch.rand(len(batch.x0), generator=draws) < self.config.process.label_dropout  # [B]
-        cond = batch.cond.with_label_dropped(dropped, len(self.spec.class_names)).to(self.device)
-        x0, sigma, noise = (tensor.to(self.device) for tensor in (batch.x0, sigma, noise))
+        given = (self.ahead.get(self.step) if self.ahead else self.inputs(self.step)).to(self.device)
+        x0, sigma, noise = given.x0, given.sigma, given.noise  # [B, C, H, W], [B], [B, C, H, W]
 
         with self.taps.recording() as activations:
-            denoised = denoise(self.denoiser, x0, sigma, noise, cond, self.weighting(sigma))
+            denoised = denoise(self.denoiser, x0, sigma, noise, given.cond, self.weighting(sigma))
         leaf = denoised.x0_hat.detach().requires_grad_()
         loss = denoising_loss(denoised.x0, leaf, denoised.weight)
         self._refuse_non_finite("loss", loss)
         (g_dsm,) = torch.autograd.grad(loss, leaf)
 
         taps = {name: activation.detach() for name, activation in activations.items()}
-        label, index = batch.cond.to(self.device).label, batch.index if self.stream.steady else None
-        seen = dataclasses.replace(denoised, x0_hat=leaf.detach(), label=label, index=index, taps=taps)
+        index = None if self.stream.changes_pixels else given.index
+        seen = dataclasses.replace(denoised, x0_hat=leaf.detach(), label=given.label, index=index, taps=taps)
         gradient, at_taps, log = self._ask_signals(seen, g_dsm)
         # One backward through the network serves all signals (but those that run it themselves): what reaches a tap from
         # x0_hat and what its signals give add up there.
@@ -96,6 +98,17 @@ class Learner:
         torch.autograd.backward([denoised.x0_hat, *tapped], [gradient, *at_taps.values()])
 
         return {"loss": loss.detach(), **log, **self._update()}
+
+    def inputs(self, step: int) -> StepInputs:
+        """What `step` works on; in page-locked memory where a thread makes it for a CUDA device."""
+        process, null_label = self.config.process, len(self.spec.class_names)
+        inputs = draw_inputs(self.stream, step, self.density, self.config.seed, process.label_dropout, null_label)
+        return inputs.pinned() if self.config.data.workers and self.device.type == "cuda" else inputs
+
+    def close(self) -> None:
+        """Ends the threads that make inputs ahead, if there are any."""
+        if self.ahead:
+            self.ahead.close()
 
     def _ask_signals(
         self, seen: Denoised, g_dsm: torch.Tensor
@@ -135,8 +148,13 @@ class Learner:
         """Training images seen so far, repetitions counted."""
         return self.step * self.config.optimiser.batch
 
-    def start_from(self, model: Model) -> None:
+    def start_from(self, model: Model) -> str:
         """Takes over the weights of a trained model, as network and as average.
+
+        A model of other augmentation, or of none, is continued with that of this run (see `with_columns`).
+
+        Returns:
+            What became of the embedding of augmentation, a sentence; empty where it is the same.
 
         Raises:
             UserError: the model is of another shape, network, data scale or set of classes.
@@ -144,16 +162,20 @@ class Learner:
         differing = [
             f"{field.name} {getattr(model.spec, field.name)} there, {getattr(self.spec, field.name)} here"
             for field in dataclasses.fields(ModelSpec)
-            if field.name != "label_counts" and getattr(model.spec, field.name) != getattr(self.spec, field.name)
+            if field.name not in ("label_counts", "augment")
+            and getattr(model.spec, field.name) != getattr(self.spec, field.name)
         ]
         if differing:
             raise UserError(
                 f"--start-from {self.config.start_from}: that model can't be continued here: {'; '.join(differing)}. "
                 "Give the same network, images and --process.sigma-data, or another model."
             )
-        weights = model.denoiser.net.state_dict()
+        weights, note = with_columns(
+            model.denoiser.net.state_dict(), self.spec.net.width, model.spec.augment, self.spec.augment
+        )
         self.denoiser.net.load_state_dict(weights)
         self.ema.module.load_state_dict(weights)
+        return note
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""

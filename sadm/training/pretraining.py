@@ -14,6 +14,7 @@ from torch import nn
 from sadm.core.devices import spent_seconds
 from sadm.core.errors import UserError
 from sadm.core.seeds import derive_seed, generator
+from sadm.data import Augmenter
 from sadm.data.batches import Batch
 from sadm.diffusion.denoised import per_image
 from sadm.signals import embedding_of
@@ -52,10 +53,11 @@ def pretrain_encoder(
     seed: int,
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    augmenter: Augmenter | None = None,
 ) -> Pretrained:
     """Trains an encoder in the way that `config.encoder_training` names.
 
-    The weights depend on the images, `config` and `seed` alone. A batch larger than the set repeats images.
+    The weights depend on the images, `config`, `seed` and `augmenter` alone. A batch larger than the set repeats images.
 
     Args:
         images: the training images.
@@ -63,6 +65,7 @@ def pretrain_encoder(
         seed: of the run.
         device: where to train.
         progress: called with (steps done, steps in all).
+        augmenter: that of the run, since signals show the encoder augmented images; it is not told what was done to them.
 
     Raises:
         UserError: the images can't be learned from in that way, or do not fit the encoder.
@@ -74,7 +77,7 @@ def pretrain_encoder(
         encoder, length = build_encoder(images.shape, config)
         task = task_kind(images, length)
     encoder, task = encoder.to(device), task.to(device)
-    stream = open_stream(images, config.encoder_batch, derive_seed(seed, "encoder batches"))
+    stream = open_stream(images, config.encoder_batch, derive_seed(seed, "encoder batches"), augmenter=augmenter)
     parameters = [*encoder.parameters(), *task.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=config.encoder_learning_rate, weight_decay=1e-2, fused=True)
     steps, scores = config.encoder_steps, []

@@ -17,6 +17,7 @@ import dataclasses
 import math
 import shutil
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,10 @@ from sadm.core.grids import grid_png
 from sadm.core.progress import Reporter, Silent
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.core.stopping import StopRequest
-from sadm.data import ImageSet, Split, load_split, to_uint8
+from sadm.data import Fit, ImageSet, Split, load_split, never_held_out, to_uint8
 from sadm.models import autoencoder_hash
 from sadm.training.checkpoint import latest_checkpoint, save_checkpoint
-from sadm.training.config import FREE_TO_CHANGE, TrainConfig
+from sadm.training.config import FREE_TO_CHANGE, DataConfig, TrainConfig
 from sadm.training.journal import Journal
 from sadm.training.latents import TrainingSet
 from sadm.training.learner import Learner
@@ -73,21 +74,38 @@ class RunResult:
 
 
 def split_for(config: TrainConfig, reporter: Reporter | None = None) -> Split:
-    """The training and held-out images that `config` asks for; the reporter is told about files left out."""
+    """The training and held-out images that `config` asks for; the reporter is told what was left out and what was done."""
     shown = reporter or Silent()
     data = config.data
     split = load_split(
         data.source,
         held_out=data.held_out,
-        resolution=data.resolution,
-        channels=data.channels,
+        fit=fit_for(data),
         strict=data.strict,
         limit=data.limit,
         keep=data.keep,
         progress=lambda done, total: shown.update("images", done, total),
     )
     say_skipped(split.train, shown)
+    _say_never_held_out(split, shown)
+    _say_notes(split.train, shown)
     return split
+
+
+def fit_for(data: DataConfig) -> Fit:
+    """How images are read and brought to one shape, as `data` says."""
+    return Fit(
+        resolution=data.resolution,
+        channels=data.channels,
+        policy=data.fit,
+        pad_colour=data.pad_colour,
+        overlap=data.overlap,
+        scale=data.scale,
+        crop_margin=data.crop_margin,
+        white_level=data.white_level,
+        max_megapixels=data.max_megapixels,
+        clean_class=data.clean_class,
+    )
 
 
 def train(
@@ -159,12 +177,14 @@ class _Session:
             )
 
     def _start(self, data: TrainingSet, state: dict[str, Any] | None) -> Learner:
-        spec = spec_for(data, self.config.net, self.config.process)
+        spec = spec_for(data, self.config.net, self.config.process, self.config.data.augment)
         if state is None:
             self.prepared = prepare_signals(self.config, data, self.reporter)
             learner = Learner(self.config, data, spec, self.prepared.signals)
             if self.config.start_from is not None:
-                learner.start_from(self._first_model(self.config.start_from))
+                note = learner.start_from(self._first_model(self.config.start_from))
+                if note:
+                    self.reporter.say(note)
             return learner
         # The encoder's weights come from the checkpoint, so a resumed run does not pre-train again.
         untrained = self.config.structure.model_copy(update={"encoder_steps": 0})
@@ -194,7 +214,7 @@ class _Session:
         journal = Journal(self.folder, learner.step)
         if state is not None:
             journal.load_state_dict(state["journal"])
-        with contextlib.closing(journal):
+        with contextlib.closing(journal), contextlib.closing(learner):
             spent, wall, since = spent_seconds(learner.device), time.monotonic(), learner.step
             while learner.step < total:
                 if stop.requested:
@@ -327,6 +347,17 @@ def _check_folder(folder: Path, config: TrainConfig) -> None:
             )
 
 
+def _say_never_held_out(split: Split, reporter: Reporter) -> None:
+    names = never_held_out(split)
+    if names:
+        shown = ", ".join(f"'{name}'" for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+        reporter.say(
+            f"All images of {shown} are in training: one image or one group can't be divided, or the source says so. Nothing "
+            "can be measured on held-out images of "
+            + ("this class." if len(names) == 1 else f"these {len(names)} classes.")
+        )
+
+
 def say_skipped(images: ImageSet, reporter: Reporter) -> None:
     """Tells the reporter about files that were left out."""
     if images.skipped:
@@ -335,3 +366,16 @@ def say_skipped(images: ImageSet, reporter: Reporter) -> None:
         reporter.say(
             f"Left out {len(images.skipped)} of {images.source} (--strict refuses):\n" + "\n".join(lines) + more
         )
+
+
+def _say_notes(images: ImageSet, reporter: Reporter) -> None:
+    """What was done to files and how the source was understood, each kind once, with the number of files and the first."""
+    if images.notes:
+        first = {note.text: note.path for note in reversed(images.notes)}
+        counts = Counter(note.text for note in images.notes).most_common()
+        lines = [
+            f"  {count} x {text} (such as {first[text]})" if count > 1 else f"  {first[text]}: {text}"
+            for text, count in counts[:10]
+        ]
+        more = f"\n  and {len(counts) - 10} other things" if len(counts) > 10 else ""
+        reporter.say(f"Notes on the images of {images.source}:\n" + "\n".join(lines) + more)

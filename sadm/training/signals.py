@@ -40,8 +40,9 @@ from sadm.structure import (
     uniform_weight,
     wiener_weight,
 )
+from sadm.training.augmentation import augmenter_for
 from sadm.training.config import TrainConfig
-from sadm.training.latents import TrainingSet
+from sadm.training.latents import TrainingSet, pictures_of
 from sadm.training.model_folder import spec_for
 from sadm.training.pretraining import Pretrained, build_encoder, pretrain_encoder, too_few_classes, way_of_training
 
@@ -82,7 +83,8 @@ class _Setup:
         """A pre-trained structure encoder."""
         device = resolve_device(self.config.device)
         progress = partial(self.reporter.update, "encoder")
-        return pretrain_encoder(self.images, self.config.structure, self.config.seed, device, progress)
+        augmenter = augmenter_for(self.config.data.augment, pictures_of(self.images))
+        return pretrain_encoder(self.images, self.config.structure, self.config.seed, device, progress, augmenter)
 
     def balancing(self) -> Balancing:
         """The rules that the game and the point-wise controls share."""

@@ -61,7 +61,7 @@ def check_sizes(config: TrainConfig, images: ImageSet) -> None:
         UserError: the network does not fit the images or their latents, or the autoencoder does not fit the images.
     """
     if config.data.autoencoder is None:
-        spec_for(images, config.net, config.process).build()
+        spec_for(images, config.net, config.process, config.data.augment).build()
         return
     codec = codec_for(images, config.data.autoencoder)
     shape, patch = codec.latent_shape(images.shape), config.net.patch

@@ -124,7 +124,7 @@ def test_many_seeds_add_to_those_of_the_regime(tmp_path: Path, monkeypatch: pyte
 def test_every_pair_can_be_configured(name: str) -> None:
     from sadm.training.config import load_train_config
 
-    recipe = f"fashion_mnist_{pairs.ALL[name].side}"
+    recipe = pairs.ALL[name].recipe
     config = load_train_config(recipe, overrides=pairs.ALL[name].change)
     assert pairs.ALL[name].arm in ARMS
     assert (config != load_train_config(recipe)) == bool(pairs.ALL[name].change)

@@ -1,4 +1,4 @@
-"""Seeds, conditions, grids of images, and requests to stop."""
+"""Seeds, conditions, grids of images, requests to stop, and peak memory."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import hashlib
 import io
 import os
 import signal
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from PIL import Image
 
 from sadm.core.conditions import Cond
 from sadm.core.grids import check_pictures, grid_png, write_png
+from sadm.core.provenance import peak_memory_mib
 from sadm.core.seeds import derive_seed, generator, noise_per_image
 from sadm.core.stopping import StopRequest
 
@@ -133,18 +136,26 @@ def test_every_pixel_of_a_grid_is_where_it_belongs(channels: int, count: int, co
     assert np.array_equal(grid, expected)
 
 
+def test_transparent_pictures_stay_so_in_a_grid() -> None:
+    images = pictures(2, 3, 3, 4)
+    grid = np.asarray(Image.open(io.BytesIO(grid_png(images, 2, 1))))
+    assert np.array_equal(grid[:, :3], images[0])
+    assert np.array_equal(grid[:, 7:], images[1])
+    assert (grid[:, 3:7] == 0).all()
+
+
 @pytest.mark.parametrize(("height", "width", "factor"), [(8, 8, 8), (7, 5, 10), (64, 64, 1), (28, 28, 3), (100, 3, 1)])
 def test_small_images_are_enlarged_to_64_pixels_at_least(height: int, width: int, factor: int) -> None:
     with Image.open(io.BytesIO(grid_png(pictures(1, height, width, 1), 1))) as grid:
         assert grid.size == (width * factor, height * factor)
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 4])
 def test_a_written_image_reads_back(tmp_path: Path, channels: int) -> None:
     image = pictures(1, 5, 7, channels)[0]
     write_png(tmp_path / "deep" / "x.png", image)
     with Image.open(tmp_path / "deep" / "x.png") as file:
-        assert file.mode == {1: "L", 3: "RGB"}[channels]
+        assert file.mode == {1: "L", 3: "RGB", 4: "RGBA"}[channels]
         assert np.array_equal(np.asarray(file).reshape(image.shape), image)
 
 
@@ -153,7 +164,7 @@ def test_a_written_image_reads_back(tmp_path: Path, channels: int) -> None:
     [
         (np.zeros((2, 4, 4, 1), np.float32), r"float32 \[2, 4, 4, 1\]"),
         (np.zeros((2, 4, 4, 2), np.uint8), r"uint8 \[2, 4, 4, 2\]"),
-        (np.zeros((2, 1, 4, 4), np.uint8), r"uint8 \[2, 1, 4, 4\]"),
+        (np.zeros((2, 1, 4, 5), np.uint8), r"uint8 \[2, 1, 4, 5\]"),
         (np.zeros((4, 4, 1), np.uint8), r"uint8 \[4, 4, 1\]"),
         (np.zeros((0, 4, 4, 1), np.uint8), r"uint8 \[0, 4, 4, 1\]"),
         ([[1]], "list"),
@@ -213,3 +224,13 @@ def test_outside_the_main_thread_it_changes_no_handlers() -> None:
     thread.start()
     thread.join()
     assert seen == [(False, before)]
+
+
+def test_peak_memory_is_that_of_this_process_and_not_of_its_parent() -> None:
+    held = bytearray(300 << 20)
+    held[::4096] = b"x" * len(held[::4096])  # touched, so that it is resident
+    own = peak_memory_mib()
+    code = "from sadm.core.provenance import peak_memory_mib; print(peak_memory_mib())"
+    child = float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    assert own > 300
+    assert 1 < child < own - 250

@@ -101,8 +101,8 @@ def test_images_come_in_the_order_of_pixels_with_their_labels(mirrored: LatentSe
         assert torch.equal(ours.cond.label, theirs.cond.label)
         assert ours.x0.dtype == torch.float32
         assert ours.x0.shape == (4, 4, 4, 6)
-    assert pixels.steady is not flip
-    assert not latents.steady
+    assert pixels.changes_pixels is flip
+    assert latents.changes_pixels
 
 
 def test_each_use_is_another_draw_and_the_same_when_asked_again(mirrored: LatentSet) -> None:
@@ -199,3 +199,11 @@ def test_what_training_asks_of_images_latents_have_too(mirrored: LatentSet) -> N
         assert getattr(mirrored, name) == getattr(images, name)
     assert isinstance(mirrored.store, TensorStore)
     assert mirrored.store.manifest.kind == KIND
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_processes_together_draw_what_one_draws(mirrored: LatentSet, flip: bool) -> None:
+    whole = open_stream(mirrored, 7, 3, flip=flip).batch(4)
+    shares = [open_stream(mirrored, 7, 3, flip=flip, rank=rank, world=3).batch(4) for rank in range(3)]
+    assert torch.equal(torch.cat([share.x0 for share in shares]), whole.x0)
+    assert torch.equal(torch.cat([share.index for share in shares]), whole.index)

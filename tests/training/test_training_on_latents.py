@@ -17,7 +17,7 @@ from latent_setup import picture_set, tiny_autoencoder
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.progress import Silent
 from sadm.models import LatentCodec, autoencoder_hash
-from sadm.training.config import Signal, TrainConfig
+from sadm.training.config import Signal, TrainConfig, load_train_config
 from sadm.training.encoding import encode_images
 from sadm.training.journal import read_metrics
 from sadm.training.model_folder import load_model
@@ -250,3 +250,15 @@ def test_a_training_starts_from_a_model_of_the_same_latents_only(autoencoder: st
     train(tiny_config(signal="none"), tmp_path / "pixels", images=images)
     with pytest.raises(UserError, match=r"that model draws pixels\. Leave --data\.autoencoder out"):
         train(latent_config(autoencoder, start_from=str(tmp_path / "pixels")), tmp_path / "fourth", images=images)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"augment": {"preset": "photos"}}, r"data\.augment \(.*\) changes pixels.*data\.flip goes with both"),
+        ({"fit": "random-crop", "resolution": 8}, r"'random-crop' draws other pixels.*Choose 'crop'"),
+    ],
+)
+def test_what_changes_pixels_anew_each_time_is_refused(data: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        load_train_config(overrides={"data": {"autoencoder": "vae", **data}})

@@ -15,7 +15,7 @@ _LARGEST_TILE = 128  # pixels; larger images are averaged down so that the file 
 
 @dataclasses.dataclass(frozen=True)
 class Pictures:
-    """What the report shows as images; all uint8, C = 1 or 3. Every part may be empty.
+    """What the report shows as images; all uint8, C = 1, 3 or 4. Every part may be empty.
 
     Attributes:
         samples: per arm, generated images [n, H, W, C] from the same noise in the same order.

@@ -36,7 +36,7 @@ def render_report(comparison: Mapping[str, Any], pictures: Pictures, lang: str =
 
     Raises:
         UserError: there is no such language.
-        ValueError: pictures are not uint8 [n, H, W, C] with C = 1 or 3.
+        ValueError: pictures are not uint8 [n, H, W, C] with C = 1, 3 or 4.
     """
     message = texts(lang)
     colours = facts.palette(*_arm_holders(comparison, pictures))

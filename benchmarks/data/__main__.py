@@ -1,0 +1,43 @@
+"""The command line of `benchmarks.data`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import benchmarks.data
+from benchmarks.common import rounded, store, stored
+from benchmarks.data.page import NAME
+
+
+def main() -> None:
+    """Parses and runs."""
+    parser = argparse.ArgumentParser(
+        description=benchmarks.data.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--quick", action="store_true", help="print rates of a small folder as JSON, within 50 s")
+    action.add_argument("--run", action="store_true", help="measure at full length and store the result")
+    action.add_argument("--summary", action="store_true", help="print the stored result as JSON")
+    options = parser.parse_args()
+    if options.summary:
+        print(json.dumps(stored(NAME, result_name()), indent=1))
+        return
+    from benchmarks.data.measure import FULL, QUICK, measure
+
+    found = rounded(measure(QUICK if options.quick else FULL))
+    if options.run:
+        store(NAME, result_name(), found)
+    print(json.dumps(found, indent=1))
+
+
+def result_name() -> str:
+    """Under which name this machine's kind of result is stored."""
+    from sadm.core.devices import resolve_device
+
+    device = resolve_device("auto")
+    return "result" if device.type == "cpu" else f"result-{device.type}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Images of several sizes in one buffer, from which windows of one size are drawn."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import torch
+
+from sadm.core.errors import UserError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ragged:
+    """Images of several sizes and one number of channels.
+
+    Attributes:
+        pixels: all images one after the other, each [C, H, W] in row-major order, uint8.
+        starts: where each begins in `pixels` [N], int64.
+        sizes: their heights and widths [N, 2], int64.
+        channels: C.
+    """
+
+    pixels: torch.Tensor
+    starts: torch.Tensor
+    sizes: torch.Tensor
+    channels: int
+
+    @classmethod
+    def of(cls, images: Sequence[torch.Tensor]) -> Ragged:
+        """From images [C, H, W], uint8, at least one."""
+        sizes = torch.tensor([image.shape[1:] for image in images])
+        lengths = torch.tensor([image.numel() for image in images])
+        return cls(
+            torch.cat([image.reshape(-1) for image in images]), lengths.cumsum(0) - lengths, sizes, images[0].shape[0]
+        )
+
+    def __len__(self) -> int:
+        return len(self.starts)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        """Image `index` [C, H, W], a view."""
+        start, (height, width) = int(self.starts[index]), self.sizes[index].tolist()
+        return self.pixels[start : start + self.channels * height * width].view(self.channels, height, width)
+
+    def subset(self, index: torch.Tensor) -> Ragged:
+        """The images at `index` [M], in that order; their pixels are shared, not copied."""
+        return dataclasses.replace(self, starts=self.starts[index], sizes=self.sizes[index])
+
+    def windows(self, index: torch.Tensor, shape: tuple[int, int], places: torch.Tensor) -> torch.Tensor:
+        """A window of each image.
+
+        Args:
+            index: which images [B], int64.
+            shape: (height, width) of the windows; no image may be smaller.
+            places: where each window lies, down and across [B, 2], in [0, 1): 0 is the first possible row or column, and each
+                possible one has the same share.
+
+        Returns:
+            [B, C, height, width], uint8.
+
+        Raises:
+            UserError: an image is smaller than the window.
+        """
+        room = self.sizes[index] - torch.tensor(shape)  # [B, 2]
+        if bool((room < 0).any()):
+            raise UserError(
+                f"a window of {shape[1]} x {shape[0]} pixels can't be drawn from an image that is smaller; give a smaller "
+                "--data.resolution."
+            )
+        corners = (places.double() * (room + 1)).long().tolist()  # [B, 2]
+        cut = [
+            self[int(i)][:, top : top + shape[0], left : left + shape[1]]
+            for i, (top, left) in zip(index, corners, strict=True)
+        ]
+        return torch.stack(cut)

@@ -1,0 +1,74 @@
+"""What a training step works on: a batch, and the random draws for it, all decided by (seed, step)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+
+from sadm.core.conditions import Cond
+from sadm.core.seeds import generator
+from sadm.data import BatchStream
+from sadm.diffusion.densities import Density
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StepInputs:
+    """What one step starts from; made on the CPU.
+
+    Attributes:
+        x0: clean images [B, C, H, W], float32 in [-1, 1].
+        sigma: noise levels [B].
+        noise: unit Gaussian [B, C, H, W].
+        cond: what the denoiser is told, some labels dropped for classifier-free guidance.
+        label: all labels [B], where the images have any.
+        index: the images' positions in the set [B]; always on the CPU.
+    """
+
+    x0: torch.Tensor
+    sigma: torch.Tensor
+    noise: torch.Tensor
+    cond: Cond
+    label: torch.Tensor | None
+    index: torch.Tensor
+
+    def to(self, device: torch.device) -> StepInputs:
+        """On `device`; the copy of pinned tensors goes on in the background there."""
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pinned(self) -> StepInputs:
+        """In page-locked memory, from which a CUDA device copies by itself."""
+        return self._map(torch.Tensor.pin_memory)
+
+    def _map(self, function: Callable[[torch.Tensor], torch.Tensor]) -> StepInputs:
+        return StepInputs(
+            x0=function(self.x0),
+            sigma=function(self.sigma),
+            noise=function(self.noise),
+            cond=self.cond.map(function),
+            label=None if self.label is None else function(self.label),
+            index=self.index,
+        )
+
+
+def draw_inputs(
+    stream: BatchStream, step: int, density: Density, seed: int, label_dropout: float, null_label: int
+) -> StepInputs:
+    """The batch of `step`, with its noise levels, noise and dropped labels, from (seed, "training", step).
+
+    Args:
+        stream: of the training images.
+        step: from 0.
+        density: of the noise levels.
+        seed: of the run.
+        label_dropout: probability with which a label becomes `null_label`.
+        null_label: the class that means "unknown".
+    """
+    batch = stream.batch(step)
+    draws = generator(seed, "training", step)
+    sigma = density.sample(len(batch.x0), draws)  # [B]
+    noise = torch.randn(batch.x0.shape, generator=draws)  # [B, C, H, W]
+    dropped = torch.rand(len(batch.x0), generator=draws) < label_dropout  # [B]
+    cond = batch.cond.with_label_dropped(dropped, null_label)
+    return StepInputs(batch.x0, sigma, noise, cond, batch.cond.label, batch.index)
