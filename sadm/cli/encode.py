@@ -9,7 +9,9 @@ from typing import Any, Literal
 import tyro
 
 from sadm.cli.options import parse, required
+from sadm.core.config import build_config
 from sadm.core.progress import ConsoleReporter
+from sadm.training.config import OF_PIXELS, DataConfig
 
 DESCRIPTION = """Encodes images into a cache of latents, for sadm train --data.autoencoder … --data.latents ….
 
@@ -35,8 +37,20 @@ class EncodeOptions:
     """Folder of the cache (required)."""
     resolution: int | None = None
     """As --data.resolution of sadm train."""
-    channels: Literal[1, 3] | None = None
+    channels: Literal[1, 3, 4] | None = None
     """As --data.channels of sadm train."""
+    fit: Literal["crop", "pad", "tiles"] = "crop"
+    """As --data.fit of sadm train."""
+    pad_colour: Literal["edge", "white", "black"] = "edge"
+    """As --data.pad-colour of sadm train."""
+    overlap: float = 0.0
+    """As --data.overlap of sadm train."""
+    scale: float = 1.0
+    """As --data.scale of sadm train."""
+    white_level: int = 65535
+    """As --data.white-level of sadm train."""
+    max_megapixels: float | None = None
+    """As --data.max-megapixels of sadm train."""
     flip: bool = False
     """Encode the mirror images, too, for --data.flip; takes twice the time and space."""
     strict: bool = False
@@ -59,20 +73,24 @@ def run(arguments: list[str]) -> None:
     from sadm.data import Split, open_source
     from sadm.training.encoding import encode_images
     from sadm.training.moments import Layout
-    from sadm.training.run import say_skipped
+    from sadm.training.run import fit_for, say_skipped
 
+    names = ("source", "strict", "flip", "max_megapixels", *OF_PIXELS)
+    given = {name: value for name, value in vars(options).items() if name in names}
+    data = build_config(DataConfig, given, "options")
     with ConsoleReporter() as reporter:
         opened = open_source(
-            options.source,
-            resolution=options.resolution,
-            channels=options.channels,
-            strict=options.strict,
+            data.source,
+            fit=fit_for(data),
+            strict=data.strict,
             progress=lambda done, total: reporter.update("images", done, total),
         )
         images = opened.train if isinstance(opened, Split) else opened
         say_skipped(images, reporter)
-        layout = Layout(options.flip, options.dtype)
-        encoded = encode_images(images, out, autoencoder, layout, options.workers, options.device, reporter)
+        layout = Layout(data.flip, options.dtype)
+        encoded = encode_images(
+            images, out, autoencoder, layout, options.workers, options.device, reporter, data.transform
+        )
     facts = summary(encoded)
     print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else sentence(facts))
 

@@ -97,6 +97,9 @@ class AugmentConfig(Config):
 OF_FIT = {"pad_colour": "pad", "overlap": "tiles", "scale": "tiles", "crop_margin": "random-crop"}
 """Options of the data that one way of fitting needs, and which."""
 
+OF_PIXELS = ("resolution", "channels", "fit", "pad_colour", "overlap", "scale", "crop_margin", "white_level")
+"""Options of the data that decide the pixels of an image."""
+
 
 class DataConfig(Config):
     """Which images, and how they are brought to one shape."""
@@ -158,6 +161,11 @@ class DataConfig(Config):
     """Refuse a folder with unreadable files instead of skipping and listing them."""
     workers: Annotated[int, Field(ge=0, le=64)] = 0
     """Threads that make batches ahead, the same ones for any number; 0 = none, as good where training is on the CPU."""
+
+    @property
+    def transform(self) -> dict[str, str | int | float | None]:
+        """What decides the pixels of an image, its mirror image left aside."""
+        return {name: getattr(self, name) for name in OF_PIXELS}
 
     @model_validator(mode="after")
     def _one_frequency(self) -> DataConfig:

@@ -8,7 +8,7 @@ import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -58,6 +58,7 @@ def encode_images(
     workers: int | None = None,
     device: str = "cpu",
     reporter: Reporter | None = None,
+    transform: Mapping[str, Fact] | None = None,
 ) -> Encoded:
     """Encodes images into the cache `folder`, or what is missing or damaged of them there.
 
@@ -71,6 +72,7 @@ def encode_images(
         workers: processes, each with an autoencoder of its own; None = one for each core where that pays, one on an accelerator.
         device: where to encode.
         reporter: where progress is shown; None = nowhere.
+        transform: how images were brought to one shape, for the manifest (see `DataConfig.transform`).
 
     Raises:
         UserError: images that the autoencoder can't take, another cache in the folder, a full or read-only disk.
@@ -80,7 +82,7 @@ def encode_images(
     limit = _most_processes(workers, where)
     codec = codec_for(images, autoencoder)
     codec.autoencoder.to(where)
-    plan = plan_cache(images, codec, autoencoder, layout)
+    plan = plan_cache(images, codec, autoencoder, layout, transform)
     with locked(make_folder(target), "encoding images"), StopRequest() as stop:
         if (target / MANIFEST).exists():
             shown.say(f"Checking what is in {target} already.")
@@ -115,7 +117,7 @@ def codec_for(images: ImageSet, autoencoder: str) -> LatentCodec:
     codec = LatentCodec.from_folder(autoencoder)
     expected = int(codec.autoencoder.config.in_channels)
     if images.shape[0] != expected:
-        option = f" Give --data.channels {expected}." if expected in (1, 3) else ""
+        option = f" Give --data.channels {expected}." if expected in (1, 3, 4) else ""
         raise UserError(
             f"the autoencoder in {autoencoder} takes images of {expected} channels; those of {images.source} have "
             f"{images.shape[0]}.{option}"
@@ -124,13 +126,19 @@ def codec_for(images: ImageSet, autoencoder: str) -> LatentCodec:
     return codec
 
 
-def plan_cache(images: ImageSet, codec: LatentCodec, autoencoder: str, layout: Layout) -> Manifest:
+def plan_cache(
+    images: ImageSet,
+    codec: LatentCodec,
+    autoencoder: str,
+    layout: Layout,
+    transform: Mapping[str, Fact] | None = None,
+) -> Manifest:
     """The manifest, still without shards, of a cache of these images."""
     keys = image_keys(images.images).numpy().astype("<i8").tobytes()
     return Manifest(
         kind=KIND,
         about={**facts_of(images, autoencoder, layout), "images": hashlib.sha256(keys).hexdigest()},
-        made={"source": images.source, "sadm": __version__},
+        made={"source": images.source, "transform": dict(transform or {}), "sadm": __version__},
         count=len(images),
         per_shard=shard_size(len(images), images.shape),
         tensors=layout.tensors(codec.latent_shape(images.shape)),

@@ -26,12 +26,19 @@ class LatentSet:
         store: a complete cache of these images, perhaps among others.
         images: the images themselves, for their labels and names.
         wanted: facts that the cache must agree with (see `Manifest.about`).
+        transform: how the images were brought to one shape, to explain why some are not there.
 
     Raises:
         UserError: the cache disagrees, or lacks some of the images.
     """
 
-    def __init__(self, store: TensorStore, images: ImageSet, wanted: Mapping[str, Fact]) -> None:
+    def __init__(
+        self,
+        store: TensorStore,
+        images: ImageSet,
+        wanted: Mapping[str, Fact],
+        transform: Mapping[str, Fact] | None = None,
+    ) -> None:
         changed = describe_differences(wanted, store.manifest.about)
         if changed:
             raise UserError(
@@ -39,7 +46,7 @@ class LatentSet:
                 "(--data.latents), or delete this one to encode anew."
             )
         self.store, self.images = store, images
-        self._rows = self._find(image_keys(images.images))  # [N]
+        self._rows = self._find(image_keys(images.images), transform or {})  # [N]
 
     def __len__(self) -> int:
         return len(self.images)
@@ -89,21 +96,26 @@ class LatentSet:
             std[mirrored] = self.store.read("std_mirrored", rows[mirrored])
         return Moments(mean.float(), std.float())
 
-    def _find(self, keys: torch.Tensor) -> torch.Tensor:
+    def _find(self, keys: torch.Tensor, transform: Mapping[str, Fact]) -> torch.Tensor:
         """Rows of the cache [N] that hold the images with these keys."""
         stored, order = self.store.column("key").sort(stable=True)
         place = torch.searchsorted(stored, keys).clamp(max=len(stored) - 1)
         lost = (stored[place] != keys).nonzero().flatten().tolist()
         if lost:
-            names = ", ".join(f"'{self.images.names[i]}'" for i in lost[:_SHOWN]) + (
-                ", …" if len(lost) > _SHOWN else ""
-            )
-            raise UserError(
-                f"{self.store.folder} lacks the latents of {len(lost)} of the {len(keys)} training images ({names}): images "
-                "were changed or added since they were encoded, or are brought to one shape in another way. Restore them, "
-                "choose another folder (--data.latents), or delete this one to encode anew."
-            )
+            self._refuse(lost, transform)
         return order[place]
+
+    def _refuse(self, lost: list[int], transform: Mapping[str, Fact]) -> None:
+        names = ", ".join(f"'{self.images.names[i]}'" for i in lost[:_SHOWN])
+        more = ", …" if len(lost) > _SHOWN else ""
+        changed = describe_differences(transform, self.store.manifest.made.get("transform") or transform)
+        cause = "images were changed or added since they were encoded"
+        if changed:
+            cause = f"they were brought to one shape otherwise ({'; '.join(changed)})"
+        raise UserError(
+            f"{self.store.folder} lacks the latents of {len(lost)} of the {len(self)} training images ({names}{more}): {cause}. "
+            "Undo that, choose another folder (--data.latents), or delete this one to encode anew."
+        )
 
 
 class LatentStream(BatchStream):

@@ -42,7 +42,9 @@ def training_set(config: TrainConfig, images: ImageSet, folder: Path, reporter: 
             reporter.say(
                 f"Encoding {len(images)} images into latents in {target}; `sadm encode` does so ahead of time."
             )
-            encode_images(images, target, data.autoencoder, layout, device=config.device, reporter=reporter)
+            encode_images(
+                images, target, data.autoencoder, layout, None, config.device, reporter, transform=data.transform
+            )
     elif stored.missing:
         raise UserError(
             f"{target} is incomplete ({len(stored.missing)} of {stored.shard_count} shards are missing), and was begun for "
@@ -51,7 +53,7 @@ def training_set(config: TrainConfig, images: ImageSet, folder: Path, reporter: 
         )
     # Of more images, or with mirror images that are not needed, it serves as well.
     wanted = {key: fact for key, fact in plan.about.items() if key != "images" and (data.flip or key != "flip")}
-    return LatentSet(TensorStore(target, KIND), images, wanted)
+    return LatentSet(TensorStore(target, KIND), images, wanted, data.transform)
 
 
 def check_sizes(config: TrainConfig, images: ImageSet) -> None:

@@ -98,3 +98,24 @@ def test_mistakes_are_explained(
     assert "holds other latents (flip: stored False, given True)" in said
     said = refused(capsys, "train", *images, "--data.latents", cache, "--out", str(tmp_path / "run"))
     assert "about the latents of an autoencoder: give its folder as data.autoencoder" in said
+
+
+def test_images_are_brought_to_one_shape_as_in_training(
+    tmp_path: Path, class_folder: Path, autoencoder: str, capsys: pytest.CaptureFixture
+) -> None:
+    for path in class_folder.rglob("*.png"):  # upright images, of which a centre crop shows less
+        with Image.open(path) as image:
+            image.resize((10, 14)).save(path)
+    cache, padded = str(tmp_path / "cache"), ["fit=pad", "pad-colour=white", "resolution=8"]
+    assert (
+        run(["encode", str(class_folder), "--autoencoder", autoencoder, "--out", cache, *(f"--{it}" for it in padded)])
+        == 0
+    )
+    small = [option for option in SMALL if option != "--data.flip"]
+    train = ["train", "--data", str(class_folder), "--data.autoencoder", autoencoder, "--data.latents", cache, *small]
+    said = refused(capsys, *train, "--data.resolution=8", "--out", str(tmp_path / "crop"))
+    assert "lacks the latents of 24 of the 24 training images ('good/" in said
+    assert "brought to one shape otherwise (fit: stored pad, given crop; pad_colour: stored white, given edge)" in said
+    assert run([*train, *(f"--data.{it}" for it in padded), "--out", str(tmp_path / "pad")]) == 0
+    encode = ["encode", str(class_folder), "--autoencoder", autoencoder, "--out", cache]
+    assert "data.fit 'tiles' needs a data.resolution" in refused(capsys, *encode, "--fit", "tiles")
