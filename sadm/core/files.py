@@ -22,6 +22,7 @@ from sadm.core.errors import UserError
 _REMEDIES = {
     errno.ENOSPC: "the disk is full. Free some space and run the same command again; what was saved before is intact",
     errno.EDQUOT: "the disk quota is used up. Free some space and run the same command again",
+    errno.EFBIG: "a file may not grow that large here (see `ulimit -f`). Raise the limit and run the same command again",
     errno.EROFS: "the file system is read-only. Choose another folder with --out",
     errno.EACCES: "permission denied. Choose a folder that you may write to",
     errno.EPERM: "permission denied. Choose a folder that you may write to",

@@ -14,7 +14,7 @@ from sadm.data.folders import list_folder
 from sadm.data.idx import holds_idx, open_fashion_mnist, open_idx
 from sadm.data.imageset import ImageSet, Split
 from sadm.data.reading import read_buckets, read_listing
-from sadm.data.records import Progress
+from sadm.data.records import Listing, Progress
 from sadm.data.splitting import check_share, keep_few, split_set, thin_classes
 from sadm.data.surfaces import is_surfaces, open_surfaces
 
@@ -62,6 +62,22 @@ def open_source(
     if os.path.isdir(folder) and holds_idx(folder):
         return open_idx(folder, fit, source=source)
     return read_listing(list_folder(folder), fit, strict=strict, progress=progress)
+
+
+def list_source(source: str, progress: Progress | None = None) -> Listing | None:
+    """Lists the encoded images of a source, before any is decoded; None where it holds arrays (`open_source` opens them).
+
+    Args:
+        source: see `open_source`.
+        progress: called with (files or rows done, in all) while a large source is listed.
+
+    Raises:
+        UserError: the source is unknown or unfit, with what to do.
+    """
+    if source in _BUILT_IN or is_surfaces(source):
+        return None
+    folder = _folder(source)
+    return None if os.path.isdir(folder) and holds_idx(folder) else list_folder(folder)
 
 
 def open_buckets(
