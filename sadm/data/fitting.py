@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -96,6 +96,8 @@ class Fit:
                 f"--data.channels is {self.channels}; expected 1 (grey), 3 (RGB) or 4 (RGBA), or nothing to decide from the "
                 "images."
             )
+        for option, value, known in (("fit", self.policy, Policy), ("pad-colour", self.pad_colour, PadColour)):
+            _check(value in get_args(known), option, value, f"one of {', '.join(get_args(known))}")
         if self.policy != "crop" and self.resolution is None:
             raise UserError(f"--data.fit {self.policy} needs a --data.resolution, such as 64.")
         check_overlap(self.overlap)
@@ -106,6 +108,8 @@ class Fit:
         _check(255 <= self.white_level <= FULL_16_BIT, "white-level", self.white_level, levels)
         limit = self.max_megapixels
         _check(limit is None or limit > 0, "max-megapixels", limit, "a positive number, such as 120")
+        if self.policy == "buckets":
+            bucket_shapes(self._side, self.bucket_multiple)  # sizes that do not fit are refused before any file is read
 
     @property
     def draft_side(self) -> int | None:

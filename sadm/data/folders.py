@@ -36,7 +36,7 @@ def list_folder(folder: str | Path) -> Listing:
             _note_file(root, path, None, listing, other)
     listing.records.sort(key=lambda record: record.name)
     _check_listing(root, listing, other)
-    listing.records = list(with_pages(listing.records))
+    listing.records = with_pages(listing.records)
     return listing
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -51,10 +51,14 @@ class DiT(nn.Module):
         augment_dims: columns of `Cond.augment` that the network understands; 0 = it can't be told of augmentation. They are
             embedded linearly and without a bias (Karras et al. 2022, arXiv 2206.00364, F.2): of an image to which nothing was
             done, the network sees what it would see without this embedding.
+        any_shape: take images of any height and width that `patch` divides, such as those of aspect buckets, instead of `shape`
+            alone; sine-cosine positions are computed for each. Goes neither with `rope` nor with `registers`.
 
     Raises:
         ValueError: sizes that do not fit each other, or (on a call) images of another shape or augmentation of other columns.
     """
+
+    pos_embed: torch.Tensor | None
 
     def __init__(
         self,
@@ -74,6 +78,7 @@ class DiT(nn.Module):
         swiglu: bool = False,
         registers: int = 0,
         augment_dims: int = 0,
+        any_shape: bool = False,
     ) -> None:
         super().__init__()
         channels, height, columns = shape
@@ -83,9 +88,11 @@ class DiT(nn.Module):
             raise ValueError(f"width {width} must be divisible by heads ({heads}) and by 4")
         if registers < 0:
             raise ValueError(f"registers must be at least 0, got {registers}")
+        if any_shape and (rope or registers):
+            raise ValueError("any_shape needs added positions and no registers: leave rope and registers out")
         self.shape, self.patch, self.noise_scale = shape, patch, noise_scale
         self.out_channels = channels if out_channels is None else out_channels
-        self.frequency_shift = frequency_shift
+        self.frequency_shift, self.any_shape = frequency_shift, any_shape
         self.qk_norm, self.rope, self.swiglu, self.registers = qk_norm, rope, swiglu, registers
         self.null_label = num_classes if num_classes else None
         self.grid = (height // patch, columns // patch)
@@ -108,12 +115,9 @@ class DiT(nn.Module):
             nn.init.xavier_uniform_(self.augment_embedder.weight)
 
     def forward(self, x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor:
-        if tuple(x.shape[1:]) != tuple(self.shape):
-            raise ValueError(
-                f"this network expects images [B, {', '.join(map(str, self.shape))}], got {tuple(x.shape)}"
-            )
+        grid = self._grid_of(x)
         self._check_augment(cond.augment)
-        tokens = self._tokens(x)  # [B, T + registers, D]
+        tokens = self._tokens(x, grid)  # [B, T + registers, D]
         c_noise, label, rows = distinct_conditions(c_noise, cond.label, cond.augment)
         condition = self.t_embedder(c_noise * self.noise_scale)  # [K, D]
         if self.y_embedder is not None:
@@ -124,7 +128,7 @@ class DiT(nn.Module):
         for block in self.blocks:
             tokens = block(tokens, condition, rows)  # [B, T + registers, D]
         patches = self.without_registers(tokens)  # [B, T, D]
-        return self._unpatchify(self.final_layer(patches, condition, rows))  # [B, out_channels, H, W]
+        return self._unpatchify(self.final_layer(patches, condition, rows), grid)  # [B, out_channels, H, W]
 
     def _check_augment(self, augment: torch.Tensor | None) -> None:
         """Refuses augmentation that the network would overlook: it would leak into samples."""
@@ -143,18 +147,28 @@ class DiT(nn.Module):
             return activation
         return activation[:, :patches]
 
-    def _tokens(self, x: torch.Tensor) -> torch.Tensor:
+    def _grid_of(self, x: torch.Tensor) -> tuple[int, int]:
+        """Rows and columns of patches of images that this network takes."""
+        if tuple(x.shape[1:]) == tuple(self.shape):
+            return self.grid
+        fits = x.ndim == 4 and x.shape[1] == self.shape[0] and not any(side % self.patch for side in x.shape[2:])
+        if self.any_shape and fits:
+            return x.shape[2] // self.patch, x.shape[3] // self.patch
+        sides = f"H, W], both divisible by {self.patch}" if self.any_shape else f"{self.shape[1]}, {self.shape[2]}]"
+        raise ValueError(f"this network expects images [B, {self.shape[0]}, {sides}, got {tuple(x.shape)}")
+
+    def _tokens(self, x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         tokens = self.x_embedder(x)  # [B, T, D]
         if self.pos_embed is not None:
-            tokens = tokens + self.pos_embed
+            tokens = tokens + (self.pos_embed if grid == self.grid else positions_like(self.pos_embed, grid))
         else:  # as the sum with positions would be: under autocast, a sum over all blocks should not be in half precision
             tokens = tokens.to(self.x_embedder.proj.weight.dtype)
         if self.register_tokens is not None:
             tokens = torch.cat([tokens, self.register_tokens.expand(len(x), -1, -1)], dim=1)  # [B, T + registers, D]
         return tokens
 
-    def _unpatchify(self, tokens: torch.Tensor) -> torch.Tensor:
-        (rows, columns), p, c = self.grid, self.patch, self.out_channels
+    def _unpatchify(self, tokens: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        (rows, columns), p, c = grid, self.patch, self.out_channels
         patches = tokens.reshape(len(tokens), rows, columns, p, p, c)
         return patches.permute(0, 5, 1, 3, 2, 4).reshape(len(tokens), c, rows * p, columns * p)
 
@@ -341,6 +355,16 @@ def distinct_conditions(
 def per_token(modulation: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
     """A modulation [K, m] for each image's tokens [B, 1, m]."""
     return (modulation if rows is None else modulation[rows]).unsqueeze(1)
+
+
+def positions_like(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Sine-cosine positions of another grid [1, T, D], with the width, device and dtype of `positions`."""
+    return _kept_positions(positions.shape[-1], grid, positions.device, positions.dtype)
+
+
+@lru_cache(maxsize=64)  # a few shapes come again and again
+def _kept_positions(width: int, grid: tuple[int, int], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    return sincos_positions(width, grid).unsqueeze(0).to(device, dtype)
 
 
 def sincos_positions(width: int, grid: tuple[int, int]) -> torch.Tensor:

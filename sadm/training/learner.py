@@ -63,7 +63,7 @@ class Learner:
             weight_decay=config.optimiser.weight_decay,
             fused=True,
         )
-        self.ahead = Prefetcher(self._inputs, config.data.workers) if config.data.workers else None
+        self.ahead = Prefetcher(self.inputs, config.data.workers) if config.data.workers else None
         self.step = 0
 
     def advance(self) -> dict[str, torch.Tensor]:
@@ -75,7 +75,7 @@ class Learner:
         Raises:
             DivergedError: the loss or the gradient is not finite; the weights are left as they were.
         """
-        given = (self.ahead.get(self.step) if self.ahead else self._inputs(self.step)).to(self.device)
+        given = (self.ahead.get(self.step) if self.ahead else self.inputs(self.step)).to(self.device)
         x0, sigma, noise = given.x0, given.sigma, given.noise  # [B, C, H, W], [B], [B, C, H, W]
 
         with self.taps.recording() as activations:
@@ -96,16 +96,16 @@ class Learner:
 
         return {"loss": loss.detach(), **log, **self._update()}
 
-    def close(self) -> None:
-        """Ends the threads that make inputs ahead, if there are any."""
-        if self.ahead:
-            self.ahead.close()
-
-    def _inputs(self, step: int) -> StepInputs:
+    def inputs(self, step: int) -> StepInputs:
         """What `step` works on; in page-locked memory where a thread makes it for a CUDA device."""
         process, null_label = self.config.process, len(self.spec.class_names)
         inputs = draw_inputs(self.stream, step, self.density, self.config.seed, process.label_dropout, null_label)
         return inputs.pinned() if self.config.data.workers and self.device.type == "cuda" else inputs
+
+    def close(self) -> None:
+        """Ends the threads that make inputs ahead, if there are any."""
+        if self.ahead:
+            self.ahead.close()
 
     def _ask_signals(
         self, seen: Denoised, g_dsm: torch.Tensor

@@ -177,6 +177,17 @@ def test_impossible_options_are_refused(option: str, value: float) -> None:
         Fit(**{option: value})  # type: ignore[arg-type]
 
 
+def test_unknown_words_are_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"--data\.fit is stretch; expected one of crop, pad, random-crop, tiles, buckets"
+    ):
+        Fit(8, policy="stretch")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"--data\.pad-colour is pink; expected one of edge, white, black"):
+        Fit(8, policy="pad", pad_colour="pink")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"--data\.resolution is 60; aspect buckets need a multiple"):
+        Fit(60, policy="buckets")
+
+
 @pytest.mark.parametrize("policy", ["pad", "random-crop", "tiles", "buckets"])
 def test_all_policies_but_crop_need_a_resolution(policy: str) -> None:
     with pytest.raises(UserError, match=rf"--data\.fit {policy} needs a --data\.resolution, such as 64"):

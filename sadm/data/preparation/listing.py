@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from sadm.data.imageset import ImageSet, Split
+from sadm.data.imageset import ImageSet
 from sadm.data.records import Listing, Progress, Record
 from sadm.data.sources import list_source, open_source
 

@@ -148,7 +148,7 @@ def _check_mask(record: Record, size: tuple[int, int]) -> None:
     if record.mask is None:
         return
     try:
-        mask, _ = read_mask(record, Fit())
+        mask, _ = read_mask(record)
     except Exception as error:  # damaged files make Pillow's decoders raise almost any type
         raise _Problem("bad_mask", reason_of(error)) from error
     if mask.size != size:
