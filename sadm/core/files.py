@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -144,6 +145,26 @@ def refuse_foreign_folder(folder: Path, marker: str, what: str, ignoring: tuple[
     others = (path.name for path in folder.iterdir() if not path.name.endswith(".tmp"))
     if not (folder / marker).exists() and any(name not in ignoring for name in others):
         raise UserError(f"{folder} is not empty and holds no {what}. Choose another --out.")
+
+
+@contextlib.contextmanager
+def locked(folder: Path, doing: str) -> Iterator[None]:
+    """Keeps a second process out of a folder; the lock goes with this process, however it ends.
+
+    Args:
+        folder: exists.
+        doing: what processes do there, for the message, such as "training".
+
+    Raises:
+        UserError: another process is at it.
+    """
+    path = folder / ".lock"
+    with user_errors_for(path), open(path, "w", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"another process is {doing} in {folder}. Wait for it, or choose another --out.") from error
+        yield
 
 
 def sha256_of_file(path: str | os.PathLike[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +14,7 @@ from sadm.data.fitting import Fit
 from sadm.data.folders import list_folder
 from sadm.data.idx import holds_idx, open_fashion_mnist, open_idx
 from sadm.data.imageset import ImageSet, Split
+from sadm.data.prepared import holds_prepared, holds_prepared_arrays, list_prepared, open_prepared_arrays
 from sadm.data.reading import read_buckets, read_listing
 from sadm.data.records import Listing, Progress
 from sadm.data.splitting import check_share, keep_few, split_set, thin_classes
@@ -58,10 +60,13 @@ def open_source(
         return _BUILT_IN[source](fit)
     if is_surfaces(source):
         return open_surfaces(source, fit, progress)
+    listing = list_source(source, progress)
+    if listing is not None:
+        return read_listing(listing, fit, strict=strict, progress=progress)
     folder = _folder(source)
-    if os.path.isdir(folder) and holds_idx(folder):
-        return open_idx(folder, fit, source=source)
-    return read_listing(list_folder(folder), fit, strict=strict, progress=progress)
+    if holds_prepared(folder):
+        return open_prepared_arrays(folder, source, open_source, functools.partial(open_source, fit=fit))
+    return open_idx(folder, fit, source=source)
 
 
 def list_source(source: str, progress: Progress | None = None) -> Listing | None:
@@ -77,6 +82,8 @@ def list_source(source: str, progress: Progress | None = None) -> Listing | None
     if source in _BUILT_IN or is_surfaces(source):
         return None
     folder = _folder(source)
+    if holds_prepared(folder):
+        return None if holds_prepared_arrays(folder) else list_prepared(folder, source, list_source)
     return None if os.path.isdir(folder) and holds_idx(folder) else list_folder(folder)
 
 

@@ -13,12 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +26,11 @@ from sadm.core.config import build_config, differences, read_yaml, write_yaml
 from sadm.core.devices import spent_seconds
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.files import (
+    locked,
     make_folder,
     read_json,
     refuse_foreign_folder,
     remove_leftovers,
-    user_errors_for,
     write_atomically,
     write_json,
 )
@@ -126,7 +124,7 @@ def train(
     if images is None:
         images = split_for(config, shown).train
     session = _Session(config, folder, images, shown)
-    with _locked(make_folder(folder)), StopRequest() as stop:
+    with locked(make_folder(folder), "training"), StopRequest() as stop:
         return session.run(stop)
 
 
@@ -312,20 +310,6 @@ def _check_folder(folder: Path, config: TrainConfig) -> None:
                 f"{folder} holds a run with another configuration ({'; '.join(changed)}). "
                 "Choose another --out, or give the stored values to go on with that run."
             )
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keeps a second process out of the run folder; the lock goes with this process, however it ends."""
-    path = folder / ".lock"
-    with user_errors_for(path), open(path, "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"another process is training in {folder}. Wait for it, or choose another --out."
-            ) from error
-        yield
 
 
 def _say_never_held_out(split: Split, reporter: Reporter) -> None:

@@ -126,7 +126,13 @@ def choose_target(
 
 
 def advise(
-    target: Target, facts: Sequence[Facts], training_images: int, data: str, run: str, why_not: str = ""
+    target: Target,
+    facts: Sequence[Facts],
+    training_images: int,
+    data: str,
+    run: str,
+    why_not: str = "",
+    max_megapixels: float | None = None,
 ) -> Advice:
     """Puts together how to train.
 
@@ -137,6 +143,7 @@ def advise(
         data: the prepared folder, for the command.
         run: a folder for the run.
         why_not: why the images cannot be trained on; empty where they can.
+        max_megapixels: the limit that was asked for.
     """
     reasons: list[tuple[str, dict[str, Any]]] = []
     fit = _fit(target, facts, reasons)
@@ -158,6 +165,8 @@ def advise(
         words += ["--data.resolution", str(target.resolution)]
     if fit != "crop":
         words += ["--data.fit", fit]
+    if max_megapixels is not None:
+        words += ["--data.max-megapixels", f"{max_megapixels:g}"]
     if batch != recipe.batch:
         words += ["--optimiser.batch", str(batch)]
     return Advice(target, fit, batch, recipe.steps, passes, tuple(reasons), "" if why_not else shlex.join(words))
@@ -184,6 +193,7 @@ def _fit(target: Target, facts: Sequence[Facts], reasons: list[tuple[str, dict[s
     if lost > _CROPPED:
         reasons.append(("pad", {"lost": lost}))
         return "pad"
+    reasons.append(("crop", {}))
     return "crop"
 
 

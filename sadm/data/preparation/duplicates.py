@@ -185,7 +185,7 @@ class _Search:
     def _same_colour(self, candidates: np.ndarray, orientation: int) -> np.ndarray:
         first, second = candidates[:2]
         gaps = self.tints[first] - turn(self.tints[second], orientation)
-        alike = np.sqrt((gaps**2).mean(axis=(1, 2, 3))) <= _TINT
+        alike = (gaps**2).mean(axis=(1, 2, 3)) <= _TINT**2
         return np.asarray(alike | self.grey[first] | self.grey[second])
 
     def _allowed(self, candidates: np.ndarray) -> np.ndarray:
@@ -197,7 +197,7 @@ class _Search:
     def _registers(self, candidates: np.ndarray) -> np.ndarray:
         """Whether a register could be exact enough to tell a copy from others, for each candidate."""
         both = candidates[:2].astype(np.int64)
-        return (self.around[both] >= _REGISTERS).all(axis=0) & self.large[both].all(axis=0)
+        return np.asarray((self.around[both] >= _REGISTERS).all(axis=0) & self.large[both].all(axis=0))
 
     def confirm(self, candidates: np.ndarray) -> list[Pair]:
         """The copies among candidates [5, M].

@@ -16,6 +16,7 @@ from sadm.data.splitting import split_by_class
 
 TRAIN, HELD_OUT = "train", "held_out"
 KINDS = ("group", "exact", "near")
+_FEWEST = 2  # images on each side
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,3 +137,14 @@ def make_split(
     for name in split.held_out.names:
         parts[int(name)] = HELD_OUT
     return parts, ""
+
+
+def too_few(parts: Sequence[str]) -> str:
+    """Why a split cannot be used; empty where it can."""
+    counts = {part: parts.count(part) for part in (TRAIN, HELD_OUT)}
+    if min(counts.values()) >= _FEWEST:
+        return ""
+    return (
+        f"the source's split leaves {counts[TRAIN]} images for training and {counts[HELD_OUT]} held out, less what belongs to "
+        f"training images; at least {_FEWEST} of each are needed"
+    )

@@ -11,27 +11,31 @@ import torch
 from PIL import Image
 
 from sadm.data.imageset import ImageSet
+from sadm.data.prepared import fingerprint
 from sadm.data.records import Listing, Progress, Record
 from sadm.data.sources import list_source, open_source
 
 
-def listing_of(source: str, progress: Progress | None = None) -> Listing:
+def listing_of(source: str, progress: Progress | None = None) -> tuple[Listing, str | None]:
     """What a source holds, record by record.
 
     Args:
         source: see `open_source`.
         progress: see `open_source`.
 
+    Returns:
+        The listing; and the fingerprint of a source of arrays, None where images are encoded.
+
     Raises:
         UserError: the source is unknown or unfit, with what to do.
     """
     listing = list_source(source, progress)
     if listing is not None:
-        return listing
+        return listing, None
     opened = open_source(source, progress=progress)
     sets = [(opened, "")] if isinstance(opened, ImageSet) else [(opened.train, "train"), (opened.held_out, "held_out")]
     records = [record for images, part in sets for record in _records(images, part)]
-    return Listing(source, records, class_names=sets[0][0].class_names or None)
+    return Listing(source, records, class_names=sets[0][0].class_names or None), fingerprint(opened)
 
 
 def place_of(source: str) -> Path | None:

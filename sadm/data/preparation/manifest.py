@@ -16,20 +16,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadm.core.files import make_folder, write_atomically, write_json
+from sadm.core.files import write_atomically, write_json
 from sadm.data.preparation.duplicates import Pair
 from sadm.data.preparation.facts import Facts
 from sadm.data.preparation.outcomes import USABLE, Finding
+from sadm.data.prepared import COLUMNS, FORMAT, METADATA, PREPARED
 from sadm.data.records import Record
 
-METADATA, PREPARED, QUARANTINE, NEAR, SUMMARY = (
-    "metadata.csv",
-    "prepared.json",
-    "quarantine.csv",
-    "near_duplicates.csv",
-    "summary.json",
-)
-FORMAT = 1
+QUARANTINE, NEAR, SUMMARY = "quarantine.csv", "near_duplicates.csv", "summary.json"
 
 
 def write_metadata(
@@ -40,11 +34,16 @@ def write_metadata(
         [record.name, record.class_name or "", group, part, fact.sha256, fact.width, fact.height]
         for record, fact, group, part in zip(records, facts, groups, parts, strict=True)
     )
-    _write_csv(folder / METADATA, ["file_name", "label", "group", "split", "sha256", "width", "height"], rows)
+    _write_csv(folder / METADATA, [*COLUMNS, "sha256", "width", "height"], rows)
 
 
 def write_prepared(
-    folder: Path, source: str, place: Path | None, facts: Sequence[Facts], fingerprint: str | None
+    folder: Path,
+    source: str,
+    place: Path | None,
+    fingerprint: str | None,
+    usable: Sequence[Facts],
+    left_out: Sequence[str],
 ) -> None:
     """Writes where the originals are.
 
@@ -52,20 +51,21 @@ def write_prepared(
         folder: the prepared folder.
         source: as the user named it.
         place: where it lies; None for a name.
-        facts: of the usable images.
         fingerprint: of a source of arrays; None where images are files.
+        usable: facts of the usable images.
+        left_out: names of the others.
     """
-    write_json(
-        folder / PREPARED,
-        {
-            "format": FORMAT,
-            "source": source,
-            "place": None if place is None else str(place),
-            "from_here": None if place is None else os.path.relpath(place, make_folder(folder).resolve()),
-            "fingerprint": fingerprint,
-            "files": {} if fingerprint else {fact.name: [fact.size, fact.modified, fact.sha256] for fact in facts},
-        },
-    )
+    files = {} if fingerprint else {fact.name: [fact.size, fact.modified, fact.sha256] for fact in usable}
+    value = {
+        "format": FORMAT,
+        "source": source,
+        "place": None if place is None else str(place),
+        "from_here": None if place is None else os.path.relpath(place, folder.resolve()),
+        "fingerprint": fingerprint,
+        "files": files,
+        "left_out": [] if fingerprint else list(left_out),
+    }
+    write_json(folder / PREPARED, value)
 
 
 def write_quarantine(

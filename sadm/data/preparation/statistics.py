@@ -11,7 +11,7 @@ import numpy as np
 from sadm.data.preparation.facts import Facts
 
 FEW = 10  # images of a class, below which it can hardly be learned or measured
-_BINS = 12
+_BINS = 8
 _DARK = 16  # mean grey level
 
 
