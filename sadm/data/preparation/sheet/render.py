@@ -226,9 +226,8 @@ def _near(found: Preparation, lang: str) -> list[dict[str, Any]]:
     message, records = texts(lang), found.listing.records
     how: dict[int, set[str]] = {}  # by any member of a cluster
     for pair in found.pairs:
-        words = [message[f"turn_{pair.orientation}"]] * (pair.orientation != "same") + [
-            message["cropped"]
-        ] * pair.cropped
+        words = [] if pair.orientation == "same" else [message[f"turn_{pair.orientation}"]]
+        words += [message["cropped"]] if pair.cropped else []
         for i in (pair.first, pair.second):
             how.setdefault(i, set()).update(words)
 
