@@ -77,8 +77,12 @@ COLUMNS = {
 }
 """Names of the columns of `Cond.augment` that tell of each transformation; see `Augmenter.names`."""
 
+CHANNELS = {"saturation": (3,), "hue": (3,), "contrast": (1, 3), "brightness": (1, 3)}
+"""Channels that images must have; a fourth is no colour."""
+
 OCTAVES = {"stretch": 0.2, "scale": 0.2, "saturation": 1.0, "contrast": 0.5}
 SHIFT_UNIT, BRIGHTNESS_UNIT = 0.125, 0.1
+"""What a column of 1 means, in log2 of a factor, in sides and in the range from black to white."""
 
 
 class Augmenter:
@@ -98,12 +102,13 @@ class Augmenter:
     def __init__(self, settings: Augmentation, channels: int) -> None:
         self.settings = settings
         self.kinds = tuple(kind for kind in COLUMNS if getattr(settings, kind) > 0)
-        coloured = [kind for kind in self.kinds if kind in ("saturation", "hue")]
-        if coloured and channels != 3:
-            raise UserError(
-                f"augmentation: {' and '.join(coloured)} can't be changed in images of {channels} channel"
-                f"{'s' if channels > 1 else ''}; expected 3. Set it to 0, or train with --data.channels 3."
-            )
+        for kind in self.kinds:
+            if channels not in CHANNELS.get(kind, (channels,)):
+                needed = " or ".join(map(str, CHANNELS[kind]))
+                raise UserError(
+                    f"augmentation: {kind} can't be changed in images of {channels} channel{'s' if channels > 1 else ''}; "
+                    f"expected {needed}. Set {kind} to 0, or train with --data.channels 3."
+                )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -152,15 +157,15 @@ class Augmenter:
         """
         amounts: Amounts = {}
         for slot, kind in enumerate(COLUMNS):
-            strength, (coin, first, second) = (
-                getattr(self.settings, kind),
-                draws[:, slot, :, None].unbind(1),
-            )  # each [B, 1]
-            probability = self.settings.probability
+            strength, probability = getattr(self.settings, kind), self.settings.probability
+            if not strength:
+                amounts[kind] = torch.zeros(len(draws), 2 if kind == "shift" else 1, dtype=torch.float64)
+                continue
+            coin, first, second = draws[:, slot, :, None].unbind(1)  # each [B, 1]
             if kind in ("flip_x", "flip_y"):
                 amount, probability = torch.ones_like(coin), strength / 2
             elif kind == "shift":
-                largest = torch.tensor([max(1, round(strength * side)) if strength else 0 for side in sides])
+                largest = torch.tensor([max(1, round(strength * side)) for side in sides])
                 amount = (torch.cat([first, second], dim=1) * (2 * largest + 1)).floor() - largest  # [B, 2]
             else:
                 amount = (2 * first - 1) * _bound(kind, strength)

@@ -96,16 +96,19 @@ class BatchStream:
         if step < 0:
             raise UserError(f"the batch of step {step} was asked for; expected 0 or more.")
         index = self._index(step)
-        pixels = self._pixels(index, step)  # [B, C, H, W]
-        if self.flip:
-            draws = torch.rand(self.batch_size, generator=generator(self.seed, "flip", step))
-            turned = (draws[self.share] < 0.5).nonzero().flatten()
-            pixels.index_copy_(0, turned, pixels.index_select(0, turned).flip(-1))  # as bytes, the cheapest form
-        x0, augment = to_floats(pixels), None
-        if self.augmenter is not None:
-            x0, augment = self.augmenter(x0, self.augmenter.draws(self.seed, step, self.batch_size)[self.share])
+        x0, augment = self._x0(index, step)  # [B, C, H, W], [B, k]
         label = None if self.images.labels is None else self.images.labels[index]
         return Batch(x0=x0, cond=Cond(label=label, augment=augment), index=index)
+
+    def _x0(self, index: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The images at `index` as they are seen in `step`, and what augmentation did to them."""
+        pixels, turned = self._pixels(index, step), self._mirrored(step)
+        if len(turned):  # as bytes, the cheapest form
+            pixels.index_copy_(0, turned, pixels.index_select(0, turned).flip(-1))
+        if self.augmenter is None:
+            return to_floats(pixels), None
+        draws = self.augmenter.draws(self.seed, step, self.batch_size)
+        return self.augmenter(to_floats(pixels), draws[self.share])
 
     def _pixels(self, index: torch.Tensor, step: int) -> torch.Tensor:
         """Bytes [B, C, H, W], a new tensor."""
@@ -113,6 +116,13 @@ class BatchStream:
             return self.images.images.index_select(0, index)
         places = torch.rand(self.batch_size, 2, generator=generator(self.seed, "crop", step))
         return self.images.uncropped.windows(index, self.images.shape[1:], places[self.share])
+
+    def _mirrored(self, step: int) -> torch.Tensor:
+        """Places in this process's share of the images that are mirrored in `step`: [M], int64."""
+        if not self.flip:
+            return torch.empty(0, dtype=torch.int64)
+        draws = torch.rand(self.batch_size, generator=generator(self.seed, "flip", step))
+        return (draws[self.share] < 0.5).nonzero().flatten()
 
     def _index(self, step: int) -> torch.Tensor:
         size, first = len(self.order), step * self.batch_size

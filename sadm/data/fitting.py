@@ -162,11 +162,7 @@ class Fit:
         Raises:
             UserError: a policy that needs images one by one.
         """
-        if self.policy not in ("crop", "pad"):
-            raise UserError(
-                f"--data.fit {self.policy} is for image files; this source is an array of images of "
-                f"{images.shape[3]} x {images.shape[2]} pixels. Use --data.fit crop or pad."
-            )
+        self.check_array(f"this source is an array of images of {images.shape[3]} x {images.shape[2]} pixels")
         fewer = self.channels is not None and self.channels < images.shape[1]
         images = to_channels(images, self.channels) if fewer else images
         if self.resolution is not None and self.policy == "crop":
@@ -174,6 +170,18 @@ class Fit:
         elif self.resolution is not None:
             images = padded(images, self.resolution, _PAD_VALUES[self.pad_colour], resize)
         return to_channels(images, self.channels)
+
+    def check_array(self, found: str) -> None:
+        """Refuses policies that need images one by one, for sources without files.
+
+        Args:
+            found: what the source is instead, as the second part of a sentence.
+
+        Raises:
+            UserError: such a policy.
+        """
+        if self.policy not in ("crop", "pad"):
+            raise UserError(f"--data.fit {self.policy} is for image files; {found}. Use --data.fit crop or pad.")
 
     def grey_array(self, images: torch.Tensor) -> torch.Tensor:
         """`array` with the filter by which digits and Fashion-MNIST were resized for the stored results.

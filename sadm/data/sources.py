@@ -107,7 +107,7 @@ def open_buckets(
         raise UserError(
             f"open_buckets needs a Fit of policy 'buckets', got '{fit.policy}'. Use open_source for others."
         )
-    if source in _BUILT_IN or holds_idx(_folder(source)):
+    if source in _BUILT_IN or is_surfaces(source) or holds_idx(_folder(source)):
         raise UserError(f"{source} holds images of one shape, for which there is one bucket. Use open_source.")
     return read_buckets(list_folder(_folder(source)), fit, strict=strict, progress=progress)
 

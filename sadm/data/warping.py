@@ -104,14 +104,16 @@ def _smoothed(images: torch.Tensor, stretch: torch.Tensor) -> torch.Tensor:
         if smallest == 1:
             continue
         reach = math.ceil(2 / smallest) - 1  # the widest kernel is zero from there on
-        kernel = _cubic(spacing[:, None] * torch.arange(reach + 1)).unbind(1)  # one half of it, each [B]
-        total = kernel[0]
-        for side in kernel[1:]:
-            total = total + 2 * side
-        places, smooth = torch.arange(images.shape[axis]), torch.zeros_like(images)
+        half = _cubic(spacing[:, None] * torch.arange(reach + 1))  # [B, reach + 1]
+        total = half[:, :1]
+        for distance in range(1, reach + 1):
+            total = total + 2 * half[:, distance : distance + 1]
+        weights = (half / total).float()[:, :, None, None, None].unbind(1)  # each [B, 1, 1, 1]
+        size = images.shape[axis]
+        padded = images.index_select(axis, _mirrored(torch.arange(-reach, size + reach), size))
+        smooth = torch.zeros_like(images)
         for offset in range(-reach, reach + 1):
-            weight = (kernel[abs(offset)] / total).float()[:, None, None, None]
-            smooth += images.index_select(axis, _mirrored(places + offset, images.shape[axis])) * weight
+            smooth += padded.narrow(axis, reach + offset, size) * weights[abs(offset)]
         images = smooth
     return images
 

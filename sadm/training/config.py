@@ -145,6 +145,12 @@ class DataConfig(Config):
     wrong for digits and text. With --data.augment.flip-x, samples are not mirrored.
     """
     augment: AugmentConfig = AugmentConfig()
+    autoencoder: str | None = None
+    """Folder of an AutoencoderKL (needs diffusers): train on its latents, decode samples with it; None = train on pixels."""
+    latents: str | None = None
+    """Cache of latents, made by `sadm encode` or here where missing; None = 'latents' in the run folder."""
+    latent_dtype: Literal["float16", "float32"] = "float16"
+    """Numbers in that cache; float32 takes twice the space."""
     strict: Strict = False
     """Refuse a folder with unreadable files instead of skipping and listing them."""
     workers: Annotated[int, Field(ge=0, le=64)] = 0
@@ -174,6 +180,29 @@ class DataConfig(Config):
             raise ValueError(
                 f"data.flip makes mirror images part of the data, data.augment.flip_x ({told:g}) keeps them out of the samples. "
                 "Choose one: leave out data.flip, or set data.augment.flip_x to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _latents_have_an_autoencoder(self) -> DataConfig:
+        if self.autoencoder is None and (self.latents is not None or self.latent_dtype != "float16"):
+            raise ValueError(
+                "data.latents and data.latent_dtype are about the latents of an autoencoder: give its folder as data.autoencoder"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _latents_stay_as_encoded(self) -> DataConfig:
+        on = [name for name, strength in self.augment.strengths.items() if strength]
+        if self.autoencoder is not None and on:
+            raise ValueError(
+                f"data.augment ({', '.join(on)}) changes pixels, and data.autoencoder encodes each image once: choose "
+                "one of them. data.flip goes with both"
+            )
+        if self.autoencoder is not None and self.fit == "random-crop":
+            raise ValueError(
+                "data.fit 'random-crop' draws other pixels in each epoch, and data.autoencoder encodes each image once. Choose "
+                "'crop', 'pad' or 'tiles'"
             )
         return self
 
@@ -526,6 +555,12 @@ class TrainConfig(Config):
             )
         return self
 
+    def with_latents_in(self, folder: Path) -> TrainConfig:
+        """The same configuration with a place for the cache of latents, where it needs one and names none."""
+        if self.data.autoencoder is None or self.data.latents is not None:
+            return self
+        return self.model_copy(update={"data": self.data.model_copy(update={"latents": str(folder)})})
+
     @property
     def k_max(self) -> float:
         """The bound on balance coefficients as a number."""
@@ -535,8 +570,9 @@ class TrainConfig(Config):
 OF_PAIRS = ("structure", "dispersive", "contrastive", "hidden", "sampled")
 """Signals that compare images with each other."""
 
-FREE_TO_CHANGE = ("device", "data.workers", "log.", "sampling.")
-"""Keys that a resumed run may change: they alter no weight (a device does so by rounding alone)."""
+FREE_TO_CHANGE = ("device", "data.workers", "data.latents", "log.", "sampling.")
+"""Keys that a resumed run may change: they alter no weight (a device does so by rounding alone; what a cache of latents holds is
+checked)."""
 
 
 def recipe_names() -> list[str]:

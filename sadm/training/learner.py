@@ -11,13 +11,14 @@ import torch
 from sadm.core.devices import resolve_device
 from sadm.core.errors import DivergedError, UserError
 from sadm.core.seeds import derive_seed
-from sadm.data import BatchStream, ImageSet, Prefetcher, class_order
+from sadm.data import Prefetcher, class_order
 from sadm.diffusion import Denoised, denoise, denoising_loss
 from sadm.signals import Taps, TrainingSignal, taps_of
 from sadm.training.augmentation import augmenter_for, with_columns
 from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.ema import EMA
 from sadm.training.inputs import StepInputs, draw_inputs
+from sadm.training.latents import TrainingSet, open_stream, pictures_of
 from sadm.training.model_folder import Model, ModelSpec
 from sadm.training.process import build_density, build_weighting
 
@@ -30,7 +31,7 @@ class Learner:
 
     Args:
         config: of the run.
-        images: the training images.
+        images: the training images, or their latents.
         spec: of the denoiser.
         signals: added to the denoising gradient, in this order.
 
@@ -38,12 +39,14 @@ class Learner:
         UserError: a signal taps a module that the network does not have.
     """
 
-    def __init__(self, config: TrainConfig, images: ImageSet, spec: ModelSpec, signals: list[TrainingSignal]) -> None:
+    def __init__(
+        self, config: TrainConfig, images: TrainingSet, spec: ModelSpec, signals: list[TrainingSignal]
+    ) -> None:
         self.config, self.spec, self.signals = config, spec, signals
-        augmenter = augmenter_for(config.data.augment, images)
-        order = class_order(images, config.seed, config.data.balance, config.data.repeat)
+        augmenter = augmenter_for(config.data.augment, pictures_of(images))
+        order = class_order(pictures_of(images), config.seed, config.data.balance, config.data.repeat)
         batch, flip = config.optimiser.batch, config.data.flip
-        self.stream = BatchStream(images, batch, config.seed, flip, order=order, augmenter=augmenter)
+        self.stream = open_stream(images, batch, config.seed, flip=flip, order=order, augmenter=augmenter)
         self.device = resolve_device(config.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config.seed, "network"))

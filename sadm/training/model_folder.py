@@ -16,13 +16,13 @@ from sadm.core.devices import resolve_device
 from sadm.core.errors import UserError
 from sadm.core.files import folder_written_atomically, read_json, write_json
 from sadm.core.seeds import generator
-from sadm.data import ImageSet
 from sadm.diffusion import SamplerSettings, generate, image_seeds, prepare
 from sadm.models import DiT, LatentCodec
 from sadm.models.weights.naming import set_norm_eps
 from sadm.training.augmentation import augmenter_for
 from sadm.training.checkpoint import save_tensors
 from sadm.training.config import AugmentConfig, DenoiserConfig, NetConfig, ProcessConfig, SamplingConfig
+from sadm.training.latents import TrainingSet, pictures_of
 from sadm.training.process import NOISE_SCALES, AnyDenoiser, build_denoiser
 
 FORMAT = 1
@@ -131,7 +131,8 @@ class Model:
         drawn = generate(self.denoiser, self.spec.shape, seeds, labels, null, settings, where, progress, worse)
         if codec is None:
             return drawn
-        return torch.cat([codec.decode(part.to(where)).clamp(-1, 1).cpu() for part in drawn.split(settings.batch)])
+        at_once = min(settings.batch, codec.images_at_once(self.spec.shape))
+        return torch.cat([codec.decode(part.to(where)).clamp(-1, 1).cpu() for part in drawn.split(at_once)])
 
     def _check_weak(self, weak: Model | None) -> None:
         if weak is None:
@@ -166,16 +167,18 @@ def sampler_settings(config: SamplingConfig, clamp: bool = True) -> SamplerSetti
 
 
 def spec_for(
-    images: ImageSet, net: NetConfig, process: ProcessConfig, augment: AugmentConfig | None = None
+    images: TrainingSet, net: NetConfig, process: ProcessConfig, augment: AugmentConfig | None = None
 ) -> ModelSpec:
-    """The specification of a denoiser for these training images; a `sigma_data` of None is measured on them, as they are.
+    """The specification of a denoiser for these training images or latents.
+
+    A `sigma_data` of None is measured on them, as they are.
 
     Raises:
         UserError: they are all of one grey, or can't be augmented so.
     """
-    augmenter = None if augment is None else augmenter_for(augment, images)
+    augmenter = None if augment is None else augmenter_for(augment, pictures_of(images))
     counts = torch.bincount(images.labels, minlength=images.num_classes).tolist() if images.labels is not None else []
-    measured = round(float(images.floats().std()), 4) if process.sigma_data is None else process.sigma_data
+    measured = round(images.std(), 4) if process.sigma_data is None else process.sigma_data
     if not measured > 0:
         raise UserError(f"all pixels of the training images in {images.source} are equal; there is nothing to learn.")
     told = () if augmenter is None else augmenter.names
@@ -210,6 +213,10 @@ def save_model(
         save_tensors(temporary / WEIGHTS, weights)
         write_json(temporary / DESCRIPTION, description)
         if autoencoder is not None:
+            if not Path(autoencoder).is_dir():
+                raise UserError(
+                    f"the autoencoder's folder {autoencoder} is gone. Restore it and run the same command again."
+                )
             (temporary / AUTOENCODER).mkdir()
             for file in filter(Path.is_file, Path(autoencoder).iterdir()):
                 shutil.copyfile(file, temporary / AUTOENCODER / file.name)

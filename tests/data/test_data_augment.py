@@ -265,7 +265,11 @@ def test_values_out_of_range_are_refused(name: str, value: float) -> None:
 
 
 @pytest.mark.parametrize("name", ["saturation", "hue"])
-def test_grey_images_have_no_colour(name: str) -> None:
+def test_what_channels_do_not_allow_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=rf"{name} can't be changed in images of 1 channel; expected 3.*channels 3"):
         Augmenter(Augmentation(**{name: 0.5}), 1)
+    for kind in ("contrast", "brightness"):
+        with pytest.raises(UserError, match=rf"{kind} can't be changed in images of 4 channels; expected 1 or 3"):
+            Augmenter(Augmentation(**{kind: 0.5}), 4)
+    assert Augmenter(Augmentation(rotation=5), 4).names == ("rotation_cos", "rotation_sin")
     assert Augmenter(Augmentation(contrast=0.5, brightness=0.1), 1).names == ("contrast", "brightness")

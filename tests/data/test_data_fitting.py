@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from sadm.core.errors import UserError
-from sadm.data import Fit
+from sadm.data import Fit, ImageSet, open_source
 from sadm.data.records import Unreadable
 
 
@@ -153,6 +153,19 @@ def test_arrays_know_crops_and_padding_alone() -> None:
             UserError, match=rf"--data\.fit {policy} is for image files.*9 x 6.*Use --data\.fit crop or pad"
         ):
             Fit(8, policy=policy).array(planes(noise(9, 6)))  # type: ignore[arg-type]
+
+
+def test_made_images_know_crops_and_padding_alone_too() -> None:
+    made = open_source("surfaces:count=2", fit=Fit(32, channels=4))
+    colour = open_source("surfaces:count=2", fit=Fit(32, channels=3))
+    assert isinstance(made, ImageSet)
+    assert isinstance(colour, ImageSet)
+    assert torch.equal(made.images[:, :3], colour.images)
+    assert bool((made.images[:, 3] == 255).all())
+    with pytest.raises(
+        UserError, match=r"--data\.fit tiles is for image files; surfaces:count=2 makes images of the size"
+    ):
+        open_source("surfaces:count=2", fit=Fit(32, policy="tiles"))
 
 
 # ---- options ---------------------------------------------------------------------------------------------------------

@@ -41,12 +41,11 @@ def _threads(rng: np.random.Generator, frame: Frame, surface: Fabric, severity: 
     return Change(window, ground=dataclasses.replace(surface, gap=gap))
 
 
-def _outline(rng: np.random.Generator, patch: Patch, ragged: float) -> Array:
-    """Distance from the middle of a roundish shape, in radii; its border is at 1."""
+def _outline(rng: np.random.Generator, patch: Patch, ragged: float) -> tuple[Array, Array]:
+    """Distance from the middle of a roundish shape, in radii (its border is at 1), and the noise that makes it ragged."""
     turn, long = rng.random(2)
-    rho = np.sqrt(ellipse(patch, _REACH, turn, 1 + 0.5 * long))
-    rho += ragged * patch.noise(rng, 2, 0.6, last=7)
-    return rho
+    noise = patch.noise(rng, 2, 0.6, last=7)
+    return np.sqrt(ellipse(patch, _REACH, turn, 1 + 0.5 * long)) + ragged * noise, noise
 
 
 def _hole(rng: np.random.Generator, frame: Frame, surface: Ground, severity: float) -> Change:
@@ -54,7 +53,7 @@ def _hole(rng: np.random.Generator, frame: Frame, surface: Ground, severity: flo
     y, x = place(rng, frame)
     radius = grown(0.035, 0.15, severity)
     patch = Patch(frame, y, x, _REACH * radius)
-    rho = _outline(rng, patch, 0.04 if surface.material == "metal" else 0.12)
+    rho, _ = _outline(rng, patch, 0.04 if surface.material == "metal" else 0.12)
     pixel = 0.9 / (radius * frame.unit)
     slope_y, slope_x = slopes(smoothstep(0.84, 1.12, rho) * (0.22 * radius * frame.unit))
     return Change(patch.window, slope_y, slope_x, cover=smoothstep(0.86 + pixel, 0.86 - pixel, rho), inside=_BEHIND)
@@ -64,18 +63,15 @@ def _broken(rng: np.random.Generator, frame: Frame, surface: Ground, severity: f
     """A piece broken off the border: the dark behind, and beside it the rough slope of the fracture."""
     side, where, wide = rng.random(3)
     height, width = frame.extent
-    corner = int(4 * side)
-    y = (0.0, height)[corner] if corner < 2 else where * height
-    x = where * width if corner < 2 else (0.0, width)[corner - 2]
+    border = int(4 * side)
+    y = (0.0, height)[border] if border < 2 else where * height
+    x = where * width if border < 2 else (0.0, width)[border - 2]
     radius = grown(0.07, 0.30, severity)
     patch = Patch(frame, y, x, _REACH * radius)
-    turn, long = rng.random(2)
-    rho = np.sqrt(ellipse(patch, _REACH, turn, 1 + 0.5 * long))
-    noise = patch.noise(rng, 2, 0.6, last=7)
-    rho += 0.13 * noise
+    rho, noise = _outline(rng, patch, 0.13)
     pixel, edge = 0.9 / (radius * frame.unit), 0.62 + 0.12 * wide
     fracture = smoothstep(1 + pixel, 1 - pixel, rho)
-    slope_y, slope_x = slopes(fracture * (rho - 1) * (0.5 - 0.25 * noise) * (radius * frame.unit))
+    slope_y, slope_x = slopes(fracture * (rho - 1) * (0.5 - 0.14 * noise) * (radius * frame.unit))
     return Change(
         patch.window,
         slope_y,
@@ -92,10 +88,8 @@ def _torn(rng: np.random.Generator, frame: Frame, surface: Fabric, severity: flo
     y, x = place(rng, frame)
     radius = grown(0.05, 0.17, severity)
     patch = Patch(frame, y, x, _REACH * radius)
-    turn, long = rng.random(2)
     loose = 0.16 * rng.standard_normal((2, 256))
-    rho = np.sqrt(ellipse(patch, _REACH, turn, 1 + 0.5 * long))
-    rho += 0.06 * patch.noise(rng, 2, 0.6, last=7)
+    rho, _ = _outline(rng, patch, 0.06)
     ends = [
         ends.take(places[patch.window].astype(np.intp) & 255)
         for ends, places in zip(loose, (surface.warp, surface.weft), strict=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import numpy as np
 
 from sadm.data.surfaces.scene import Array, Frame
 
+# Share of its variance that an octave keeps when it is smoothed along an axis: mean square of quadratic B-splines.
+_SMOOTHED = 0.55
 _FADING = 0.85  # of coarse streaks relative to the next finer ones
-_SMOOTHED = (
-    0.55  # share of the variance that a smoothed octave keeps, for each axis (mean square of quadratic B-splines)
-)
+_STROKE = 0.45**2 + 2 * 0.45 * 0.25 * math.sqrt(8 / math.pi) + 3 * 0.25**2  # variance of n (0.45 + 0.25 |n|), n normal
 
 
 def octaves(rng: np.random.Generator, frame: Frame, first: int, roughness: float, last: int | None = None) -> Array:
@@ -35,22 +36,19 @@ def octaves(rng: np.random.Generator, frame: Frame, first: int, roughness: float
     finest = min(finest, last + 2)  # smooth enough to be interpolated linearly
     rows, columns = (max(math.ceil(side * 2**first), 1) for side in frame.extent)
     field = rng.standard_normal((rows, columns))
-    amplitude, variance = 1.0, 1.0
+    if first == finest:
+        field *= _SMOOTHED
+    amplitude, variance = 1.0, _SMOOTHED**2
     for octave in range(first + 1, finest + 1):
         field = double(double(field, 0), 1)
-        if octave == first + 1:
-            variance = _SMOOTHED**2
         if octave <= last:
             amplitude *= roughness
-            field += _scaled(rng.standard_normal(field.shape), amplitude * _SMOOTHED)
+            fresh = rng.standard_normal(field.shape)
+            fresh *= amplitude if octave < finest else amplitude * _SMOOTHED  # as if it were smoothed, too
+            field += fresh
             variance += (amplitude * _SMOOTHED) ** 2
     field *= variance**-0.5
     return resample(resample(field, 0, 2**finest, frame.unit, frame.height), 1, 2**finest, frame.unit, frame.width)
-
-
-def _scaled(values: Array, factor: float) -> Array:
-    values *= factor
-    return values
 
 
 def double(field: Array, axis: int) -> Array:
@@ -65,7 +63,7 @@ def double(field: Array, axis: int) -> Array:
     result: Array
     if axis == 0:
         pairs = np.empty((rows, 2, columns))
-        pairs[:, 0], pairs[:, 1] = large, large
+        pairs[:] = large[:, None]
         pairs[1:, 0] += small[:-1]
         pairs[:-1, 1] += small[1:]
         pairs[0, 0] += small[0]
@@ -73,7 +71,7 @@ def double(field: Array, axis: int) -> Array:
         result = pairs.reshape(2 * rows, columns)
     else:
         pairs = np.empty((rows, columns, 2))
-        pairs[..., 0], pairs[..., 1] = large, large
+        pairs[:] = large[..., None]
         pairs[:, 1:, 0] += small[:, :-1]
         pairs[:, :-1, 1] += small[:, 1:]
         pairs[:, 0, 0] += small[:, 0]
@@ -93,30 +91,44 @@ def resample(field: Array, axis: int, old: float, new: float, count: int) -> Arr
     """
     if old == new:
         return field[:count] if axis == 0 else field[:, :count]
-    position = np.clip((np.arange(count) + 0.5) * (old / new) - 0.5, 0, field.shape[axis] - 1)
-    below = np.minimum(position.astype(np.intp), max(field.shape[axis] - 2, 0))
-    above = np.minimum(below + 1, field.shape[axis] - 1)
-    share = position - below
-    share = share[:, None] if axis == 0 else share[None, :]
+    below, above, share = _neighbours(field.shape[axis], old, new, count)
     lower = field.take(below, axis)
-    return lower + share * (field.take(above, axis) - lower)
+    between = field.take(above, axis)
+    between -= lower
+    between *= share[:, None] if axis == 0 else share
+    between += lower
+    return between
 
 
-def curve(rng: np.random.Generator, knots: int, positions: Array) -> Array:
-    """A smooth random function with unit variance at its knots.
+@functools.lru_cache(maxsize=256)
+def _neighbours(length: int, old: float, new: float, count: int) -> tuple[Array, Array, Array]:
+    """For each new sample the old ones below and above it, and how far it lies between them."""
+    position = np.clip((np.arange(count) + 0.5) * (old / new) - 0.5, 0, length - 1)
+    below = np.minimum(position.astype(np.intp), max(length - 2, 0))
+    return below, np.minimum(below + 1, length - 1), position - below
+
+
+def curve(rng: np.random.Generator, knots: int, count: int) -> Array:
+    """A smooth random function with about unit variance at its knots [count].
 
     Args:
         rng: from which the knots are drawn.
-        knots: how many independent values lie between positions 0 and 1.
-        positions: where it is wanted, in [0, 1].
+        knots: how many independent values lie along the function.
+        count: how many values are wanted, from its beginning to its end.
     """
-    values = rng.standard_normal((knots + 1, 1))
-    for _ in range(3):
-        values = double(values, 0)
-    return np.interp(positions, np.linspace(0, 1, len(values)), values[:, 0])
+    return _bends(knots + 1, count) @ rng.standard_normal(knots + 1)
 
 
-def streaks(rng: np.random.Generator, frame: Frame, length: float, shear: float, last: int | None = None) -> Array:
+@functools.lru_cache(maxsize=64)
+def _bends(knots: int, count: int) -> Array:
+    """What each knot contributes to each value of a curve [count, knots]."""
+    lines = double(double(double(np.eye(knots), 0), 0), 0)
+    bends = resample(lines, 0, len(lines) - 1, count - 1, count)
+    bends.flags.writeable = False
+    return bends
+
+
+def streaks(rng: np.random.Generator, frame: Frame, length: float, shear: float) -> Array:
     """Long thin streaks along the rows: independent across, slowly changing along, about unit variance.
 
     Args:
@@ -124,28 +136,25 @@ def streaks(rng: np.random.Generator, frame: Frame, length: float, shear: float,
         frame: the picture.
         length: over which a streak changes, as a share of the shorter side.
         shear: descent of the streaks, as a tangent.
-        last: finest octave across; None = down to the pixels.
 
     Returns:
         [H, W].
     """
     first = 3
     finest = max(math.ceil(math.log2(frame.unit)), first)
-    last = finest if last is None else min(last, finest)
     height, width = frame.extent
     knots = math.ceil(width / length) + 2  # along a streak
     field = rng.standard_normal((math.ceil((height + abs(shear) * width) * 2**first) + 1, knots))
-    variance = 1.0
+    variance = _SMOOTHED
     for octave in range(first + 1, finest + 1):
         field = double(field, 0)
-        variance *= 0.625 if octave == first + 1 else 0.9  # of the octaves so far, by the interpolation
         field *= _FADING
         variance *= _FADING**2
-        if octave <= last:
-            fresh = rng.standard_normal(field.shape)
-            fresh *= 0.45 + 0.25 * np.abs(fresh)  # heavy tails: a few strokes of the brush are deeper than the others
-            field += fresh
-            variance += 0.75
+        fresh = rng.standard_normal(field.shape)
+        fresh *= 0.45 + 0.25 * np.abs(fresh)  # heavy tails: a few strokes of the brush are deeper than the others
+        fresh *= 1 if octave < finest else math.sqrt(_SMOOTHED)  # as if it were smoothed, too
+        field += fresh
+        variance += _STROKE * _SMOOTHED
     field *= (variance * _SMOOTHED) ** -0.5
     field = double(double(field, 1), 1)
     field = resample(field, 1, 4 / length, frame.unit, frame.width)

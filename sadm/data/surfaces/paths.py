@@ -37,13 +37,13 @@ def dense(line: Line, spacing: float) -> Line:
 def stroke(rng: np.random.Generator, centre: Array, heading: float, length: float, bend: float) -> Line:
     """A stroke of a hard point: slightly bent, tapering at both ends, of uneven pressure, interrupted here and there."""
     t = np.linspace(0, 1, _STEPS)
-    angle = heading + bend * (t - 0.5) + 0.04 * curve(rng, 5, t)
+    angle = heading + bend * (t - 0.5) + 0.04 * curve(rng, 5, _STEPS)
     steps = np.stack([np.sin(angle), np.cos(angle)], 1) * (length / (_STEPS - 1))
     points = np.cumsum(steps, 0)
     points += centre - points[_STEPS // 2]
     pressure = np.minimum(1, np.minimum(6 * t, 3 * (1 - t))) ** 0.6
-    pressure *= np.clip(0.75 + 0.25 * curve(rng, 10, t), 0.2, 1)
-    pressure *= np.clip(1.6 + 1.8 * curve(rng, 9, t), 0.01, 1)  # it skips
+    pressure *= np.clip(0.75 + 0.25 * curve(rng, 10, _STEPS), 0.2, 1)
+    pressure *= np.clip(1.6 + 1.8 * curve(rng, 9, _STEPS), 0.01, 1)  # it skips
     return Line(points, pressure)
 
 
@@ -85,11 +85,11 @@ def _walk(
     rng: np.random.Generator, start: Array, heading: float, length: float, strength: float, jitter: float
 ) -> Line:
     noise = rng.standard_normal(_STEPS)
-    wander = curve(rng, 6, np.linspace(0, 1, _STEPS))
+    wander = curve(rng, 6, _STEPS)
     angle = heading + jitter * noise + 0.45 * wander
     steps = np.stack([np.sin(angle), np.cos(angle)], 1) * (length / (_STEPS - 1))
     t = np.linspace(0, 1, _STEPS)
-    pressure = strength * (1 - t) ** 0.5 * np.clip(0.85 + 0.3 * curve(rng, 14, t), 0.3, 1.2)
+    pressure = strength * (1 - t) ** 0.5 * np.clip(0.85 + 0.3 * curve(rng, 14, _STEPS), 0.3, 1.2)
     return Line(start + np.cumsum(steps, 0) - steps[0], np.clip(pressure, 0, 1))
 
 
