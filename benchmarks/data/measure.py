@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import gc
+import os
 import statistics
 import tempfile
 import time
@@ -17,7 +18,7 @@ import torch
 
 from benchmarks.data.consumption import recipe_learner
 from benchmarks.data.loaders import BATCH, Loader, Ours, TensorLoader, contestants, read_folder, write_folder
-from sadm.core.devices import resolve_device
+from sadm.core.devices import resolve_device, spent_seconds
 from sadm.core.provenance import provenance
 from sadm.training.config import recipe_names
 from sadm.training.learner import Learner
@@ -35,7 +36,7 @@ class Effort:
         turns: of each contestant.
         slice_seconds: of a turn, at least.
         larger: sides of further files that are read, and how many.
-        trainings: whether threads in training are measured: images/s by recipe and `data.workers`.
+        trainings: whether threads in training are measured.
     """
 
     images: int
@@ -52,13 +53,16 @@ FAR = 3.0
 WORKERS = (0, 1, 2)
 TRAININGS: dict[str, tuple[str, dict[str, Any]]] = {
     "recipe `digits`": ("digits", {}),
-    "recipe `folder32`": ("folder32", {}),
-    "a small network on 256x256 colour pixels": (
+    "256x256 colour pixels, a small network": (
         "folder32",
-        {"data": {"resolution": 256}, "net": {"patch": 16, "width": 96, "depth": 2, "heads": 4}},
+        {
+            "data": {"resolution": 256},
+            "net": {"patch": 16, "width": 96, "depth": 2, "heads": 4},
+            "optimiser": {"batch": 16},
+        },
     ),
 }
-"""Recipe and changes; the last is the worst case, all images and little network."""
+"""Recipe and changes; the second has many pixels for little network."""
 
 
 def measure(effort: Effort) -> dict[str, Any]:
@@ -122,8 +126,11 @@ def fastest_recipe() -> tuple[str, Learner]:
     return best, learners[best]
 
 
-def measure_workers(recipe: str, change: Mapping[str, Any], effort: Effort) -> dict[str, float]:
-    """Images/s of a training, by number of threads that make batches ahead."""
+def measure_workers(recipe: str, change: Mapping[str, Any], effort: Effort) -> dict[str, Any]:
+    """Images/s of a training by number of threads that make inputs ahead, and what share of a step making them is.
+
+    The share is of processor time, or of elapsed time on an accelerator.
+    """
     learners = {}
     for workers in WORKERS:
         data = {**change.get("data", {}), "workers": workers}
@@ -132,7 +139,20 @@ def measure_workers(recipe: str, change: Mapping[str, Any], effort: Effort) -> d
     seconds = interleaved({n: training_of(learner, steps=4) for n, learner in learners.items()}, fewer)
     for learner in learners.values():
         learner.close()
-    return {n: 1 / statistics.median(turns) for n, turns in seconds.items()}
+    rates = {n: 1 / statistics.median(turns) for n, turns in seconds.items()}
+    return {"images_per_second": rates, "share_of_inputs": share_of_inputs(learners["0"], fewer.turns)}
+
+
+def share_of_inputs(learner: Learner, turns: int) -> float:
+    """Time to make a step's inputs over that of the whole step, without threads; the median over turns."""
+    found = []
+    for _ in range(turns):
+        start = spent_seconds(learner.device)
+        learner.inputs(learner.step)
+        made = spent_seconds(learner.device)
+        learner.advance()
+        found.append((made - start) / (spent_seconds(learner.device) - made))
+    return statistics.median(found)
 
 
 def passes_of(loader: Loader) -> Callable[[], int]:
@@ -199,5 +219,6 @@ def conditions() -> dict[str, Any]:
         if device.type == "cuda"
         else device.type,
         "batch": BATCH,
+        "load_average": os.getloadavg()[0],
         "provenance": {**provenance(), "datasets": metadata.version("datasets")},
     }

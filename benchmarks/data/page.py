@@ -35,7 +35,8 @@ def table(found: dict[str, Any]) -> list[str]:
     where, consumption = found["provenance"], found["consumption_of_fastest_recipe"]
     lines = [
         f"{found['images']} images of {found['side']}x{found['side']} pixels; {where['machine']}, {found['device']}, "
-        f"{where['threads']} thread, {where['cores']} cores; torch {where['torch']}, datasets {where['datasets']}; commit "
+        f"{where['threads']} thread, {where['cores']} cores, load average "
+        f"{found['load_average']:.2g} when it ended; torch {where['torch']}, datasets {where['datasets']}; commit "
         f"{where['commit']}.",
         "",
         "| loader | images/s | times the consumption of the fastest recipe |",
@@ -61,13 +62,16 @@ def table(found: dict[str, Any]) -> list[str]:
     return lines
 
 
-def workers_table(found: dict[str, dict[str, float]]) -> list[str]:
+def workers_table(found: dict[str, dict[str, Any]]) -> list[str]:
     """What `data.workers` does to a training."""
-    numbers = [*next(iter(found.values()))]
-    rows = [f"| {name} | {' | '.join(f'{rates[n]:.4g}' for n in numbers)} |" for name, rates in found.items()]
+    numbers = [*next(iter(found.values()))["images_per_second"]]
+    rows = []
+    for name, row in found.items():
+        rates = " | ".join(f"{row['images_per_second'][n]:.4g}" for n in numbers)
+        rows.append(f"| {name} | {row['share_of_inputs']:.2%} | {rates} |")
     return [
-        f"| training, images/s | {' | '.join(f'`data.workers` {n}' for n in numbers)} |",
-        f"|{' --- |' * (len(numbers) + 1)}",
+        f"| training, images/s | inputs, share of a step | {' | '.join(f'`data.workers` {n}' for n in numbers)} |",
+        f"|{' --- |' * (len(numbers) + 2)}",
         *rows,
         "",
     ]

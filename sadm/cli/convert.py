@@ -43,7 +43,8 @@ def run(arguments: list[str]) -> None:
     from sadm.training.published import export_pipeline, import_model
 
     if options.to == "diffusers":
-        export_pipeline(load_model(options.source), out, options.autoencoder)
+        for entry in export_pipeline(load_model(options.source), out, options.autoencoder):
+            print(f"left out {entry}")
         print(f"Load it with: DiTPipeline.from_pretrained({out!r})")
     else:
         print(import_model(options.source, out, options.family, options.autoencoder))

@@ -11,6 +11,8 @@ COMMANDS = {
     "sample": "draw images from a trained model",
     "evaluate": "judge a trained model against held-out images",
     "convert": "bring published weights into a model folder, or a model into a folder of diffusers",
+    "export": "write the images of any source to a folder, with labels, masks and attributes",
+    "encode": "encode images into a cache of latents to train on, ahead of time and on all cores",
     "compare": "train plain and structure-guided models at equal cost and report which is better",
 }
 

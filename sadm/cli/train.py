@@ -16,6 +16,7 @@ examples:
   sadm train --out runs/digits --recipe digits
   sadm train --out runs/plain --recipe digits --signal none --optimiser.steps 400
   sadm train --out runs/mine --recipe folder32 --data path/to/images --strict
+  sadm train --out runs/latent --data path/to/images --data.resolution 256 --data.autoencoder path/to/vae
 """
 
 

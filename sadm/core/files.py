@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import json
 import os
@@ -22,7 +23,8 @@ from sadm.core.errors import UserError
 _REMEDIES = {
     errno.ENOSPC: "the disk is full. Free some space and run the same command again; what was saved before is intact",
     errno.EDQUOT: "the disk quota is used up. Free some space and run the same command again",
-    errno.EROFS: "the file system is read-only. Choose another folder with --out",
+    errno.EFBIG: "the file is larger than this shell or disk allows (ulimit -f). Allow more and run the same command again",
+    errno.EROFS: "the file system is read-only. Choose another folder",
     errno.EACCES: "permission denied. Choose a folder that you may write to",
     errno.EPERM: "permission denied. Choose a folder that you may write to",
     errno.ENOTDIR: "a part of this path is a file, not a folder. Choose another path",
@@ -143,6 +145,30 @@ def refuse_foreign_folder(folder: Path, marker: str, what: str, ignoring: tuple[
     others = (path.name for path in folder.iterdir() if not path.name.endswith(".tmp"))
     if not (folder / marker).exists() and any(name not in ignoring for name in others):
         raise UserError(f"{folder} is not empty and holds no {what}. Choose another --out.")
+
+
+@contextlib.contextmanager
+def locked(folder: Path, doing: str) -> Iterator[None]:
+    """Keeps a second process out of a folder; the lock goes with this process, however it ends.
+
+    Args:
+        folder: which exists.
+        doing: what is done in there, for the message, such as "training".
+
+    Raises:
+        UserError: another process has it, or it can't be written to.
+    """
+    path = folder / ".lock"
+    with user_errors_for(path):
+        file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed below; what is done in the folder has errors of its own
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"another process is {doing} in {folder}. Wait for it, or choose another folder."
+            ) from error
+        yield
 
 
 def sha256_of_file(path: str | os.PathLike[str]) -> str:

@@ -1,9 +1,10 @@
 """Images from a built-in set or a folder: checked, labelled, split and cut into reproducible batches."""
 
+from sadm.data.augment import Augmentation, Augmenter
 from sadm.data.batches import Batch, BatchStream
 from sadm.data.buckets import BucketedStream
 from sadm.data.fitting import Fit
-from sadm.data.imageset import ImageSet, Note, Skipped, Split, Tile, to_uint8
+from sadm.data.imageset import ImageSet, Note, Skipped, Split, Tile, to_floats, to_uint8
 from sadm.data.order import EpochOrder, class_order
 from sadm.data.prefetch import Prefetcher
 from sadm.data.sources import BUILT_IN_SOURCES, load_split, open_buckets, open_source
@@ -15,6 +16,8 @@ __all__ = [
     "BUILT_IN_SOURCES",
     "MATERIALS",
     "SURFACE_CLASSES",
+    "Augmentation",
+    "Augmenter",
     "Batch",
     "BatchStream",
     "BucketedStream",
@@ -35,5 +38,6 @@ __all__ = [
     "open_source",
     "surface",
     "tile_positions",
+    "to_floats",
     "to_uint8",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -78,8 +79,10 @@ def image_set(readable: Readable, channels: int, class_names: tuple[str, ...]) -
 
 
 def fewest_channels(readable: Readable) -> int:
-    """1 where no pixel carries colour, else 3."""
-    return 1 if all(_is_grey(one.fitted.pixels) for one in readable.decoded) else 3
+    """1 where no pixel carries colour, neither in the pictures nor in what windows are drawn from, else 3."""
+    wholes = (one.fitted.whole[None] for one in readable.decoded if one.fitted.whole is not None)
+    pictures = itertools.chain((one.fitted.pixels for one in readable.decoded), wholes)
+    return 1 if all(map(_is_grey, pictures)) else 3
 
 
 def class_names_of(readable: Readable) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ import torch
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
+from sadm.data.augment import Augmenter
 from sadm.data.imageset import ImageSet, to_floats
 from sadm.data.order import EpochOrder, uniform_order
 
@@ -19,7 +20,7 @@ class Batch:
 
     Attributes:
         x0: clean images [B, C, H, W], float32 in [-1, 1].
-        cond: their labels [B], where the set has any.
+        cond: their labels [B], where the set has any, and what augmentation did to them [B, k], where there is any.
         index: their positions in the set [B], int64.
     """
 
@@ -42,11 +43,12 @@ class BatchStream:
     Args:
         images: the set to draw from.
         batch_size: images a step, over all processes. A batch larger than an epoch repeats images.
-        seed: decides order, windows and flips.
+        seed: decides order, windows, flips and augmentation.
         flip: mirror each image left to right with probability 1/2.
         order: how often each image comes in an epoch, and where; None = each once, in a new order every epoch.
         rank: which of the processes this is, from 0.
         world: how many processes share a batch.
+        augmenter: what else is done to images, and told in `Batch.cond`.
 
     Raises:
         UserError: the set is empty, the batch does not give each process an image, or the rank does not exist.
@@ -61,6 +63,7 @@ class BatchStream:
         order: EpochOrder | None = None,
         rank: int = 0,
         world: int = 1,
+        augmenter: Augmenter | None = None,
     ) -> None:
         if batch_size < 1:
             raise UserError(f"the batch size is {batch_size}; expected at least 1.")
@@ -77,6 +80,7 @@ class BatchStream:
         self.batch_size = batch_size
         self.seed = seed
         self.flip = flip
+        self.augmenter = augmenter
         self.order = order or uniform_order(len(images), seed)
         self.share = slice(batch_size * rank // world, batch_size * (rank + 1) // world)
         """Places of this process within the whole batch."""
@@ -84,21 +88,27 @@ class BatchStream:
 
     @property
     def changes_pixels(self) -> bool:
-        """Whether an image may look otherwise when it comes again."""
-        return self.flip or self.images.uncropped is not None
+        """Whether an image has other pixels from time to time, so that nothing seen in it may be kept by its index."""
+        return self.flip or self.augmenter is not None or self.images.uncropped is not None
 
     def batch(self, step: int) -> Batch:
         """This process's share of the batch of step `step` >= 0; the cost does not grow with the step."""
         if step < 0:
             raise UserError(f"the batch of step {step} was asked for; expected 0 or more.")
         index = self._index(step)
-        pixels = self._pixels(index, step)  # [B, C, H, W]
-        if self.flip:
-            draws = torch.rand(self.batch_size, generator=generator(self.seed, "flip", step))
-            turned = (draws[self.share] < 0.5).nonzero().flatten()
-            pixels.index_copy_(0, turned, pixels.index_select(0, turned).flip(-1))  # as bytes, the cheapest form
+        x0, augment = self._x0(index, step)  # [B, C, H, W], [B, k]
         label = None if self.images.labels is None else self.images.labels[index]
-        return Batch(x0=to_floats(pixels), cond=Cond(label=label), index=index)
+        return Batch(x0=x0, cond=Cond(label=label, augment=augment), index=index)
+
+    def _x0(self, index: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """The images at `index` as they are seen in `step`, and what augmentation did to them."""
+        pixels, turned = self._pixels(index, step), self._mirrored(step)
+        if len(turned):  # as bytes, the cheapest form
+            pixels.index_copy_(0, turned, pixels.index_select(0, turned).flip(-1))
+        if self.augmenter is None:
+            return to_floats(pixels), None
+        draws = self.augmenter.draws(self.seed, step, self.batch_size)
+        return self.augmenter(to_floats(pixels), draws[self.share])
 
     def _pixels(self, index: torch.Tensor, step: int) -> torch.Tensor:
         """Bytes [B, C, H, W], a new tensor."""
@@ -106,6 +116,13 @@ class BatchStream:
             return self.images.images.index_select(0, index)
         places = torch.rand(self.batch_size, 2, generator=generator(self.seed, "crop", step))
         return self.images.uncropped.windows(index, self.images.shape[1:], places[self.share])
+
+    def _mirrored(self, step: int) -> torch.Tensor:
+        """Places in this process's share of the images that are mirrored in `step`: [M], int64."""
+        if not self.flip:
+            return torch.empty(0, dtype=torch.int64)
+        draws = torch.rand(self.batch_size, generator=generator(self.seed, "flip", step))
+        return (draws[self.share] < 0.5).nonzero().flatten()
 
     def _index(self, step: int) -> torch.Tensor:
         size, first = len(self.order), step * self.batch_size

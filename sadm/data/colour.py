@@ -65,7 +65,8 @@ def is_wide(image: Image.Image) -> bool:
 
     Pillow reads these as 8 bits: the lower halves are lost (Pillow 13; there is no other way to ask it).
     """
-    rawmodes = [tile[3] if isinstance(tile[3], str) else tile[3][0] for tile in getattr(image, "tile", []) if tile[3]]
+    arguments = [tile[3] for tile in getattr(image, "tile", [])]
+    rawmodes = [first[0] if isinstance(first, tuple) and first else first for first in arguments]
     return not image.mode.startswith("I") and any(";16" in str(rawmode) for rawmode in rawmodes)
 
 

@@ -8,8 +8,9 @@ import io
 import os
 import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
@@ -26,6 +27,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 
 _ORIENTATION = 0x0112  # EXIF tag
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+
+_Read = tuple[Image.Image, list[str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,21 +78,25 @@ def decode(record: Record, fit: Fit) -> Decoded:
     Raises:
         Unreadable: with the reason.
     """
+    image, notes = _with_reason(_read_picture, record, fit)
+    mask = None
+    if record.mask is not None:
+        try:
+            mask, more = _with_reason(_read_mask, record)
+        except Unreadable as reason:
+            raise Unreadable(f"its mask: {reason}") from reason
+        notes += more
+        if mask.size != image.size:
+            raise Unreadable(
+                f"its mask is {mask.width} x {mask.height} pixels, the image {image.width} x {image.height}; both must be of one "
+                "size"
+            )
+    return Decoded(fit.picture(image, mask, record.name), tuple(notes))
+
+
+def _with_reason(read: Callable[..., _Read], *arguments: Any) -> _Read:
     try:
-        image, notes = _read_picture(record, fit)
-        mask = None
-        if record.mask is not None:
-            try:
-                mask, more = _read_mask(record, fit)
-            except Unreadable as reason:
-                raise Unreadable(f"its mask: {reason}") from reason
-            notes += more
-            if mask.size != image.size:
-                raise Unreadable(
-                    f"its mask is {mask.width} x {mask.height} pixels, the image {image.width} x {image.height}; both must be "
-                    "of one size"
-                )
-        return Decoded(fit.picture(image, mask, record.name), tuple(notes))
+        return read(*arguments)
     except (Unreadable, MemoryError):
         raise
     except Exception as error:  # damaged files make Pillow's decoders raise almost any type
@@ -135,7 +143,7 @@ def _upright(image: Image.Image, fit: Fit) -> tuple[Image.Image, list[str]]:
     return plain, ["turned or mirrored as its EXIF data say"] * turned + notes
 
 
-def _read_mask(record: Record, fit: Fit) -> tuple[Image.Image, list[str]]:
+def _read_mask(record: Record) -> tuple[Image.Image, list[str]]:
     """The whole mask in mode L, 0 or 255; a mask with pages has one for each page of its image."""
     assert record.mask is not None  # noqa: S101 - for the type checker
     with opened(record.mask) as image:
@@ -184,7 +192,10 @@ def _unidentified(source: Path | io.BytesIO) -> str:
     else:
         magic = source.getvalue()[:4]
     if magic in _TIFF_MAGIC:
-        return "a TIFF with channels or bits that cannot be read; save it as grey, RGB or RGBA with 8 bits, or grey with 16"
+        return (
+            "a TIFF that is damaged, or has channels or bits that cannot be read; save it as grey, RGB or RGBA with 8 bits, "
+            "or as grey with 16"
+        )
     return "not an image: its content is no PNG, JPEG, WebP, BMP, TIFF or GIF"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -96,6 +96,8 @@ class Fit:
                 f"--data.channels is {self.channels}; expected 1 (grey), 3 (RGB) or 4 (RGBA), or nothing to decide from the "
                 "images."
             )
+        for option, value, known in (("fit", self.policy, Policy), ("pad-colour", self.pad_colour, PadColour)):
+            _check(value in get_args(known), option, value, f"one of {', '.join(get_args(known))}")
         if self.policy != "crop" and self.resolution is None:
             raise UserError(f"--data.fit {self.policy} needs a --data.resolution, such as 64.")
         check_overlap(self.overlap)
@@ -106,6 +108,8 @@ class Fit:
         _check(255 <= self.white_level <= FULL_16_BIT, "white-level", self.white_level, levels)
         limit = self.max_megapixels
         _check(limit is None or limit > 0, "max-megapixels", limit, "a positive number, such as 120")
+        if self.policy == "buckets":
+            bucket_shapes(self._side, self.bucket_multiple)  # sizes that do not fit are refused before any file is read
 
     @property
     def draft_side(self) -> int | None:
@@ -158,11 +162,7 @@ class Fit:
         Raises:
             UserError: a policy that needs images one by one.
         """
-        if self.policy not in ("crop", "pad"):
-            raise UserError(
-                f"--data.fit {self.policy} is for image files; this source is an array of images of "
-                f"{images.shape[3]} x {images.shape[2]} pixels. Use --data.fit crop or pad."
-            )
+        self.check_array(f"this source is an array of images of {images.shape[3]} x {images.shape[2]} pixels")
         fewer = self.channels is not None and self.channels < images.shape[1]
         images = to_channels(images, self.channels) if fewer else images
         if self.resolution is not None and self.policy == "crop":
@@ -170,6 +170,18 @@ class Fit:
         elif self.resolution is not None:
             images = padded(images, self.resolution, _PAD_VALUES[self.pad_colour], resize)
         return to_channels(images, self.channels)
+
+    def check_array(self, found: str) -> None:
+        """Refuses policies that need images one by one, for sources without files.
+
+        Args:
+            found: what the source is instead, as the second part of a sentence.
+
+        Raises:
+            UserError: such a policy.
+        """
+        if self.policy not in ("crop", "pad"):
+            raise UserError(f"--data.fit {self.policy} is for image files; {found}. Use --data.fit crop or pad.")
 
     def grey_array(self, images: torch.Tensor) -> torch.Tensor:
         """`array` with the filter by which digits and Fashion-MNIST were resized for the stored results.

@@ -18,7 +18,7 @@ def held_out_groups(
     Groups come in random order. The first round takes each that fits into what is still open of every class in it; the second
     each of the others that brings the classes nearer to their targets, by the sum of squared errors, each relative to the size
     of its class. A group that holds the rest of a class stays in training. If fewer than `fewest` images are held out by then,
-    those groups follow that do the least harm.
+    those groups follow that do the least harm; where none can, one group alone is held out.
 
     Args:
         groups: of each image [N].
@@ -38,11 +38,11 @@ def held_out_groups(
         for name in shuffled:
             if choice.may_leave(name) and wanted(name):
                 choice.take(name)
-    while choice.taken_images < fewest:
-        open_names = [name for name in shuffled if choice.may_leave(name)]
-        if not open_names:
+    if not choice.complete(shuffled):
+        choice = _Choice(groups, labels, targets, fewest)  # what was taken stood in the way of a larger group
+        large = [name for name in shuffled if choice.may_leave(name) and choice.content[name].total() >= fewest]
+        if not choice.complete(large or shuffled):
             return None
-        choice.take(min(open_names, key=choice.harm))
     return torch.tensor([name in choice.taken for name in groups])
 
 
@@ -56,7 +56,7 @@ class _Choice:
         self.sizes = Counter(labels)
         self.missing = Counter(targets)  # below 0 where too many are taken
         self.left = Counter(labels)  # in training
-        self.most = len(labels) - fewest
+        self.fewest, self.most = fewest, len(labels) - fewest
         self.taken: set[str] = set()
         self.taken_images = 0
 
@@ -80,6 +80,15 @@ class _Choice:
             (count * count - 2 * count * self.missing[c]) / self.sizes[c] ** 2
             for c, count in self.content[name].items()
         )
+
+    def complete(self, names: Sequence[str]) -> bool:
+        """Takes of these groups those that do the least harm until enough images are held out; False if that can't be."""
+        while self.taken_images < self.fewest:
+            open_names = [name for name in names if self.may_leave(name)]
+            if not open_names:
+                return False
+            self.take(min(open_names, key=self.harm))
+        return True
 
     def take(self, name: str) -> None:
         """Holds this group out."""

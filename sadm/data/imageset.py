@@ -183,6 +183,10 @@ class ImageSet:
         """
         return to_floats(self.images if index is None else self.images.index_select(0, index))
 
+    def std(self) -> float:
+        """Standard deviation of all pixels, as the networks see them."""
+        return float(self.floats().std())
+
     def fingerprint(self) -> str:
         """Hexadecimal SHA-256 over pixels, labels, class names, attributes and what windows are drawn from.
 

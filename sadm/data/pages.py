@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 from PIL import TiffImagePlugin
@@ -18,7 +18,7 @@ _KIND, _OLD_KIND = 254, 255  # TIFF tags: NewSubfileType (bits), SubfileType
 _SMALLER_OR_MASK, _OLD_SMALLER = 0b101, 2
 
 
-def with_pages(records: Iterable[Record]) -> Iterator[Record]:
+def with_pages(records: Iterable[Record]) -> list[Record]:
     """The records, those of TIFF files with several pages once for each page, in order.
 
     Only headers are read. Page n > 1 is named ``name#page=n`` by its place in the file. The pages of a file are one group,
@@ -26,16 +26,18 @@ def with_pages(records: Iterable[Record]) -> Iterator[Record]:
     they are smaller copies or transparency masks are left out. A file that can't be read stays one record: decoding it
     says why.
     """
+    found: list[Record] = []
     with pillow_settings(Fit()):
         for record in records:
             pages = _pages(record) if _is_tiff(record) else [0]
-            if len(pages) == 1:
-                yield record
-                continue
-            group = record.name if record.group is None else record.group
-            for page in pages:
-                name = f"{record.name}#page={page + 1}" if page else record.name
-                yield dataclasses.replace(record, name=name, page=page, group=group)
+            found += [record] if len(pages) == 1 else [_of_page(record, page) for page in pages]
+    return found
+
+
+def _of_page(record: Record, page: int) -> Record:
+    name = f"{record.name}#page={page + 1}" if page else record.name
+    group = record.name if record.group is None else record.group
+    return dataclasses.replace(record, name=name, page=page, group=group)
 
 
 def _is_tiff(record: Record) -> bool:

@@ -57,6 +57,7 @@ def read_buckets(
         readable.subset(members[shape], () if k else readable.skipped)
         for k, shape in enumerate(sorted(members, key=lambda shape: (shape[1] / shape[0], shape)))
     ]
+    readable.decoded.clear()  # as `image_set` does with those of each part
     return tuple(image_set(part, channels, class_names) for part in parts)
 
 

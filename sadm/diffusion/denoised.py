@@ -24,7 +24,8 @@ class Denoised:
     """One training step's denoising, as training signals see it.
 
     Attributes:
-        x0: clean images [B, C, H, W] in [-1, 1] (or latents).
+        x0: clean images [B, C, H, W] in [-1, 1] (or latents); augmented where `cond.augment` says so, and all else is then of
+            the augmented image.
         x_t: noisy images [B, C, H, W].
         sigma: noise levels [B].
         noise: unit Gaussian [B, C, H, W].

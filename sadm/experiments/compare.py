@@ -16,15 +16,17 @@ from sadm.data import Split
 from sadm.evaluation import HeldOutParts
 from sadm.experiments.config import CONTROL, CompareConfig
 from sadm.experiments.cost import read_costs
-from sadm.experiments.plan import expected_runs, planned_jobs, steps_at
+from sadm.experiments.plan import LATENTS, expected_runs, planned_jobs, steps_at
 from sadm.experiments.pool import Pool
 from sadm.experiments.summary import summarise, write_outputs
-from sadm.training.model_folder import spec_for
 from sadm.training.run import split_for
+from sadm.training.training_set import check_sizes, training_set
 
 CONFIG, CLOCK = "compare.yaml", "minutes.json"
-MAY_CHANGE = ("seeds", "per_class", "cost_shares", "jobs", "lang", "train.log.", "train.data.workers")
-FREE = ("log.", "data.workers")
+MAY_CHANGE = (
+    "seeds", "per_class", "cost_shares", "jobs", "lang", "train.log.", "train.data.workers", "train.data.latents",
+)  # fmt: skip
+FREE = ("log.", "data.workers", "data.latents")
 COST_JOB = "cost"
 FEW = 50
 
@@ -51,14 +53,14 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
     _check_split(config, split, shown)
     with _clock(make_folder(folder)):
         write_yaml(folder / CONFIG, config)
-        _run_jobs(config, folder, shown)
+        _run_jobs(config, folder, split, shown)
         comparison, pictures = summarise(config, folder, split)
     comparison["minutes_total"] = read_json(folder / CLOCK)["minutes"]
     write_outputs(folder, comparison, pictures, config.lang)
     return comparison
 
 
-def _run_jobs(config: CompareConfig, folder: Path, reporter: Reporter) -> None:
+def _run_jobs(config: CompareConfig, folder: Path, split: Split, reporter: Reporter) -> None:
     unmeasured = [arm for arm in config.others if arm not in read_costs(folder)]
     started: set[str] = set()
 
@@ -81,7 +83,10 @@ def _run_jobs(config: CompareConfig, folder: Path, reporter: Reporter) -> None:
         return unfinished()
 
     first = [{"name": COST_JOB, "measure": unmeasured}] if unmeasured else []
-    Pool(folder, config.jobs, reporter).run([*first, *unfinished()], after)
+    jobs = [*first, *unfinished()]
+    if jobs:
+        training_set(config.train, split.train, folder / LATENTS, reporter)  # images are encoded once, for all runs
+    Pool(folder, config.jobs, reporter).run(jobs, after)
 
 
 def _equal_cost_note(config: CompareConfig, folder: Path, arm: str) -> str:
@@ -108,8 +113,7 @@ def _check_split(config: CompareConfig, split: Split, reporter: Reporter) -> Non
             "give a folder with one folder for each class."
         )
     for arm in config.arms:
-        own = config.arm_config(arm, config.seeds[0])
-        spec_for(split.train, own.net, own.process).build()
+        check_sizes(config.arm_config(arm, config.seeds[0]), split.train)
 
 
 def _check_folder(folder: Path, config: CompareConfig) -> None:

@@ -21,6 +21,7 @@ NOT_AN_ARMS = {
     "optimiser.steps": "budgets are the comparison's; set it for the whole comparison",
     "device": "costs on different devices can't be compared; set it for the whole comparison",
 }
+YET_AN_ARMS = "data.augment."  # how the same images are trained on
 _NAME = re.compile(r"\w([\w .+-]{0,58}[\w+])?")
 
 Share = Annotated[float, Field(gt=0, lt=1)]
@@ -100,6 +101,8 @@ class CompareConfig(Config):
         own = build_config(TrainConfig, merge(self.train.model_dump(mode="json"), self.arms[arm]), f"arm {arm}")
         shared = flatten(self.train.model_dump(mode="json"))
         for key, value in flatten(own.model_dump(mode="json")).items():
+            if key.startswith(YET_AN_ARMS):
+                continue
             reason = next((why for part, why in NOT_AN_ARMS.items() if key == part or key.startswith(f"{part}.")), None)
             if reason is not None and value != shared[key]:
                 raise UserError(f"arm '{arm}' sets {key} to {value!r}, the comparison to {shared[key]!r}: {reason}.")

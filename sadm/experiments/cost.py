@@ -19,8 +19,8 @@ from sadm.core.devices import spent_seconds
 from sadm.core.errors import DivergedError, UserError
 from sadm.core.files import read_json, write_json
 from sadm.core.progress import Reporter
-from sadm.data import ImageSet
 from sadm.experiments.config import CONTROL, CompareConfig
+from sadm.training.latents import TrainingSet
 from sadm.training.learner import Learner
 from sadm.training.model_folder import spec_for
 from sadm.training.signals import prepare_signals
@@ -80,7 +80,7 @@ def store_costs(folder: Path, costs: dict[str, ArmCost]) -> None:
 
 
 def measure_costs(
-    config: CompareConfig, arms: Sequence[str], images: ImageSet, reporter: Reporter
+    config: CompareConfig, arms: Sequence[str], images: TrainingSet, reporter: Reporter
 ) -> dict[str, ArmCost]:
     """Trains the control and `arms` for `config.cost_steps` steps, schedules shortened to that, in interleaved slices.
 
@@ -89,7 +89,7 @@ def measure_costs(
     Args:
         config: the comparison.
         arms: other arms than the control.
-        images: the training images.
+        images: the training images, or their latents.
         reporter: told about progress.
 
     Raises:
@@ -103,7 +103,8 @@ def measure_costs(
         short = short.model_copy(update={"data": short.data.model_copy(update={"workers": 0})})
         prepared = prepare_signals(short, images, reporter)
         pretraining[arm] = prepared.pretrain_cpu_seconds
-        learners[arm] = Learner(short, images, spec_for(images, short.net, short.process), prepared.signals)
+        spec = spec_for(images, short.net, short.process, short.data.augment)
+        learners[arm] = Learner(short, images, spec, prepared.signals)
     slices = _slices(learners, config.cost_steps, reporter)
     control = np.array(slices[CONTROL])
     if not len(control):

@@ -17,11 +17,12 @@ from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.evaluation import Evaluator
 from sadm.experiments.config import CompareConfig
 from sadm.experiments.cost import measure_costs, store_costs
-from sadm.experiments.plan import RESULT, RunJob, missing_evaluations
+from sadm.experiments.plan import LATENTS, RESULT, RunJob, missing_evaluations
 from sadm.training.config import SamplingConfig, TrainConfig
 from sadm.training.journal import read_metrics
 from sadm.training.model_folder import Model, labels_at_frequencies, load_model
 from sadm.training.run import split_for, train
+from sadm.training.training_set import training_set
 
 
 class Laboratory:
@@ -47,7 +48,8 @@ class Laboratory:
 
     def measure_costs(self, arms: Sequence[str]) -> None:
         """Measures what steps of these arms cost beside the control's, and stores it."""
-        store_costs(self.folder, measure_costs(self.config, arms, self.split.train, self.reporter))
+        training = training_set(self.config.train, self.split.train, self.folder / LATENTS, self.reporter)
+        store_costs(self.folder, measure_costs(self.config, arms, training, self.reporter))
 
     def run(self, job: RunJob) -> None:
         """Trains, samples, judges and stores the result, or does what a stored result lacks.
@@ -67,7 +69,7 @@ class Laboratory:
         folder = job.folder(self.folder)
         result: dict[str, Any] = {**dataclasses.asdict(job), "diverged": False, "provenance": provenance()}
         try:
-            trained = train(config, folder, self.reporter, self.split.train)
+            trained = train(config.with_latents_in(self.folder / LATENTS), folder, self.reporter, self.split.train)
         except DivergedError as error:
             self.reporter.say(f"diverged at step {error.step}; that is its result.")
             seconds = [line["cpu_seconds"] for line in read_metrics(folder)]

@@ -11,7 +11,7 @@ from sadm.core.files import read_json
 from sadm.experiments.config import CONTROL, CompareConfig
 from sadm.experiments.cost import ArmCost
 
-RUNS, RESULT = "runs", "result.json"
+RUNS, RESULT, LATENTS = "runs", "result.json", "latents"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -23,6 +23,8 @@ class ModuleAdapter(nn.Module):
         call: ``call(module, x, c_noise, cond)``, returning [B, C', H, W]; such as
             ``lambda module, x, c_noise, cond: module(x, 1000 * c_noise, y=cond.label)``.
         null_label: the label that means "no class"; None = the network has none.
+        takes_augment: whether `call` passes `cond.augment` on; without, augmented images are refused, since the network would
+            draw them.
     """
 
     def __init__(
@@ -30,11 +32,14 @@ class ModuleAdapter(nn.Module):
         module: nn.Module,
         call: Callable[[nn.Module, torch.Tensor, torch.Tensor, Cond], torch.Tensor],
         null_label: int | None = None,
+        takes_augment: bool = False,
     ) -> None:
         super().__init__()
-        self.module, self.call, self.null_label = module, call, null_label
+        self.module, self.call, self.null_label, self.takes_augment = module, call, null_label, takes_augment
 
     def forward(self, x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor:
+        if not self.takes_augment:
+            _refuse_augment(cond, "this network", "pass cond.augment on in `call` and say takes_augment=True, or ")
         return self.call(self.module, x, c_noise, cond)
 
 
@@ -101,6 +106,7 @@ class UNetAdapter(nn.Module):
         return cls(unet, time_scale)
 
     def forward(self, x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor:
+        _refuse_augment(cond, "diffusers' UNet2DModel")
         label = None
         if self.null_label is not None:
             # No label is the null class for all.
@@ -110,3 +116,11 @@ class UNetAdapter(nn.Module):
                 else c_noise.new_full((len(x),), self.null_label, dtype=torch.int64)
             )
         return self.unet(x, c_noise * self.time_scale, class_labels=label).sample  # [B, C, H, W]
+
+
+def _refuse_augment(cond: Cond, network: str, remedy: str = "") -> None:
+    if cond.augment is not None:
+        raise UserError(
+            f"{network} can't be told of augmentation (cond.augment), so it would draw augmented images. To train it, {remedy}"
+            "turn augmentation off; mirror images that may be drawn are data.flip."
+        )

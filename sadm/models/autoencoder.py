@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,7 +10,11 @@ import torch
 from torch import nn
 
 from sadm.core.errors import UserError
+from sadm.core.files import sha256_of_file
 from sadm.core.optional import import_optional
+
+PIXELS_AT_ONCE = 2**19  # bounds the memory that a batch takes in here: eight images of 256x256
+IMAGES_AT_ONCE = 64
 
 
 class Moments(NamedTuple):
@@ -84,6 +89,11 @@ class LatentCodec:
             )
         return self.channels, height // self.factor, columns // self.factor
 
+    def images_at_once(self, latent_shape: tuple[int, ...]) -> int:
+        """How many images of this latent shape (c, h, w) to encode or decode at a time; depends on their size alone."""
+        pixels = latent_shape[1] * latent_shape[2] * self.factor**2
+        return max(1, min(IMAGES_AT_ONCE, PIXELS_AT_ONCE // pixels))
+
     @torch.no_grad()
     def encode_moments(self, x: torch.Tensor) -> Moments:
         """The posterior of each latent of images [B, C, H, W] in [-1, 1].
@@ -112,3 +122,20 @@ class LatentCodec:
 
     def _per_channel(self, value: Any) -> torch.Tensor:
         return torch.as_tensor(value, dtype=torch.float32).reshape(1, -1, 1, 1)
+
+
+def autoencoder_hash(folder: str | Path) -> str:
+    """Hexadecimal SHA-256 over what an autoencoder's folder says and weighs: its config.json and the files of its weights.
+
+    Raises:
+        UserError: a file can't be read.
+    """
+    root = Path(folder)
+    files = [root / "config.json", *sorted(root.glob("diffusion_pytorch_model*"))]
+    digest = hashlib.sha256()
+    try:
+        for file in files:
+            digest.update(f"{file.name}:{sha256_of_file(file)}\n".encode())
+    except OSError as error:
+        raise UserError(f"cannot read the autoencoder in {folder}: {error}.") from error
+    return digest.hexdigest()

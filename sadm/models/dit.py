@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import torch
 import torch.nn.functional as F
@@ -23,9 +23,12 @@ FUSED_ATTENTION_FROM = 64
 MODERN = ("qk_norm", "rope", "swiglu", "registers")
 """Options that the published networks don't have, all of them off by default."""
 
+AUGMENT_TABLE = "augment_embedder.weight"
+"""Name of the weights [width, augment_dims] of what the network is told of augmentation."""
+
 
 class DiT(nn.Module):
-    """Transformer over image patches, conditioned on noise level and class by adaptive layer norm (adaLN-Zero).
+    """Transformer over image patches, conditioned on noise level, class and augmentation by adaptive layer norm (adaLN-Zero).
 
     Args:
         shape: one image, (C, H, W); H and W may differ, each divisible by `patch`.
@@ -45,10 +48,17 @@ class DiT(nn.Module):
         swiglu: gated MLPs with as many parameters; see `SwiGlu`.
         registers: learned tokens without a place, behind the patches and dropped before the output (Darcet et al. 2024, arXiv
             2309.16588). Attention does not look at the order of tokens; behind, a patch keeps its index.
+        augment_dims: columns of `Cond.augment` that the network understands; 0 = it can't be told of augmentation. They are
+            embedded linearly and without a bias (Karras et al. 2022, arXiv 2206.00364, F.2): of an image to which nothing was
+            done, the network sees what it would see without this embedding.
+        any_shape: take images of any height and width that `patch` divides, such as those of aspect buckets, instead of `shape`
+            alone; sine-cosine positions are computed for each. Goes neither with `rope` nor with `registers`.
 
     Raises:
-        ValueError: sizes that do not fit each other, or (on a call) images of another shape.
+        ValueError: sizes that do not fit each other, or (on a call) images of another shape or augmentation of other columns.
     """
+
+    pos_embed: torch.Tensor | None
 
     def __init__(
         self,
@@ -67,6 +77,8 @@ class DiT(nn.Module):
         rope: bool = False,
         swiglu: bool = False,
         registers: int = 0,
+        augment_dims: int = 0,
+        any_shape: bool = False,
     ) -> None:
         super().__init__()
         channels, height, columns = shape
@@ -76,9 +88,11 @@ class DiT(nn.Module):
             raise ValueError(f"width {width} must be divisible by heads ({heads}) and by 4")
         if registers < 0:
             raise ValueError(f"registers must be at least 0, got {registers}")
+        if any_shape and (rope or registers):
+            raise ValueError("any_shape needs added positions and no registers: leave rope and registers out")
         self.shape, self.patch, self.noise_scale = shape, patch, noise_scale
         self.out_channels = channels if out_channels is None else out_channels
-        self.frequency_shift = frequency_shift
+        self.frequency_shift, self.any_shape = frequency_shift, any_shape
         self.qk_norm, self.rope, self.swiglu, self.registers = qk_norm, rope, swiglu, registers
         self.null_label = num_classes if num_classes else None
         self.grid = (height // patch, columns // patch)
@@ -94,22 +108,37 @@ class DiT(nn.Module):
         self.final_layer = FinalLayer(width, patch, self.out_channels)
         self.register_tokens = nn.Parameter(0.02 * torch.randn(1, registers, width)) if registers else None
         self._initialise()
+        # After all others, whose first weights are then those of a network without it. From zero it would learn late what it is
+        # told, behind blocks that start at zero, too: a small network kept drawing mirror images for twice as many steps.
+        self.augment_embedder = nn.Linear(augment_dims, width, bias=False) if augment_dims else None
+        if self.augment_embedder is not None:
+            nn.init.xavier_uniform_(self.augment_embedder.weight)
 
     def forward(self, x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor:
-        if tuple(x.shape[1:]) != tuple(self.shape):
-            raise ValueError(
-                f"this network expects images [B, {', '.join(map(str, self.shape))}], got {tuple(x.shape)}"
-            )
-        tokens = self._tokens(x)  # [B, T + registers, D]
-        c_noise, label, rows = distinct_conditions(c_noise, cond.label)
+        grid = self._grid_of(x)
+        self._check_augment(cond.augment)
+        tokens = self._tokens(x, grid)  # [B, T + registers, D]
+        c_noise, label, rows = distinct_conditions(c_noise, cond.label, cond.augment)
         condition = self.t_embedder(c_noise * self.noise_scale)  # [K, D]
         if self.y_embedder is not None:
             condition = condition + self.y_embedder(label, len(c_noise))  # [K, D]
+        if self.augment_embedder is not None and cond.augment is not None:
+            condition = condition + self.augment_embedder(cond.augment.to(condition.dtype))  # [B, D]
         condition = F.silu(condition)  # shared by all blocks
         for block in self.blocks:
             tokens = block(tokens, condition, rows)  # [B, T + registers, D]
         patches = self.without_registers(tokens)  # [B, T, D]
-        return self._unpatchify(self.final_layer(patches, condition, rows))  # [B, out_channels, H, W]
+        return self._unpatchify(self.final_layer(patches, condition, rows), grid)  # [B, out_channels, H, W]
+
+    def _check_augment(self, augment: torch.Tensor | None) -> None:
+        """Refuses augmentation that the network would overlook: it would leak into samples."""
+        known = 0 if self.augment_embedder is None else self.augment_embedder.in_features
+        if augment is not None and (augment.ndim != 2 or augment.shape[1] != known):
+            raise ValueError(
+                f"this network expects augmentation [B, {known}] (augment_dims), got {list(augment.shape)}"
+                if known
+                else f"this network can't be told of augmentation (augment_dims=0), and would draw it; got {list(augment.shape)}"
+            )
 
     def without_registers(self, activation: torch.Tensor) -> torch.Tensor:
         """The T patches' part of a hidden activation [B, T + registers, D]; one of another shape as it is."""
@@ -118,18 +147,28 @@ class DiT(nn.Module):
             return activation
         return activation[:, :patches]
 
-    def _tokens(self, x: torch.Tensor) -> torch.Tensor:
+    def _grid_of(self, x: torch.Tensor) -> tuple[int, int]:
+        """Rows and columns of patches of images that this network takes."""
+        if tuple(x.shape[1:]) == tuple(self.shape):
+            return self.grid
+        fits = x.ndim == 4 and x.shape[1] == self.shape[0] and not any(side % self.patch for side in x.shape[2:])
+        if self.any_shape and fits:
+            return x.shape[2] // self.patch, x.shape[3] // self.patch
+        sides = f"H, W], both divisible by {self.patch}" if self.any_shape else f"{self.shape[1]}, {self.shape[2]}]"
+        raise ValueError(f"this network expects images [B, {self.shape[0]}, {sides}, got {tuple(x.shape)}")
+
+    def _tokens(self, x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         tokens = self.x_embedder(x)  # [B, T, D]
         if self.pos_embed is not None:
-            tokens = tokens + self.pos_embed
+            tokens = tokens + (self.pos_embed if grid == self.grid else positions_like(self.pos_embed, grid))
         else:  # as the sum with positions would be: under autocast, a sum over all blocks should not be in half precision
             tokens = tokens.to(self.x_embedder.proj.weight.dtype)
         if self.register_tokens is not None:
             tokens = torch.cat([tokens, self.register_tokens.expand(len(x), -1, -1)], dim=1)  # [B, T + registers, D]
         return tokens
 
-    def _unpatchify(self, tokens: torch.Tensor) -> torch.Tensor:
-        (rows, columns), p, c = self.grid, self.patch, self.out_channels
+    def _unpatchify(self, tokens: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+        (rows, columns), p, c = grid, self.patch, self.out_channels
         patches = tokens.reshape(len(tokens), rows, columns, p, p, c)
         return patches.permute(0, 5, 1, 3, 2, 4).reshape(len(tokens), c, rows * p, columns * p)
 
@@ -290,19 +329,22 @@ class FinalLayer(nn.Module):
 
 
 def distinct_conditions(
-    c_noise: torch.Tensor, label: torch.Tensor | None
+    c_noise: torch.Tensor, label: torch.Tensor | None, augment: torch.Tensor | None = None
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """The distinct pairs of noise level and class where a sampler asks for few: what depends on them is computed once.
 
     Args:
         c_noise: [B].
         label: [B], or None.
+        augment: [B, k], or None, as samplers ask; with it, every image has its own conditions.
 
     Returns:
         Noise levels [K], classes [K] or None, and for each image the row of its pair [B]; None where every image has its own,
         as in training.
     """
-    if torch.is_grad_enabled() or c_noise.is_cuda or len(c_noise) < 2 or not bool((c_noise == c_noise[0]).all()):
+    if torch.is_grad_enabled() or c_noise.is_cuda or augment is not None or len(c_noise) < 2:
+        return c_noise, label, None
+    if not bool((c_noise == c_noise[0]).all()):
         return c_noise, label, None
     if label is None:
         return c_noise[:1], None, torch.zeros(len(c_noise), dtype=torch.int64)
@@ -313,6 +355,16 @@ def distinct_conditions(
 def per_token(modulation: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
     """A modulation [K, m] for each image's tokens [B, 1, m]."""
     return (modulation if rows is None else modulation[rows]).unsqueeze(1)
+
+
+def positions_like(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """Sine-cosine positions of another grid [1, T, D], with the width, device and dtype of `positions`."""
+    return _kept_positions(positions.shape[-1], grid, positions.device, positions.dtype)
+
+
+@lru_cache(maxsize=64)  # a few shapes come again and again
+def _kept_positions(width: int, grid: tuple[int, int], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    return sincos_positions(width, grid).unsqueeze(0).to(device, dtype)
 
 
 def sincos_positions(width: int, grid: tuple[int, int]) -> torch.Tensor:

@@ -20,10 +20,10 @@ class SampledSignal:
     """Adds ``weight * energy_distance`` between the embeddings of the batch's real images and of as many sampled ones.
 
     A paired gap can at best restore x0. Here a batch is drawn from noise in a few steps of DPM-Solver++(2M), with the batch's
-    labels, and compared as a set: no image has a partner (`energy_distance`). Its gradient runs back through all the solver's
-    steps and goes to the network's weights directly, so each play costs several training steps: play rarely, late, and expect
-    the samples' fine texture to follow the short sampler. In our trials it gained where sampling was poor, and nothing with a
-    good solver.
+    labels and augmentation, and compared as a set: no image has a partner (`energy_distance`). Its gradient runs back through all
+    the solver's steps and goes to the network's weights directly, so each play costs several training steps: play rarely, late,
+    and expect the samples' fine texture to follow the short sampler. In our trials it gained where sampling was poor, and nothing
+    with a good solver.
 
     Logs ``sampled``, the distance; nothing while the signal rests.
 
@@ -71,7 +71,9 @@ class SampledSignal:
             raise ValueError("this signal runs the network itself: bind(denoiser) first")
         noise = torch.randn(denoised.x0.shape, generator=generator(self.seed, "sampled", step)).to(denoised.x0)
         with torch.enable_grad():
-            samples = dpmpp_2m(self.denoiser, noise, self.sigmas, Cond(label=denoised.label))
+            # Augmented like the real images, or samples would be pulled to what must not leak into them.
+            cond = Cond(label=denoised.label, augment=denoised.cond.augment)
+            samples = dpmpp_2m(self.denoiser, noise, self.sigmas, cond)
             try:
                 with torch.autocast(noise.device.type, enabled=False):
                     distance = energy_distance(self._embed(denoised.x0), self._embed(samples))

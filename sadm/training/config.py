@@ -24,6 +24,75 @@ Grid = Literal["karras", "native"]
 Spacing = Literal["trailing", "leading", "linspace"]
 Source = Annotated[str, conf.arg(aliases=["--data"])]
 Strict = Annotated[bool, conf.arg(aliases=["--strict"])]
+Preset = Annotated[Literal["none", "photos", "parts"], conf.arg(aliases=["--augment"])]
+UpToOne = Annotated[float, Field(ge=0, le=1)] | None
+Degrees = Annotated[float, Field(ge=0, le=180)] | None
+
+
+PRESETS: dict[str, dict[str, float]] = {
+    "none": {},
+    # The transformations of EDM's experiments (2206.00364, table 6 and F.2).
+    "photos": {
+        "flip_x": 1.0,
+        "flip_y": 0.1,
+        "stretch": 0.2,
+        "scale": 0.25,
+        "rotation": 180.0,
+        "shift": 0.125,
+    },
+    # Seen from above under a lamp: no side is up, proportions are part of the matter, and light varies.
+    "parts": {
+        "flip_x": 1.0,
+        "flip_y": 1.0,
+        "scale": 0.1,
+        "rotation": 180.0,
+        "shift": 0.125,
+        "contrast": 0.1,
+        "brightness": 0.05,
+    },
+}
+"""Strengths of the presets of `AugmentConfig`; what is not named is off."""
+
+
+class AugmentConfig(Config):
+    """Augmentation that does not leak: the network is told what was done to an image, and samples are asked for with nothing done
+    (2206.00364, F.2). For few images; docs/augmentation.md. A strength of None is the preset's, 0 = off.
+    """
+
+    preset: Preset = "none"
+    """Strengths at once: photos = as in EDM's experiments; parts = things seen from above, with varying light."""
+    probability: Fraction = 0.12
+    """Of each transformation but the flips, for each image; keep it low, since samples are asked for as untouched images."""
+    flip_x: UpToOne = None
+    """Mirror left to right: 1 = every second image."""
+    flip_y: UpToOne = None
+    """Mirror top to bottom: 1 = every second image."""
+    stretch: UpToOne = None
+    """Multiply the ratio of width to height by up to 1 + stretch, or divide."""
+    scale: UpToOne = None
+    """Enlarge by up to 1 + scale, or reduce."""
+    rotation: Degrees = None
+    """Turn by up to so many degrees, to either side; 180 = any angle."""
+    shift: UpToOne = None
+    """Shift by up to this share of the side, in whole pixels, at least one."""
+    saturation: UpToOne = None
+    """Multiply the saturation by up to 1 + saturation, or divide; colour images alone."""
+    hue: Degrees = None
+    """Turn the hue by up to so many degrees, to either side; colour images alone."""
+    contrast: UpToOne = None
+    """Multiply the contrast by up to 1 + contrast, or divide."""
+    brightness: UpToOne = None
+    """Make brighter or darker by up to this share of the range from black to white."""
+
+    @property
+    def strengths(self) -> dict[str, float]:
+        """The strength of every transformation, the preset's where none is given; 0 = off."""
+        given = {
+            name: getattr(self, name) for name in AugmentConfig.model_fields if name not in ("preset", "probability")
+        }
+        preset = PRESETS[self.preset]
+        return {name: preset.get(name, 0.0) if value is None else value for name, value in given.items()}
+
 
 OF_FIT = {"pad_colour": "pad", "overlap": "tiles", "scale": "tiles", "crop_margin": "random-crop"}
 """Options of the data that one way of fitting needs, and which."""
@@ -75,7 +144,16 @@ class DataConfig(Config):
     repeat: dict[str, Annotated[float, Field(gt=0, le=1000)]] = {}
     """Times that each image of a class is seen in an epoch, by class name; others once. Instead of balance."""
     flip: bool = False
-    """Mirror images at random; right for most photographs, wrong for digits and text."""
+    """Mirror every second image and do not tell the network: samples are mirrored, too, which is right for most photographs and
+    wrong for digits and text. With --data.augment.flip-x, samples are not mirrored.
+    """
+    augment: AugmentConfig = AugmentConfig()
+    autoencoder: str | None = None
+    """Folder of an AutoencoderKL (needs diffusers): train on its latents, decode samples with it; None = train on pixels."""
+    latents: str | None = None
+    """Cache of latents, made by `sadm encode` or here where missing; None = 'latents' in the run folder."""
+    latent_dtype: Literal["float16", "float32"] = "float16"
+    """Numbers in that cache; float32 takes twice the space."""
     strict: Strict = False
     """Refuse a folder with unreadable files instead of skipping and listing them."""
     workers: Annotated[int, Field(ge=0, le=64)] = 0
@@ -96,6 +174,39 @@ class DataConfig(Config):
         for name, fit in OF_FIT.items():
             if getattr(self, name) != type(self).model_fields[name].default and self.fit != fit:
                 raise ValueError(f"data.{name} has a meaning with data.fit '{fit}' alone, got '{self.fit}'")
+        return self
+
+    @model_validator(mode="after")
+    def _mirrors_once(self) -> DataConfig:
+        told = self.augment.strengths["flip_x"]
+        if self.flip and told:
+            raise ValueError(
+                f"data.flip makes mirror images part of the data, data.augment.flip_x ({told:g}) keeps them out of the samples. "
+                "Choose one: leave out data.flip, or set data.augment.flip_x to 0"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _latents_have_an_autoencoder(self) -> DataConfig:
+        if self.autoencoder is None and (self.latents is not None or self.latent_dtype != "float16"):
+            raise ValueError(
+                "data.latents and data.latent_dtype are about the latents of an autoencoder: give its folder as data.autoencoder"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _latents_stay_as_encoded(self) -> DataConfig:
+        on = [name for name, strength in self.augment.strengths.items() if strength]
+        if self.autoencoder is not None and on:
+            raise ValueError(
+                f"data.augment ({', '.join(on)}) changes pixels, and data.autoencoder encodes each image once: choose "
+                "one of them. data.flip goes with both"
+            )
+        if self.autoencoder is not None and self.fit == "random-crop":
+            raise ValueError(
+                "data.fit 'random-crop' draws other pixels in each epoch, and data.autoencoder encodes each image once. Choose "
+                "'crop', 'pad' or 'tiles'"
+            )
         return self
 
 
@@ -447,6 +558,12 @@ class TrainConfig(Config):
             )
         return self
 
+    def with_latents_in(self, folder: Path) -> TrainConfig:
+        """The same configuration with a place for the cache of latents, where it needs one and names none."""
+        if self.data.autoencoder is None or self.data.latents is not None:
+            return self
+        return self.model_copy(update={"data": self.data.model_copy(update={"latents": str(folder)})})
+
     @property
     def k_max(self) -> float:
         """The bound on balance coefficients as a number."""
@@ -456,8 +573,9 @@ class TrainConfig(Config):
 OF_PAIRS = ("structure", "dispersive", "contrastive", "hidden", "sampled")
 """Signals that compare images with each other."""
 
-FREE_TO_CHANGE = ("device", "data.workers", "log.", "sampling.")
-"""Keys that a resumed run may change: they alter no weight (a device does so by rounding alone)."""
+FREE_TO_CHANGE = ("device", "data.workers", "data.latents", "log.", "sampling.")
+"""Keys that a resumed run may change: they alter no weight (a device does so by rounding alone; what a cache of latents holds is
+checked)."""
 
 
 def recipe_names() -> list[str]:

@@ -11,12 +11,14 @@ import torch
 from sadm.core.devices import resolve_device
 from sadm.core.errors import DivergedError, UserError
 from sadm.core.seeds import derive_seed
-from sadm.data import BatchStream, ImageSet, Prefetcher, class_order
+from sadm.data import Prefetcher, class_order
 from sadm.diffusion import Denoised, denoise, denoising_loss
 from sadm.signals import Taps, TrainingSignal, taps_of
+from sadm.training.augmentation import augmenter_for, with_columns
 from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.ema import EMA
 from sadm.training.inputs import StepInputs, draw_inputs
+from sadm.training.latents import TrainingSet, open_stream, pictures_of
 from sadm.training.model_folder import Model, ModelSpec
 from sadm.training.process import build_density, build_weighting
 
@@ -29,7 +31,7 @@ class Learner:
 
     Args:
         config: of the run.
-        images: the training images.
+        images: the training images, or their latents.
         spec: of the denoiser.
         signals: added to the denoising gradient, in this order.
 
@@ -37,10 +39,14 @@ class Learner:
         UserError: a signal taps a module that the network does not have.
     """
 
-    def __init__(self, config: TrainConfig, images: ImageSet, spec: ModelSpec, signals: list[TrainingSignal]) -> None:
+    def __init__(
+        self, config: TrainConfig, images: TrainingSet, spec: ModelSpec, signals: list[TrainingSignal]
+    ) -> None:
         self.config, self.spec, self.signals = config, spec, signals
-        order = class_order(images, config.seed, config.data.balance, config.data.repeat)
-        self.stream = BatchStream(images, config.optimiser.batch, config.seed, flip=config.data.flip, order=order)
+        augmenter = augmenter_for(config.data.augment, pictures_of(images))
+        order = class_order(pictures_of(images), config.seed, config.data.balance, config.data.repeat)
+        batch, flip = config.optimiser.batch, config.data.flip
+        self.stream = open_stream(images, batch, config.seed, flip=flip, order=order, augmenter=augmenter)
         self.device = resolve_device(config.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(config.seed, "network"))
@@ -60,7 +66,7 @@ class Learner:
             weight_decay=config.optimiser.weight_decay,
             fused=True,
         )
-        self.ahead = Prefetcher(self._inputs, config.data.workers) if config.data.workers else None
+        self.ahead = Prefetcher(self.inputs, config.data.workers) if config.data.workers else None
         self.step = 0
 
     def advance(self) -> dict[str, torch.Tensor]:
@@ -72,7 +78,7 @@ class Learner:
         Raises:
             DivergedError: the loss or the gradient is not finite; the weights are left as they were.
         """
-        given = (self.ahead.get(self.step) if self.ahead else self._inputs(self.step)).to(self.device)
+        given = (self.ahead.get(self.step) if self.ahead else self.inputs(self.step)).to(self.device)
         x0, sigma, noise = given.x0, given.sigma, given.noise  # [B, C, H, W], [B], [B, C, H, W]
 
         with self.taps.recording() as activations:
@@ -93,16 +99,16 @@ class Learner:
 
         return {"loss": loss.detach(), **log, **self._update()}
 
-    def close(self) -> None:
-        """Ends the threads that make inputs ahead, if there are any."""
-        if self.ahead:
-            self.ahead.close()
-
-    def _inputs(self, step: int) -> StepInputs:
+    def inputs(self, step: int) -> StepInputs:
         """What `step` works on; in page-locked memory where a thread makes it for a CUDA device."""
         process, null_label = self.config.process, len(self.spec.class_names)
         inputs = draw_inputs(self.stream, step, self.density, self.config.seed, process.label_dropout, null_label)
         return inputs.pinned() if self.config.data.workers and self.device.type == "cuda" else inputs
+
+    def close(self) -> None:
+        """Ends the threads that make inputs ahead, if there are any."""
+        if self.ahead:
+            self.ahead.close()
 
     def _ask_signals(
         self, seen: Denoised, g_dsm: torch.Tensor
@@ -142,8 +148,13 @@ class Learner:
         """Training images seen so far, repetitions counted."""
         return self.step * self.config.optimiser.batch
 
-    def start_from(self, model: Model) -> None:
+    def start_from(self, model: Model) -> str:
         """Takes over the weights of a trained model, as network and as average.
+
+        A model of other augmentation, or of none, is continued with that of this run (see `with_columns`).
+
+        Returns:
+            What became of the embedding of augmentation, a sentence; empty where it is the same.
 
         Raises:
             UserError: the model is of another shape, network, data scale or set of classes.
@@ -151,16 +162,20 @@ class Learner:
         differing = [
             f"{field.name} {getattr(model.spec, field.name)} there, {getattr(self.spec, field.name)} here"
             for field in dataclasses.fields(ModelSpec)
-            if field.name != "label_counts" and getattr(model.spec, field.name) != getattr(self.spec, field.name)
+            if field.name not in ("label_counts", "augment")
+            and getattr(model.spec, field.name) != getattr(self.spec, field.name)
         ]
         if differing:
             raise UserError(
                 f"--start-from {self.config.start_from}: that model can't be continued here: {'; '.join(differing)}. "
                 "Give the same network, images and --process.sigma-data, or another model."
             )
-        weights = model.denoiser.net.state_dict()
+        weights, note = with_columns(
+            model.denoiser.net.state_dict(), self.spec.net.width, model.spec.augment, self.spec.augment
+        )
         self.denoiser.net.load_state_dict(weights)
         self.ema.module.load_state_dict(weights)
+        return note
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that the next step depends on."""

@@ -16,12 +16,13 @@ from sadm.core.devices import resolve_device
 from sadm.core.errors import UserError
 from sadm.core.files import folder_written_atomically, read_json, write_json
 from sadm.core.seeds import generator
-from sadm.data import ImageSet
 from sadm.diffusion import SamplerSettings, generate, image_seeds, prepare
 from sadm.models import DiT, LatentCodec
 from sadm.models.weights.naming import set_norm_eps
+from sadm.training.augmentation import augmenter_for
 from sadm.training.checkpoint import save_tensors
-from sadm.training.config import DenoiserConfig, NetConfig, ProcessConfig, SamplingConfig
+from sadm.training.config import AugmentConfig, DenoiserConfig, NetConfig, ProcessConfig, SamplingConfig
+from sadm.training.latents import TrainingSet, pictures_of
 from sadm.training.process import NOISE_SCALES, AnyDenoiser, build_denoiser
 
 FORMAT = 1
@@ -39,6 +40,7 @@ class ModelSpec:
         class_names: empty for an unconditional model.
         label_counts: training images of each class.
         process: how the network is put behind the contract.
+        augment: the columns of `Cond.augment` that the network is told of; empty = it was trained without.
     """
 
     shape: tuple[int, int, int]
@@ -47,6 +49,7 @@ class ModelSpec:
     class_names: tuple[str, ...]
     label_counts: tuple[int, ...]
     process: DenoiserConfig = dataclasses.field(default_factory=DenoiserConfig)
+    augment: tuple[str, ...] = ()
 
     def build(self) -> AnyDenoiser:
         """A denoiser with freshly initialised weights.
@@ -66,6 +69,7 @@ class ModelSpec:
             num_classes=len(self.class_names),
             noise_scale=sizes.noise_scale or NOISE_SCALES[self.process.kind],
             out_channels=2 * self.shape[0] if self.process.learned_variance else None,
+            augment_dims=len(self.augment),
             **own,
         )
         set_norm_eps(net, sizes.norm_eps)
@@ -127,7 +131,8 @@ class Model:
         drawn = generate(self.denoiser, self.spec.shape, seeds, labels, null, settings, where, progress, worse)
         if codec is None:
             return drawn
-        return torch.cat([codec.decode(part.to(where)).clamp(-1, 1).cpu() for part in drawn.split(settings.batch)])
+        at_once = min(settings.batch, codec.images_at_once(self.spec.shape))
+        return torch.cat([codec.decode(part.to(where)).clamp(-1, 1).cpu() for part in drawn.split(at_once)])
 
     def _check_weak(self, weak: Model | None) -> None:
         if weak is None:
@@ -161,13 +166,23 @@ def sampler_settings(config: SamplingConfig, clamp: bool = True) -> SamplerSetti
     return SamplerSettings(**config.model_dump(), clamp=clamp)
 
 
-def spec_for(images: ImageSet, net: NetConfig, process: ProcessConfig) -> ModelSpec:
-    """The specification of a denoiser for these training images; a `sigma_data` of None is measured on them."""
+def spec_for(
+    images: TrainingSet, net: NetConfig, process: ProcessConfig, augment: AugmentConfig | None = None
+) -> ModelSpec:
+    """The specification of a denoiser for these training images or latents.
+
+    A `sigma_data` of None is measured on them, as they are.
+
+    Raises:
+        UserError: they are all of one grey, or can't be augmented so.
+    """
+    augmenter = None if augment is None else augmenter_for(augment, pictures_of(images))
     counts = torch.bincount(images.labels, minlength=images.num_classes).tolist() if images.labels is not None else []
-    measured = round(float(images.floats().std()), 4) if process.sigma_data is None else process.sigma_data
+    measured = round(images.std(), 4) if process.sigma_data is None else process.sigma_data
     if not measured > 0:
         raise UserError(f"all pixels of the training images in {images.source} are equal; there is nothing to learn.")
-    return ModelSpec(images.shape, net, measured, images.class_names, tuple(counts), process.denoiser)
+    told = () if augmenter is None else augmenter.names
+    return ModelSpec(images.shape, net, measured, images.class_names, tuple(counts), process.denoiser, told)
 
 
 def save_model(
@@ -190,6 +205,7 @@ def save_model(
         "process": spec.process.model_dump(),
         "class_names": list(spec.class_names),
         "label_counts": list(spec.label_counts),
+        "augment": list(spec.augment),
         "sampling": sampling.model_dump(),
         **facts,
     }
@@ -197,6 +213,10 @@ def save_model(
         save_tensors(temporary / WEIGHTS, weights)
         write_json(temporary / DESCRIPTION, description)
         if autoencoder is not None:
+            if not Path(autoencoder).is_dir():
+                raise UserError(
+                    f"the autoencoder's folder {autoencoder} is gone. Restore it and run the same command again."
+                )
             (temporary / AUTOENCODER).mkdir()
             for file in filter(Path.is_file, Path(autoencoder).iterdir()):
                 shutil.copyfile(file, temporary / AUTOENCODER / file.name)
@@ -226,6 +246,7 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
             class_names=tuple(description["class_names"]),
             label_counts=tuple(description["label_counts"]),
             process=DenoiserConfig.model_validate(description.get("process", {})),  # older models are EDM's
+            augment=tuple(description.get("augment", ())),
         )
         sampling = SamplingConfig.model_validate(description["sampling"])
         denoiser = spec.build()

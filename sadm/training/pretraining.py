@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import cast
 
@@ -13,12 +14,13 @@ from torch import nn
 from sadm.core.devices import spent_seconds
 from sadm.core.errors import UserError
 from sadm.core.seeds import derive_seed, generator
-from sadm.data import BatchStream, ImageSet
+from sadm.data import Augmenter
 from sadm.data.batches import Batch
 from sadm.diffusion.denoised import per_image
 from sadm.signals import embedding_of
 from sadm.structure import ConvEncoder, StructureError, ViTEncoder
 from sadm.training.config import StructureConfig
+from sadm.training.latents import TrainingSet, open_stream
 
 TEMPERATURE = 0.2
 VIEW_SHIFT = 0.125
@@ -46,15 +48,16 @@ class Pretrained:
 
 
 def pretrain_encoder(
-    images: ImageSet,
+    images: TrainingSet,
     config: StructureConfig,
     seed: int,
     device: torch.device,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    augmenter: Augmenter | None = None,
 ) -> Pretrained:
     """Trains an encoder in the way that `config.encoder_training` names.
 
-    The weights depend on the images, `config` and `seed` alone. A batch larger than the set repeats images.
+    The weights depend on the images, `config`, `seed` and `augmenter` alone. A batch larger than the set repeats images.
 
     Args:
         images: the training images.
@@ -62,6 +65,7 @@ def pretrain_encoder(
         seed: of the run.
         device: where to train.
         progress: called with (steps done, steps in all).
+        augmenter: that of the run, since signals show the encoder augmented images; it is not told what was done to them.
 
     Raises:
         UserError: the images can't be learned from in that way, or do not fit the encoder.
@@ -73,7 +77,7 @@ def pretrain_encoder(
         encoder, length = build_encoder(images.shape, config)
         task = task_kind(images, length)
     encoder, task = encoder.to(device), task.to(device)
-    stream = BatchStream(images, config.encoder_batch, derive_seed(seed, "encoder batches"))
+    stream = open_stream(images, config.encoder_batch, derive_seed(seed, "encoder batches"), augmenter=augmenter)
     parameters = [*encoder.parameters(), *task.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=config.encoder_learning_rate, weight_decay=1e-2, fused=True)
     steps, scores = config.encoder_steps, []
@@ -145,7 +149,7 @@ class EncoderTask(nn.Module):
         length: of an embedding.
     """
 
-    def __init__(self, images: ImageSet, length: int) -> None:
+    def __init__(self, images: TrainingSet, length: int) -> None:
         super().__init__()
 
     @property
@@ -163,7 +167,7 @@ class EncoderTask(nn.Module):
 class Classify(EncoderTask):
     """Names the class of an image, slightly shifted."""
 
-    def __init__(self, images: ImageSet, length: int) -> None:
+    def __init__(self, images: TrainingSet, length: int) -> None:
         super().__init__(images, length)
         self.head = nn.Linear(length, images.num_classes)
         self.labels = cast(torch.Tensor, images.labels)  # `way_of_training` has looked
@@ -192,9 +196,9 @@ class MatchViews(EncoderTask):
 class Restore(EncoderTask):
     """Embeds a noisy image such that a linear decoder restores the clean one (Vincent et al. 2008, ICML); the decoder is lost."""
 
-    def __init__(self, images: ImageSet, length: int) -> None:
+    def __init__(self, images: TrainingSet, length: int) -> None:
         super().__init__(images, length)
-        self.decoder = nn.Linear(length, images.images[0].numel())
+        self.decoder = nn.Linear(length, math.prod(images.shape))
 
     def forward(
         self, encoder: nn.Module, batch: Batch, draws: torch.Generator, device: torch.device
@@ -212,7 +216,7 @@ class Restore(EncoderTask):
 TASKS: dict[str, type[EncoderTask]] = {"supervised": Classify, "views": MatchViews, "denoising": Restore}
 
 
-def way_of_training(images: ImageSet, config: StructureConfig) -> str:
+def way_of_training(images: TrainingSet, config: StructureConfig) -> str:
     """The key of `TASKS` that `config.encoder_training` means for these images.
 
     Raises:
@@ -234,7 +238,7 @@ def way_of_training(images: ImageSet, config: StructureConfig) -> str:
     return way
 
 
-def too_few_classes(images: ImageSet) -> str:
+def too_few_classes(images: TrainingSet) -> str:
     """What images that can't be classified have instead of two classes, for messages."""
     return "no labels" if images.labels is None else f"only images of '{images.class_names[int(images.labels[0])]}'"
 

@@ -12,6 +12,7 @@ from sadm.core.provenance import provenance
 from sadm.diffusion import VPDenoiser, VPSchedule
 from sadm.models import DiT, LatentCodec
 from sadm.models.weights import (
+    Entry,
     LoadReport,
     SchedulerFacts,
     load_diffusers_dit,
@@ -62,13 +63,16 @@ def import_model(source: str | Path, out: str | Path, family: Family | None, aut
     return report
 
 
-def export_pipeline(model: Model, out: str | Path, autoencoder: str | None) -> None:
+def export_pipeline(model: Model, out: str | Path, autoencoder: str | None) -> tuple[Entry, ...]:
     """Writes a model as a `DiTPipeline` folder, which diffusers loads and which draws the same images.
 
     Args:
         model: with process vp and net.frequency_shift 1.
         out: the folder to write.
         autoencoder: an `AutoencoderKL` folder; None = the model's own.
+
+    Returns:
+        The network's tensors that a pipeline does without; see `save_diffusers_folder`.
 
     Raises:
         UserError: diffusers' pipeline has no such process or network, or there is no autoencoder.
@@ -88,7 +92,7 @@ def export_pipeline(model: Model, out: str | Path, autoencoder: str | None) -> N
     facts = SchedulerFacts(beta_schedule=schedule, prediction_type=spoken[denoiser.prediction])
     names = dict(enumerate(model.spec.class_names))
     net: DiT = denoiser.net  # type: ignore[assignment]
-    save_diffusers_folder(net, out, autoencoder=folder, scheduler=facts, class_names=names)
+    return save_diffusers_folder(net, out, autoencoder=folder, scheduler=facts, class_names=names)
 
 
 def _from_checkpoint(

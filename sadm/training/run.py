@@ -7,18 +7,17 @@ R/tensorboard/     the same, for TensorBoard
 R/checkpoints/     everything the next step depends on
 R/samples/         a grid of samples with each checkpoint
 R/model/           the averaged weights, for sampling
+R/latents/         the training images' latents, where it trains on latents that are kept nowhere else
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import math
 import shutil
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +27,11 @@ from sadm.core.config import build_config, differences, read_yaml, write_yaml
 from sadm.core.devices import spent_seconds
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.files import (
+    locked,
     make_folder,
     read_json,
     refuse_foreign_folder,
     remove_leftovers,
-    user_errors_for,
     write_atomically,
     write_json,
 )
@@ -41,14 +40,17 @@ from sadm.core.progress import Reporter, Silent
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.core.stopping import StopRequest
 from sadm.data import Fit, ImageSet, Split, load_split, never_held_out, to_uint8
+from sadm.models import autoencoder_hash
 from sadm.training.checkpoint import latest_checkpoint, save_checkpoint
 from sadm.training.config import FREE_TO_CHANGE, DataConfig, TrainConfig
 from sadm.training.journal import Journal
+from sadm.training.latents import TrainingSet
 from sadm.training.learner import Learner
 from sadm.training.model_folder import Model, load_model, save_model, spec_for
 from sadm.training.signals import PreparedSignals, prepare_signals
+from sadm.training.training_set import check_sizes, training_set
 
-CONFIG, FACTS, CHECKPOINTS, MODEL = "config.yaml", "run.json", "checkpoints", "model"
+CONFIG, FACTS, CHECKPOINTS, MODEL, LATENTS = "config.yaml", "run.json", "checkpoints", "model", "latents"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +86,7 @@ def split_for(config: TrainConfig, reporter: Reporter | None = None) -> Split:
         keep=data.keep,
         progress=lambda done, total: shown.update("images", done, total),
     )
-    _say_skipped(split.train, shown)
+    say_skipped(split.train, shown)
     _say_never_held_out(split, shown)
     _say_notes(split.train, shown)
     return split
@@ -126,7 +128,7 @@ def train(
     if images is None:
         images = split_for(config, shown).train
     session = _Session(config, folder, images, shown)
-    with _locked(make_folder(folder)), StopRequest() as stop:
+    with locked(make_folder(folder), "training"), StopRequest() as stop:
         return session.run(stop)
 
 
@@ -135,9 +137,8 @@ class _Session:
 
     def __init__(self, config: TrainConfig, folder: Path, images: ImageSet, reporter: Reporter) -> None:
         self.config, self.folder, self.images, self.reporter = config, folder, images, reporter
-        self.spec = spec_for(images, config.net, config.process)
-        self.spec.build()  # sizes that do not fit are refused before anything is written
         self.fingerprint = images.fingerprint()
+        self.autoencoder: str | None = None  # its hash
         self.cpu_seconds = 0.0
         self.prepared = PreparedSignals([])
         self.rate = 0.0
@@ -154,29 +155,59 @@ class _Session:
         if facts.get("finished"):
             self.reporter.say(f"{self.folder} holds this run already, finished at step {facts['steps']}.")
             return self._result(facts)
+        check_sizes(self.config, self.images)
+        self._check_autoencoder(facts)
         write_yaml(self.folder / CONFIG, self.config)
         self._write_facts(finished=False, steps=0)
         state = latest_checkpoint(self.folder / CHECKPOINTS, self.reporter.say)
-        learner = self._start(state)
+        data = training_set(self.config, self.images, self.folder / LATENTS, self.reporter)
+        learner = self._start(data, state)
         self._loop(learner, stop, state)
         return self._result(self._write_facts(finished=True, steps=learner.step))
 
-    def _start(self, state: dict[str, Any] | None) -> Learner:
+    def _check_autoencoder(self, facts: dict[str, Any]) -> None:
+        """Refuses to go on with another autoencoder than the run began with."""
+        folder = self.config.data.autoencoder
+        self.autoencoder = None if folder is None else autoencoder_hash(folder)
+        stored = facts["data"].get("autoencoder") if facts else self.autoencoder
+        if stored != self.autoencoder:
+            raise UserError(
+                f"{self.folder} holds a run on the latents of another autoencoder than the one that is in {folder} now. "
+                "Restore it, or choose another --out."
+            )
+
+    def _start(self, data: TrainingSet, state: dict[str, Any] | None) -> Learner:
+        spec = spec_for(data, self.config.net, self.config.process, self.config.data.augment)
         if state is None:
-            self.prepared = prepare_signals(self.config, self.images, self.reporter)
-            learner = Learner(self.config, self.images, self.spec, self.prepared.signals)
+            self.prepared = prepare_signals(self.config, data, self.reporter)
+            learner = Learner(self.config, data, spec, self.prepared.signals)
             if self.config.start_from is not None:
-                learner.start_from(load_model(self.config.start_from))
+                note = learner.start_from(self._first_model(self.config.start_from))
+                if note:
+                    self.reporter.say(note)
             return learner
         # The encoder's weights come from the checkpoint, so a resumed run does not pre-train again.
         untrained = self.config.structure.model_copy(update={"encoder_steps": 0})
-        rebuilt = prepare_signals(self.config.model_copy(update={"structure": untrained}), self.images, self.reporter)
+        rebuilt = prepare_signals(self.config.model_copy(update={"structure": untrained}), data, self.reporter)
         self.prepared = dataclasses.replace(rebuilt, **state["prepared"])
         self.cpu_seconds = state["cpu_seconds"]
-        learner = Learner(self.config, self.images, self.spec, self.prepared.signals)
+        learner = Learner(self.config, data, spec, self.prepared.signals)
         learner.load_state_dict(state["learner"])
         self.reporter.say(f"Going on from step {learner.step} of {self.config.optimiser.steps}.")
         return learner
+
+    def _first_model(self, path: str) -> Model:
+        """The model that --start-from names; its latents, if it draws any, must be those of this run's autoencoder."""
+        model = load_model(path)
+        unknown = model.description.get("latents") and model.autoencoder is None  # imported without one
+        theirs = None if model.autoencoder is None else autoencoder_hash(model.autoencoder)
+        if theirs != self.autoencoder and not unknown:
+            kind = "pixels" if theirs is None else "latents of another autoencoder"
+            remedy = (
+                "Leave --data.autoencoder out" if theirs is None else f"Give --data.autoencoder {model.autoencoder}"
+            )
+            raise UserError(f"--start-from {path}: that model draws {kind}. {remedy}, or start from another model.")
+        return model
 
     def _loop(self, learner: Learner, stop: StopRequest, state: dict[str, Any] | None) -> None:
         total, log = self.config.optimiser.steps, self.config.log
@@ -243,17 +274,21 @@ class _Session:
             shutil.rmtree(old)
 
     def _export(self, learner: Learner) -> None:
+        spec, sampling, autoencoder = learner.spec, self.config.sampling, self.config.data.autoencoder
         facts = {"step": learner.step, "weights": "ema", "data": self._data_facts(), "provenance": provenance()}
-        save_model(self.folder / MODEL, self.spec, learner.ema.module.state_dict(), self.config.sampling, facts)
+        if autoencoder is not None:
+            facts["latents"] = True
+        save_model(self.folder / MODEL, spec, learner.ema.module.state_dict(), sampling, facts, autoencoder)
         count = self.config.log.samples
         if count:
-            averaged = self.spec.around(learner.ema.module).eval()
-            model = Model(averaged, self.spec, self.config.sampling, facts, learner.device)
-            labels = grid_labels(len(self.spec.class_names), count)
+            averaged = spec.around(learner.ema.module).eval()
+            model = Model(averaged, spec, sampling, facts, learner.device, autoencoder)
+            labels = grid_labels(len(spec.class_names), count)
             write_grid(self.folder / "samples" / f"step-{learner.step:08d}.png", model.sample(count, labels=labels))
 
     def _data_facts(self) -> dict[str, Any]:
-        return {"source": self.images.source, "train_images": len(self.images), "fingerprint": self.fingerprint}
+        facts = {"source": self.images.source, "train_images": len(self.images), "fingerprint": self.fingerprint}
+        return facts if self.autoencoder is None else {**facts, "autoencoder": self.autoencoder}
 
     def _write_facts(self, *, finished: bool, steps: int) -> dict[str, Any]:
         facts = {
@@ -302,7 +337,7 @@ def read_run_config(folder: str | Path) -> TrainConfig:
 
 
 def _check_folder(folder: Path, config: TrainConfig) -> None:
-    refuse_foreign_folder(folder, CONFIG, "run", ignoring=(".lock",))
+    refuse_foreign_folder(folder, CONFIG, "run", ignoring=(".lock", LATENTS))
     if (folder / CONFIG).exists():
         changed = differences(config, read_run_config(folder), ignoring=FREE_TO_CHANGE)
         if changed:
@@ -310,20 +345,6 @@ def _check_folder(folder: Path, config: TrainConfig) -> None:
                 f"{folder} holds a run with another configuration ({'; '.join(changed)}). "
                 "Choose another --out, or give the stored values to go on with that run."
             )
-
-
-@contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keeps a second process out of the run folder; the lock goes with this process, however it ends."""
-    path = folder / ".lock"
-    with user_errors_for(path), open(path, "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"another process is training in {folder}. Wait for it, or choose another --out."
-            ) from error
-        yield
 
 
 def _say_never_held_out(split: Split, reporter: Reporter) -> None:
@@ -337,7 +358,8 @@ def _say_never_held_out(split: Split, reporter: Reporter) -> None:
         )
 
 
-def _say_skipped(images: ImageSet, reporter: Reporter) -> None:
+def say_skipped(images: ImageSet, reporter: Reporter) -> None:
+    """Tells the reporter about files that were left out."""
     if images.skipped:
         lines = [f"  {item.path}: {item.reason}" for item in images.skipped[:10]]
         more = f"\n  and {len(images.skipped) - 10} more" if len(images.skipped) > 10 else ""

@@ -15,7 +15,6 @@ from sadm.core.devices import resolve_device
 from sadm.core.errors import UserError
 from sadm.core.progress import Reporter
 from sadm.core.seeds import derive_seed
-from sadm.data import ImageSet
 from sadm.signals import (
     Balancing,
     ContrastiveSignal,
@@ -41,7 +40,9 @@ from sadm.structure import (
     uniform_weight,
     wiener_weight,
 )
+from sadm.training.augmentation import augmenter_for
 from sadm.training.config import TrainConfig
+from sadm.training.latents import TrainingSet, pictures_of
 from sadm.training.model_folder import spec_for
 from sadm.training.pretraining import Pretrained, build_encoder, pretrain_encoder, too_few_classes, way_of_training
 
@@ -61,7 +62,7 @@ class PreparedSignals:
     encoder_score: float | None = None
 
 
-def prepare_signals(config: TrainConfig, images: ImageSet, reporter: Reporter) -> PreparedSignals:
+def prepare_signals(config: TrainConfig, images: TrainingSet, reporter: Reporter) -> PreparedSignals:
     """Builds the signals that `config` asks for, pre-training encoders on the training images.
 
     Raises:
@@ -75,14 +76,15 @@ class _Setup:
     """What signals are built from."""
 
     config: TrainConfig
-    images: ImageSet
+    images: TrainingSet
     reporter: Reporter
 
     def pretrain(self) -> Pretrained:
         """A pre-trained structure encoder."""
         device = resolve_device(self.config.device)
         progress = partial(self.reporter.update, "encoder")
-        return pretrain_encoder(self.images, self.config.structure, self.config.seed, device, progress)
+        augmenter = augmenter_for(self.config.data.augment, pictures_of(self.images))
+        return pretrain_encoder(self.images, self.config.structure, self.config.seed, device, progress, augmenter)
 
     def balancing(self) -> Balancing:
         """The rules that the game and the point-wise controls share."""

@@ -48,7 +48,7 @@ def test_text_and_bytes_arrive_and_nothing_else_stays(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("call", ["replace", "fsync"])
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO])
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EIO])
 def test_a_failure_keeps_the_old_content_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, code: int
 ) -> None:
@@ -94,7 +94,7 @@ def test_a_full_disk_keeps_the_old_folder(small_disk: Path) -> None:
 
 def test_a_read_only_file_system_is_named(small_disk: Path) -> None:
     subprocess.run([str(shutil.which("mount")), "-o", "remount,ro", str(small_disk)], check=True)
-    with pytest.raises(UserError, match=r"read-only\. Choose another folder with --out"):
+    with pytest.raises(UserError, match=r"read-only\. Choose another folder"):
         write_atomically(small_disk / "file", "x")
     with pytest.raises(UserError, match="read-only"):
         make_folder(small_disk / "folder")

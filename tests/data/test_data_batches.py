@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
-from sadm.data import BatchStream, ImageSet, class_order
+from sadm.data import Augmentation, Augmenter, BatchStream, ImageSet, class_order
 
 SIZES = {"count": st.integers(1, 13), "batch_size": st.integers(1, 30), "seed": st.integers(0, 2**31)}
 
@@ -90,6 +90,22 @@ def test_flips_mirror_about_half_of_the_images_and_nothing_else() -> None:
         coins.append(tuple(turned.tolist()))
     assert 420 < mirrored < 580  # 5 standard deviations around 500
     assert len(set(coins)) == 20
+
+
+def test_an_augmenter_gets_the_rows_of_the_step_and_its_columns_become_conditions() -> None:
+    images, augmenter = image_set(7), Augmenter(Augmentation(0.5, flip_x=1.0, rotation=90, hue=90), 3)
+    plain, stream = BatchStream(images, 5, seed=2), BatchStream(images, 5, seed=2, augmenter=augmenter)
+    assert (plain.changes_pixels, stream.changes_pixels) == (False, True)
+    assert BatchStream(images, 5, seed=2, flip=True).changes_pixels
+    for step in (3, 0, 3):
+        batch, before = stream.batch(step), plain.batch(step)
+        assert torch.equal(batch.index, before.index)
+        assert before.cond.augment is None
+        x0, augment = augmenter(before.x0, Augmenter.draws(2, step, 5))
+        assert batch.cond.augment is not None
+        assert torch.equal(batch.x0, x0)
+        assert torch.equal(batch.cond.augment, augment)
+        assert bool(augment.any())
 
 
 def test_seeds_and_epochs_differ() -> None:

@@ -118,8 +118,9 @@ def test_what_has_no_buckets_is_refused(tmp_path: Path) -> None:
         BucketedStream(BUCKETS, 4, seed=0).batch(-1)
     with pytest.raises(UserError, match="needs a Fit of policy 'buckets', got 'crop'"):
         open_buckets(str(tmp_path), Fit(8))
-    with pytest.raises(UserError, match="digits holds images of one shape"):
-        open_buckets("digits", Fit(8, policy="buckets"))
+    for source in ("digits", "surfaces"):
+        with pytest.raises(UserError, match=f"{source} holds images of one shape"):
+            open_buckets(source, Fit(8, policy="buckets"))
     for i in range(2):
         Image.new("L", (9, 9)).save(tmp_path / f"{i}.png")
     with pytest.raises(UserError, match="several shapes, and one is needed here.*open_buckets and BucketedStream"):

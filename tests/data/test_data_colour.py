@@ -242,7 +242,9 @@ def test_kinds_of_pixels_that_cannot_be_read_have_their_reason() -> None:
     with pytest.raises(Unreadable, match=r"32 bits.*8 or 16 bits"):
         read(encoded(Image.fromarray(np.full((4, 4), 0.5, dtype=np.float32)), "TIFF"))
     for channels in (2, 5):
-        with pytest.raises(Unreadable, match="a TIFF with channels or bits that cannot be read; save it as grey"):
+        with pytest.raises(
+            Unreadable, match="a TIFF that is damaged, or has channels or bits that cannot be read; save it as grey"
+        ):
             read(tiff(np.zeros((8, 8, channels), dtype=np.uint16), 1, extra=2))
 
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from sadm.core.errors import UserError
-from sadm.data import Fit
+from sadm.data import Fit, ImageSet, open_source
 from sadm.data.records import Unreadable
 
 
@@ -155,6 +155,19 @@ def test_arrays_know_crops_and_padding_alone() -> None:
             Fit(8, policy=policy).array(planes(noise(9, 6)))  # type: ignore[arg-type]
 
 
+def test_made_images_know_crops_and_padding_alone_too() -> None:
+    made = open_source("surfaces:count=2", fit=Fit(32, channels=4))
+    colour = open_source("surfaces:count=2", fit=Fit(32, channels=3))
+    assert isinstance(made, ImageSet)
+    assert isinstance(colour, ImageSet)
+    assert torch.equal(made.images[:, :3], colour.images)
+    assert bool((made.images[:, 3] == 255).all())
+    with pytest.raises(
+        UserError, match=r"--data\.fit tiles is for image files; surfaces:count=2 makes images of the size"
+    ):
+        open_source("surfaces:count=2", fit=Fit(32, policy="tiles"))
+
+
 # ---- options ---------------------------------------------------------------------------------------------------------
 
 
@@ -175,6 +188,17 @@ def test_arrays_know_crops_and_padding_alone() -> None:
 def test_impossible_options_are_refused(option: str, value: float) -> None:
     with pytest.raises(UserError, match=rf"--data\.{option.replace('_', '-')} is {value}; expected .*, such as"):
         Fit(**{option: value})  # type: ignore[arg-type]
+
+
+def test_unknown_words_are_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"--data\.fit is stretch; expected one of crop, pad, random-crop, tiles, buckets"
+    ):
+        Fit(8, policy="stretch")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"--data\.pad-colour is pink; expected one of edge, white, black"):
+        Fit(8, policy="pad", pad_colour="pink")  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"--data\.resolution is 60; aspect buckets need a multiple"):
+        Fit(60, policy="buckets")
 
 
 @pytest.mark.parametrize("policy", ["pad", "random-crop", "tiles", "buckets"])

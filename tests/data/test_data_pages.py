@@ -63,7 +63,7 @@ def test_only_headers_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_pages_from_bytes_keep_the_group_and_mask_of_their_record(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", pages(2))
     content = (tmp_path / "a.tif").read_bytes()
-    found = list(with_pages([Record("in/a.TIF", lambda: content, "dent", group="part 7", mask=tmp_path / "m.png")]))
+    found = with_pages([Record("in/a.TIF", lambda: content, "dent", group="part 7", mask=tmp_path / "m.png")])
     assert [(record.name, record.page) for record in found] == [("in/a.TIF", 0), ("in/a.TIF#page=2", 1)]
     assert {(record.group, record.class_name, record.mask) for record in found} == {
         ("part 7", "dent", tmp_path / "m.png")
@@ -80,7 +80,7 @@ def test_a_mask_may_have_a_page_for_each_page(tmp_path: Path) -> None:
     write(tmp_path / "mask.tif", marks)
     marks[1].save(tmp_path / "one.png")
     for name, expected in [("mask.tif", [0, 255]), ("one.png", [255, 255])]:
-        records = list(with_pages([Record("a.tif", tmp_path / "a.tif", mask=tmp_path / name)]))
+        records = with_pages([Record("a.tif", tmp_path / "a.tif", mask=tmp_path / name)])
         masks = read_listing(Listing("here", records), Fit()).masks
         assert masks is not None
         assert masks[:, 0, 0, 0].tolist() == expected

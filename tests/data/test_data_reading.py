@@ -163,6 +163,17 @@ def test_training_sees_windows_and_measuring_sees_the_centre(tmp_path: Path, col
         assert np.array_equal(images.images[2].permute(1, 2, 0).numpy().squeeze(), centre.picture(image).pixels[0])
 
 
+def test_colour_beside_the_centre_counts(tmp_path: Path) -> None:
+    for i in range(2):
+        pixels = np.full((20, 60, 3), 90, dtype=np.uint8)
+        pixels[:, :8] = (200, 30, 60 * i)
+        Image.fromarray(pixels).save(tmp_path / f"{i}.png")
+    for policy, channels in (("crop", 1), ("random-crop", 3)):
+        images = open_source(str(tmp_path), fit=Fit(8, policy=policy))  # type: ignore[arg-type]
+        assert isinstance(images, ImageSet)
+        assert images.shape[0] == channels
+
+
 def test_a_split_keeps_the_windows_of_its_images_and_the_fingerprint_sees_them(tmp_path: Path) -> None:
     source = folder_of(tmp_path)
     split = load_split(source, held_out=0.4, fit=Fit(16, policy="random-crop", crop_margin=0.5))

@@ -7,21 +7,10 @@ import math
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from benchmarks.resampling import drawing
 from sadm.data.resampling import filter_weights, resize_array, resize_bicubic, resize_picture
-
-
-def drawing(ground: int, ink: int, side: int = 1200) -> Image.Image:
-    """Straight and curved lines of 1 to 3 pixels."""
-    image, draws = Image.new("L", (side, side), ground), np.random.default_rng(0)
-    pen = ImageDraw.Draw(image)
-    for _ in range(60):
-        pen.line(draws.integers(0, side, 4).tolist(), fill=ink, width=int(draws.integers(1, 4)))
-    for _ in range(20):
-        x, y, r = draws.integers(20, side // 2, 3).tolist()
-        pen.ellipse((x, y, x + r, y + r), outline=ink, width=int(draws.integers(1, 4)))
-    return image
 
 
 def array_of(image: Image.Image) -> torch.Tensor:

@@ -79,6 +79,12 @@ def test_bad_configurations(change: dict, expected: str) -> None:
         tiny(**change)
 
 
+def test_arms_may_augment_the_same_images_differently() -> None:
+    config = tiny(arms={"plain": PLAIN, "augmented": {**PLAIN, "data": {"augment": {"preset": "photos"}}}})
+    assert config.arm_config("augmented", 0).data.augment.preset == "photos"
+    assert config.arm_config("plain", 0).data.augment.preset == "none"
+
+
 # ---- cost ------------------------------------------------------------------------------------------------------------
 
 

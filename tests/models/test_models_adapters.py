@@ -121,3 +121,19 @@ def test_any_module_by_a_function() -> None:
     assert activations["module.inner"].shape == X.shape
     assert foreign.inner.weight.grad is not None
     assert {name for name, _ in net.named_parameters()} == {f"module.{name}" for name, _ in foreign.named_parameters()}
+
+
+def test_augmentation_that_a_network_would_overlook_is_refused() -> None:
+    cond = Cond(augment=torch.ones(2, 1))
+
+    def call(module: torch.nn.Module, x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor:
+        return module(x) if cond.augment is None else module(x) * cond.augment[:, :, None, None]
+
+    conv = torch.nn.Conv2d(3, 3, 1)
+    assert torch.equal(ModuleAdapter(conv, call, takes_augment=True)(X, LEVELS, cond), conv(X))
+    with pytest.raises(UserError, match=r"this network can't be told of augmentation .*takes_augment=True, or turn"):
+        ModuleAdapter(conv, call)(X, LEVELS, cond)
+    with pytest.raises(
+        UserError, match=r"UNet2DModel can't be told of augmentation .*To train it, turn augmentation off"
+    ):
+        unet()(X, LEVELS, cond)

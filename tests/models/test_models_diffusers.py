@@ -183,6 +183,21 @@ def test_the_frequency_shift_is_why_the_others_are_refused() -> None:
         to_diffusers_state_dict(other)
 
 
+@torch.no_grad()
+def test_the_embedding_of_augmentation_is_left_out_and_said(tmp_path: Path) -> None:
+    net, plain = small(frequency_shift=1, augment_dims=3), small(frequency_shift=1)
+    plain.load_state_dict({name: value for name, value in net.state_dict().items() if not name.startswith("augment")})
+    assert to_diffusers_state_dict(net).keys() == to_diffusers_state_dict(plain).keys()
+    left_out = save_diffusers_folder(net, tmp_path / "told", autoencoder=tiny_autoencoder())
+    assert [str(entry) for entry in left_out] == [
+        "augment_embedder.weight [384x3] (samples are asked for without augmentation)"
+    ]
+    assert save_diffusers_folder(plain, tmp_path / "plain", autoencoder=tiny_autoencoder()) == ()
+    x, t, y = batch(net.shape, 5)
+    for folder in ("told", "plain"):
+        close(load_diffusers_dit(tmp_path / folder)[0](x, t, Cond(label=y)), net(x, t, Cond(label=y)))
+
+
 # ---- the same images -------------------------------------------------------------------------------------------------
 
 

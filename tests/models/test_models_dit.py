@@ -97,7 +97,7 @@ def test_tokens_become_pixels_where_their_patches_were() -> None:
                 # Published layout of a token: pixel rows, pixel columns, channels.
                 values = [patch[c, i, j] for i in range(2) for j in range(2) for c in range(3)]
                 tokens[image, 3 * row + column] = torch.stack(values)
-    assert torch.equal(net._unpatchify(tokens), x)
+    assert torch.equal(net._unpatchify(tokens, net.grid), x)
 
 
 @pytest.mark.parametrize("tokens", [1, 5, 63, 64, 70])
@@ -258,6 +258,29 @@ def test_an_image_of_another_size_is_refused() -> None:
             net(torch.zeros(2, *shape), torch.zeros(2), Cond())
 
 
+def test_a_network_for_any_shape_is_the_plain_one_at_each_shape() -> None:
+    options = {"patch": 2, "width": 16, "depth": 2, "heads": 2, "num_classes": 3}
+    net = DiT((3, 8, 8), any_shape=True, **options)
+    for parameter in net.parameters():
+        torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(parameter.numel()))
+    for shape in [(3, 8, 8), (3, 4, 16), (3, 12, 6), (3, 2, 2), (3, 4, 16)]:
+        plain = DiT(shape, **options)
+        weights = {name: tensor for name, tensor in net.state_dict().items() if name != "pos_embed"}
+        plain.load_state_dict({**weights, "pos_embed": plain.pos_embed})
+        x, c_noise, cond = draws(0, 2, *shape).float(), torch.tensor([0.1, -0.3]), Cond(label=torch.tensor([2, 0]))
+        assert torch.equal(net(x, c_noise, cond), plain(x, c_noise, cond))
+
+
+def test_a_network_for_any_shape_still_refuses_what_it_cannot_cut() -> None:
+    net = DiT((1, 8, 8), width=16, depth=1, heads=2, any_shape=True)
+    for shape in [(1, 7, 8), (3, 8, 8), (8, 8)]:
+        with pytest.raises(ValueError, match=r"expects images \[B, 1, H, W\], both divisible by 2, got \(2, "):
+            net(torch.zeros(2, *shape), torch.zeros(2), Cond())
+    for option in ({"rope": True}, {"registers": 2}):
+        with pytest.raises(ValueError, match="any_shape needs added positions and no registers"):
+            DiT((1, 8, 8), width=16, depth=1, heads=2, any_shape=True, **option)
+
+
 @pytest.mark.parametrize("label", [None, torch.tensor([2, 0, 2, 3, 0])])
 def test_conditions_that_images_share_change_nothing(label: torch.Tensor | None) -> None:
     net = filled(num_classes=0 if label is None else 3)
@@ -272,13 +295,82 @@ def test_conditions_that_images_share_change_nothing(label: torch.Tensor | None)
         assert dit.distinct_conditions(torch.randn(5), label)[2] is None
 
 
+# ---- augmentation ----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_weights_are_those_of_a_network_without_augmentation() -> None:
+    nets = []
+    for dims in (0, 3):
+        torch.manual_seed(0)
+        nets.append(DiT((3, 4, 8), width=16, depth=1, heads=2, num_classes=3, registers=1, augment_dims=dims))
+    without, with_it = (net.state_dict() for net in nets)
+    table = with_it.pop(dit.AUGMENT_TABLE)
+    assert table.shape == (16, 3)
+    assert 0.5 < float(table.abs().max()) < (6 / 19) ** 0.5
+    assert without.keys() == with_it.keys()
+    assert all(torch.equal(with_it[name], without[name]) for name in without)
+
+
+def test_augmentation_is_added_to_the_condition_and_none_of_it_is_zero() -> None:
+    net, x = filled(num_classes=3, augment_dims=2), draws(91, 2, 3, 4, 8)
+    levels, label = torch.tensor([-0.3, 0.2], dtype=torch.float64), torch.tensor([2, 0])
+    augment = torch.tensor([[0.5, -1.0], [0.0, 0.0]])
+    seen = []
+    net.blocks[0].adaLN_modulation[1].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    told, untold = net(x, levels, Cond(label=label, augment=augment)), net(x, levels, Cond(label=label))
+    condition = net.t_embedder(1000 * levels) + net.y_embedder.embedding_table.weight[label]  # type: ignore[union-attr]
+    close(seen[0], F.silu(condition + augment.double() @ net.augment_embedder.weight.T))  # type: ignore[union-attr]
+    assert float((told[0] - untold[0]).detach().abs().max()) > 1e-2
+    close(told[1], untold[1])
+    close(net(x, levels, Cond(label=label, augment=torch.zeros(2, 2))), untold)
+
+
+def test_rows_of_other_augmentation_are_other_conditions() -> None:
+    """With one noise level and one class for all, as samplers ask, and without gradients."""
+    net, x = filled(num_classes=3, augment_dims=2), draws(92, 4, 3, 4, 8)
+    level, label = torch.full((4,), -0.3, dtype=torch.float64), torch.full((4,), 1)
+    augment = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 0.0], [1.0, 2.0]])
+    with torch.no_grad():
+        together = net(x, level, Cond(label=label, augment=augment))
+        for i in range(4):
+            part = slice(i, i + 1)
+            close(net(x[part], level[part], Cond(label=label[part], augment=augment[part])), together[part], 1e-11)
+        assert dit.distinct_conditions(level, label)[2] is not None
+        assert dit.distinct_conditions(level, label, augment)[2] is None
+
+
+def test_the_embedding_of_augmentation_learns() -> None:
+    net = filled(augment_dims=2)
+    with torch.no_grad():
+        net.augment_embedder.weight.zero_()  # type: ignore[union-attr]
+    x, level = draws(93, 2, 3, 4, 8), torch.zeros(2, dtype=torch.float64)
+    net(x, level, Cond(augment=torch.tensor([[1.0, 0.0], [0.0, 0.0]]))).square().sum().backward()
+    gradient = net.augment_embedder.weight.grad  # type: ignore[union-attr]
+    assert float(gradient[:, 0].abs().max()) > 0
+    assert torch.equal(gradient[:, 1], torch.zeros_like(gradient[:, 1]))  # of a column that was zero in all images
+
+
+@pytest.mark.parametrize(
+    ("dims", "augment", "message"),
+    [
+        (0, torch.zeros(2, 1), r"can't be told of augmentation \(augment_dims=0\), and would draw it; got \[2, 1\]"),
+        (3, torch.zeros(2, 2), r"expects augmentation \[B, 3\] \(augment_dims\), got \[2, 2\]"),
+        (3, torch.zeros(3), r"expects augmentation \[B, 3\] \(augment_dims\), got \[3\]"),
+    ],
+)
+def test_augmentation_of_other_columns_is_refused(dims: int, augment: torch.Tensor, message: str) -> None:
+    net = DiT((1, 4, 4), width=16, depth=1, heads=2, augment_dims=dims)
+    with pytest.raises(ValueError, match=message):
+        net(torch.zeros(2, 1, 4, 4), torch.zeros(2), Cond(augment=augment))
+
+
 # ---- output channels and frequencies ---------------------------------------------------------------------------------
 
 
 def test_more_output_channels_than_input_channels() -> None:
     net = filled(out_channels=5)
     tokens = draws(20, 2, 8, 2 * 2 * 5)
-    image = net._unpatchify(tokens)
+    image = net._unpatchify(tokens, net.grid)
     assert image.shape == (2, 5, 4, 8)
     for token, (row, column) in enumerate((r, c) for r in range(2) for c in range(4)):
         patch = image[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2]

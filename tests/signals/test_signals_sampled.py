@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 
 import pytest
@@ -65,6 +66,16 @@ def test_weights_get_the_gradient_of_the_distance_through_both_steps_of_the_samp
     for parameter, gradient in zip(denoiser.parameters(), expected, strict=True):
         torch.testing.assert_close(parameter.grad, gradient)
     assert found.encoder.map.grad is None
+
+
+def test_samples_are_augmented_like_the_real_images() -> None:
+    found, denoiser = signal()
+    denoised, g_dsm = made_up(dtype=torch.float64)
+    augment, asked = torch.arange(6.0)[:, None], []
+    denoiser.register_forward_pre_hook(lambda module, inputs: asked.append(inputs[2].augment))
+    found(dataclasses.replace(denoised, cond=dataclasses.replace(denoised.cond, augment=augment)), g_dsm)
+    assert len(asked) == 2
+    assert all(torch.equal(each, augment) for each in asked)
 
 
 def test_it_rests_before_its_start_and_between_plays() -> None:

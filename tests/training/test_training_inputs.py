@@ -69,7 +69,7 @@ def test_pinned_inputs_arrive_as_they_are() -> None:
         inputs = ahead.ahead.get(step)
         assert inputs.x0.is_pinned()
         there = without_index(inputs.to(ahead.device))
-        for tensor, expected in zip(there, without_index(alone._inputs(step)), strict=True):
+        for tensor, expected in zip(there, without_index(alone.inputs(step)), strict=True):
             assert torch.equal(tensor.cpu(), expected)
     ahead.close()
 

@@ -52,7 +52,7 @@ def tiny_images(count: int = 24, labelled: bool = True) -> ImageSet:
 
 def tiny_learner(config: TrainConfig, images: ImageSet) -> Learner:
     """A learner with the signals that `config` asks for."""
-    spec = spec_for(images, config.net, config.process)
+    spec = spec_for(images, config.net, config.process, config.data.augment)
     return Learner(config, images, spec, prepare_signals(config, images, Silent()).signals)
 
 

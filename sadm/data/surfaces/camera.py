@@ -8,7 +8,7 @@ import math
 import numpy as np
 from scipy import ndimage
 
-from sadm.data.surfaces.scene import Array, Frame, Light, Stream, Window
+from sadm.data.surfaces.scene import Array, Frame, Light, Window
 
 REACH = 2
 """How far the blur of the lens reaches, in pixels."""
@@ -59,17 +59,16 @@ class Camera:
         return np.clip(np.rint(level, out=level), 0, 255, out=level).astype(np.uint8)
 
 
-def camera(stream: Stream, frame: Frame, light: Light, radiance: Array, brightness: float) -> Camera:
+def camera(rng: np.random.Generator, frame: Frame, light: Light, radiance: Array, brightness: float) -> Camera:
     """Draws a camera, and how evenly the lamp lights what it sees.
 
     Args:
-        stream: random numbers of the picture.
+        rng: from which it is drawn.
         frame: its pixels.
         light: the lamp.
         radiance: light from the surface without defects [H, W], by which the exposure is set.
         brightness: at which its mean comes out, in (0, 1).
     """
-    rng = stream("camera")
     vignette, slant, off_y, off_x, blur, read, shot = rng.random(7)
     height, width = frame.extent
     y, x = frame.y / height - 0.5, frame.x / width - 0.5

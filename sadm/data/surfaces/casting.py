@@ -52,11 +52,13 @@ class Casting:
 def casting(stream: Stream, frame: Frame, light: Light) -> Casting:
     """Draws a cast skin."""
     rng = stream("casting")
-    dark, rough, grain, sandy, mottle, pores, ambient, shine, warm = rng.random(9)
+    dark, rough, grain, sandy, mottle, porous, ambient, shine, warm = rng.random(9)
     fine = round(grain)
-    height = octaves(rng, frame, 5 + fine, 0.45 + 0.2 * rough)  # the mould's sand
+    pores = _pores(rng, frame, porous)
+    albedo = octaves(rng, frame, 1, 0.6, last=3)
+    height = octaves(rng, frame, 5 + fine, 0.6 + 0.3 * rough)  # the mould's sand
     height *= (0.0015 + 0.003 * sandy) * frame.unit / (1 + fine)
-    wavy = octaves(stream("skin"), frame, 3, 0.5, last=6)
+    wavy = octaves(stream("skin"), frame, 3, 0.55, last=6)
     wavy *= 0.006 * frame.unit
     height += wavy
     slope_y, slope_x = slopes(height)
@@ -64,9 +66,10 @@ def casting(stream: Stream, frame: Frame, light: Light) -> Casting:
     wanted = (0.12 + 0.28 * rough) * math.tan(light.elevation)  # the same contrast under any light
     slope_y *= wanted / steepness
     slope_x *= wanted / steepness
-    _pit(stream("pores"), frame, pores, slope_y, slope_x)
-    rng = stream("pigment")
-    albedo = octaves(rng, frame, 1, 0.6, last=3)
+    if pores is not None:
+        down, right = slopes(pores)
+        slope_y -= down
+        slope_x -= right
     albedo *= 0.04 + 0.10 * mottle
     graphite = rng.standard_normal(albedo.shape)
     graphite *= 0.015 + 0.03 * mottle
@@ -84,12 +87,12 @@ def casting(stream: Stream, frame: Frame, light: Light) -> Casting:
     )
 
 
-def _pit(rng: np.random.Generator, frame: Frame, share: float, slope_y: Array, slope_x: Array) -> None:
-    """Presses small pores into the skin, such as gas leaves there: too small to be defects."""
+def _pores(rng: np.random.Generator, frame: Frame, share: float) -> Array | None:
+    """How deep small pores are pressed into the skin [H, W], such as gas leaves there: too small to be defects."""
     height, width = frame.extent
     count = int(rng.poisson(50 * share**2 * height * width))
     if not count:
-        return
+        return None
     places = rng.random((count, 2)) * frame.extent * frame.unit
     radius = 0.003 * frame.unit * np.exp(0.5 * rng.standard_normal(count))
     within = places + 0.2 * radius[:, None] * rng.standard_normal((count, 2))
@@ -97,6 +100,4 @@ def _pit(rng: np.random.Generator, frame: Frame, share: float, slope_y: Array, s
     # An uneven bowl: a smaller nib within a larger one.
     pores = stamp(places, radius, depth, frame.whole, bowl=True)
     pores += stamp(within, 0.55 * radius, depth, frame.whole, bowl=True)
-    down, right = slopes(pores)
-    slope_y -= down
-    slope_x -= right
+    return pores

@@ -12,7 +12,7 @@ from sadm.data.surfaces.paths import Line, dense, stroke, tree, window_of
 from sadm.data.surfaces.scene import Array, Frame, Ground, Light, Stream, grown, tinted
 from sadm.data.surfaces.strokes import slopes, stamp
 
-_BARE = {"metal": 0.6, "casting": 0.6, "fabric": 0.5}  # how much brighter a fresh scratch is
+_BARE = {"metal": 0.6, "casting": 0.6, "fabric": 0.8}  # how much brighter a fresh scratch is
 _STAINS = {"rust": (1.35, 0.95, 0.42), "oil": (1.12, 1.02, 0.68), "soot": (1.0, 1.0, 1.0), "ink": (0.85, 1.0, 1.45)}
 _FAINT = 0.04  # pressure below which nothing is drawn
 
@@ -36,7 +36,7 @@ def scratch(stream: Stream, frame: Frame, surface: Ground, light: Light, severit
     if again < 0.6 * severity:
         aside, turn = 0.05 * rng.standard_normal(2), 0.12 * rng.standard_normal()
         lines.append(stroke(rng, centre + aside, heading + turn, 0.6 * length, 0.9 * (bend - 0.5)))
-    radius = 0.6 * width * frame.unit
+    radius = (0.9 if isinstance(surface, Fabric) else 0.6) * width * frame.unit  # cloth frays
     line = _to_draw(lines, radius, frame)
     window = window_of(frame, line.points, 2 * radius + 4)
     at, nib = line.points * frame.unit, radius * np.sqrt(line.pressure)
@@ -108,7 +108,7 @@ def crack(stream: Stream, frame: Frame, surface: Ground, light: Light, severity:
     branches, jitter = int(1 + 5 * severity + more), 0.55
     if isinstance(surface, Fabric):
         heading = surface.turn + round(heading / (math.pi / 2)) * math.pi / 2
-        branches, jitter = 0, 0.3
+        branches, jitter, radius = 0, 0.3, 1.7 * radius  # the threads draw apart
     start -= (0.3 + 0.3 * before) * length * np.array([math.sin(heading), math.cos(heading)])
     line = _to_draw(tree(rng, start, heading, length, branches, jitter), radius, frame)
     window = window_of(frame, line.points, 2.5 * radius + 4)

@@ -103,7 +103,8 @@ def surface(
     if channels not in (1, 3):
         raise UserError(f"channels is {channels}; expected 1 (grey) or 3 (RGB).")
     stream = stream_of(seed, index)
-    azimuth, elevation, brightness, which, damaged, kind, grade = stream("scene").random(7)
+    rng = stream("scene")
+    azimuth, elevation, brightness, which, damaged, kind, grade = rng.random(7)
     if material is None:
         material = MATERIALS[int(which * len(MATERIALS))]
     if defect is None:
@@ -113,7 +114,7 @@ def surface(
     light = Light(math.cos(azimuth), math.sin(azimuth), 0.4 + 0.45 * elevation)
     ground = _GROUNDS[material](stream, frame, light)
     radiance = in_bands(ground, frame.whole)
-    lens = camera(stream, frame, light, radiance, 0.38 + 0.24 * brightness)
+    lens = camera(rng, frame, light, radiance, 0.38 + 0.24 * brightness)
     change = None if defect == GOOD else _DEFECTS[defect](stream, frame, ground, light, severity)
     image, mask = photograph(ground, radiance, lens, change, channels, frame)
     return Surface(image, mask, material, defect, severity, SURFACE_CLASSES.index(defect), (light.x, light.y))

@@ -79,13 +79,13 @@ def metal(stream: Stream, frame: Frame, light: Light) -> Metal:
     turned = frame if lengthwise else Frame(frame.width, frame.height)
     slant = 0.12 * (2 * slant - 1)
     length = 0.2 * 4**length
+    clouds = octaves(rng, turned, 1, 0.5, last=3)
+    clouds *= 0.25 * cloud
     # Two passes of the brush, whose directions differ a little.
     field = 0.8 * streaks(rng, turned, length, slant)
     crossing = streaks(stream("second pass"), turned, 0.6 * length, slant + 0.015 + 0.05 * cross)
     crossing *= 0.5
     field += crossing
-    clouds = octaves(stream("clouds"), turned, 1, 0.5, last=3)
-    clouds *= 0.25 * cloud
     field += clouds
     along = np.broadcast_to(turned.x - slant * turned.y, field.shape)
     bands = np.stack(
@@ -98,6 +98,6 @@ def metal(stream: Stream, frame: Frame, light: Light) -> Metal:
         along=along if lengthwise else along.T,
         lengthwise=lengthwise,
         bands=bands,
-        contrast=0.06 + 0.12 * contrast,
+        contrast=0.08 + 0.13 * contrast,
         base=0.3 + 0.3 * base,
     )

@@ -75,7 +75,7 @@ def _broken(rng: np.random.Generator, frame: Frame, surface: Ground, severity: f
     rho += 0.13 * noise
     pixel, edge = 0.9 / (radius * frame.unit), 0.62 + 0.12 * wide
     fracture = smoothstep(1 + pixel, 1 - pixel, rho)
-    slope_y, slope_x = slopes(fracture * (rho - 1) * (0.5 - 0.25 * noise) * (radius * frame.unit))
+    slope_y, slope_x = slopes(fracture * (rho - 1) * (0.5 - 0.14 * noise) * (radius * frame.unit))
     return Change(
         patch.window,
         slope_y,

@@ -8,10 +8,10 @@ import numpy as np
 
 from sadm.data.surfaces.scene import Array, Frame
 
+# Share of its variance that an octave keeps when it is smoothed along an axis: mean square of quadratic B-splines.
+_SMOOTHED = 0.55
 _FADING = 0.85  # of coarse streaks relative to the next finer ones
-_SMOOTHED = (
-    0.55  # share of the variance that a smoothed octave keeps, for each axis (mean square of quadratic B-splines)
-)
+_STROKE = 0.45**2 + 2 * 0.45 * 0.25 * math.sqrt(8 / math.pi) + 3 * 0.25**2  # variance of n (0.45 + 0.25 |n|), n normal
 
 
 def octaves(rng: np.random.Generator, frame: Frame, first: int, roughness: float, last: int | None = None) -> Array:
@@ -35,22 +35,19 @@ def octaves(rng: np.random.Generator, frame: Frame, first: int, roughness: float
     finest = min(finest, last + 2)  # smooth enough to be interpolated linearly
     rows, columns = (max(math.ceil(side * 2**first), 1) for side in frame.extent)
     field = rng.standard_normal((rows, columns))
-    amplitude, variance = 1.0, 1.0
+    if first == finest:
+        field *= _SMOOTHED
+    amplitude, variance = 1.0, _SMOOTHED**2
     for octave in range(first + 1, finest + 1):
         field = double(double(field, 0), 1)
-        if octave == first + 1:
-            variance = _SMOOTHED**2
         if octave <= last:
             amplitude *= roughness
-            field += _scaled(rng.standard_normal(field.shape), amplitude * _SMOOTHED)
+            fresh = rng.standard_normal(field.shape)
+            fresh *= amplitude if octave < finest else amplitude * _SMOOTHED  # as if it were smoothed, too
+            field += fresh
             variance += (amplitude * _SMOOTHED) ** 2
     field *= variance**-0.5
     return resample(resample(field, 0, 2**finest, frame.unit, frame.height), 1, 2**finest, frame.unit, frame.width)
-
-
-def _scaled(values: Array, factor: float) -> Array:
-    values *= factor
-    return values
 
 
 def double(field: Array, axis: int) -> Array:
@@ -65,7 +62,7 @@ def double(field: Array, axis: int) -> Array:
     result: Array
     if axis == 0:
         pairs = np.empty((rows, 2, columns))
-        pairs[:, 0], pairs[:, 1] = large, large
+        pairs[:] = large[:, None]
         pairs[1:, 0] += small[:-1]
         pairs[:-1, 1] += small[1:]
         pairs[0, 0] += small[0]
@@ -73,7 +70,7 @@ def double(field: Array, axis: int) -> Array:
         result = pairs.reshape(2 * rows, columns)
     else:
         pairs = np.empty((rows, columns, 2))
-        pairs[..., 0], pairs[..., 1] = large, large
+        pairs[:] = large[..., None]
         pairs[:, 1:, 0] += small[:, :-1]
         pairs[:, :-1, 1] += small[:, 1:]
         pairs[:, 0, 0] += small[:, 0]
@@ -135,17 +132,17 @@ def streaks(rng: np.random.Generator, frame: Frame, length: float, shear: float,
     height, width = frame.extent
     knots = math.ceil(width / length) + 2  # along a streak
     field = rng.standard_normal((math.ceil((height + abs(shear) * width) * 2**first) + 1, knots))
-    variance = 1.0
+    variance = _SMOOTHED
     for octave in range(first + 1, finest + 1):
         field = double(field, 0)
-        variance *= 0.625 if octave == first + 1 else 0.9  # of the octaves so far, by the interpolation
         field *= _FADING
         variance *= _FADING**2
         if octave <= last:
             fresh = rng.standard_normal(field.shape)
             fresh *= 0.45 + 0.25 * np.abs(fresh)  # heavy tails: a few strokes of the brush are deeper than the others
+            fresh *= 1 if octave < finest else math.sqrt(_SMOOTHED)  # as if it were smoothed, too
             field += fresh
-            variance += 0.75
+            variance += _STROKE * _SMOOTHED
     field *= (variance * _SMOOTHED) ** -0.5
     field = double(double(field, 1), 1)
     field = resample(field, 1, 4 / length, frame.unit, frame.width)

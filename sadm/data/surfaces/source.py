@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from sadm.core.errors import UserError
+from sadm.data.arrays import to_channels
 from sadm.data.fitting import Fit
 from sadm.data.imageset import ImageSet
 from sadm.data.records import Progress
@@ -78,19 +79,20 @@ def open_surfaces(source: str, fit: Fit, progress: Progress | None = None) -> Im
     Args:
         source: the word ``surfaces``, alone or with settings (see `SurfaceSettings`) as in
             ``surfaces:count=500,seed=1,material=metal,size=64,defects=0.3``.
-        fit: resolution (64 if it is open) and channels (1 if they are open).
+        fit: resolution (64 if it is open) and channels (1 if they are open; 4 = opaque colour).
         progress: called with (images made, images in all).
 
     Raises:
-        UserError: a setting is unknown or out of range, or sizes contradict each other.
+        UserError: a setting is unknown or out of range, sizes contradict each other, or `fit` is for files.
     """
     settings = parse_settings(source)
+    fit.check_array(f"{source} makes images of the size that is asked for")
     if None not in (settings.size, fit.resolution) and settings.size != fit.resolution:
         raise UserError(
             f"{source}: size={settings.size} contradicts --data.resolution {fit.resolution}. Give one of them: the images are "
             "made at any size."
         )
-    size, channels = settings.size or fit.resolution or _SIDE, fit.channels or 1
+    size, channels = settings.size or fit.resolution or _SIDE, min(fit.channels or 1, 3)
     check_range("--data.resolution", size, *SIZES, f"a side from {SIZES[0]} to {SIZES[1]} pixels for the surfaces")
     images = torch.empty(settings.count, channels, size, size, dtype=torch.uint8)
     masks = torch.empty(settings.count, 1, size, size, dtype=torch.uint8)
@@ -112,7 +114,7 @@ def open_surfaces(source: str, fit: Fit, progress: Progress | None = None) -> Im
         finally:
             pool.shutdown(cancel_futures=True)
     return ImageSet(
-        images=images,
+        images=to_channels(images, fit.channels),
         labels=labels,
         class_names=SURFACE_CLASSES,
         names=tuple(f"{WORD}/{i}" for i in range(settings.count)),

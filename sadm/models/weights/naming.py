@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 
 from sadm.core.errors import UserError
-from sadm.models.dit import MODERN, DiT, DiTBlock, Mlp, sincos_positions
+from sadm.models.dit import AUGMENT_TABLE, MODERN, DiT, DiTBlock, Mlp, sincos_positions
 
 NULL_ROW = 1000  # DiTPipeline takes this row of the class table as "no class", whatever the table
 
@@ -31,10 +31,13 @@ _IN_BLOCK = {
     "mlp.fc2": "ff.net.2",
 }
 _QKV = ("attn1.to_q", "attn1.to_k", "attn1.to_v")
+_WITHOUT_COUNTERPART = ("pos_embed", TABLE, AUGMENT_TABLE)  # computed there, put elsewhere, and left out
 
 
 def to_diffusers_state_dict(net: DiT, null_at_1000: bool = False) -> dict[str, torch.Tensor]:
     """The weights by the names of a `DiTTransformer2DModel`; a network without classes becomes one of a single class.
+
+    What the network is told of augmentation (`AUGMENT_TABLE`) is left out: samples are asked for without.
 
     Args:
         net: a network that diffusers can express; see `check_for_diffusers`.
@@ -48,7 +51,7 @@ def to_diffusers_state_dict(net: DiT, null_at_1000: bool = False) -> dict[str, t
     state = net.state_dict()
     table = class_table(net, null_at_1000)
     theirs: dict[str, torch.Tensor] = {}
-    for name in (name for name in state if name not in ("pos_embed", TABLE)):
+    for name in (name for name in state if name not in _WITHOUT_COUNTERPART):
         for new, tensor in _to_theirs(name, state[name], len(net.blocks)).items():
             theirs[new] = tensor
     for block in range(len(net.blocks)):
@@ -116,7 +119,7 @@ def check_for_diffusers(net: DiT) -> None:
             f"diffusers' DiTTransformer2DModel knows square images only; this network's are {rows}x{columns}."
         )
     for name, tensor in net.state_dict().items():
-        if name not in ("pos_embed", TABLE) and not _to_theirs(name, tensor, len(net.blocks)):
+        if name not in _WITHOUT_COUNTERPART and not _to_theirs(name, tensor, len(net.blocks)):
             raise UserError(f"diffusers' DiTTransformer2DModel has no counterpart of this network's {name}.")
     positions = net.get_buffer("pos_embed")  # [1, T, D]
     width = positions.shape[2]

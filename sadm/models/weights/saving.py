@@ -12,9 +12,10 @@ from torch import nn
 from sadm.core.errors import UserError
 from sadm.core.files import folder_written_atomically, make_folder, read_json, refuse_foreign_folder, write_json
 from sadm.core.tensors import save_tensors
-from sadm.models.dit import DiT
+from sadm.models.dit import AUGMENT_TABLE, DiT
 from sadm.models.weights.folders import CONFIG, OURS, PIPELINE, SCHEDULER, WEIGHTS
 from sadm.models.weights.naming import THEIR_TABLE, dit_blocks, norm_eps, to_diffusers_state_dict
+from sadm.models.weights.report import Entry
 from sadm.models.weights.scheduler import SchedulerFacts
 
 
@@ -26,7 +27,7 @@ def save_diffusers_folder(
     scheduler: SchedulerFacts | None = None,
     class_names: Mapping[int, str] | None = None,
     null_at_1000: bool = True,
-) -> None:
+) -> tuple[Entry, ...]:
     """Writes a `DiTPipeline` folder; the pipeline draws the images that this network draws.
 
     The pipeline gives the network its timestep, 0 to T - 1: the network must have been trained so that that is ``c_noise *
@@ -40,6 +41,9 @@ def save_diffusers_folder(
         class_names: by class, by which `DiTPipeline.get_label_ids` finds them.
         null_at_1000: pads the class table so that the null class is row 1000, where `DiTPipeline` looks for it; without, guidance
             needs a network of just 1,000 classes. Labels between the last class and 1000 mean "no class".
+
+    Returns:
+        The network's tensors that are not in the folder, which no sample needs.
 
     Raises:
         UserError: diffusers has no such network or the pipeline no such autoencoder, a name is of no class, or the folder can't
@@ -69,6 +73,11 @@ def save_diffusers_folder(
         copies = {name: tensor.detach().clone() for name, tensor in tensors.items()}
         save_tensors(temporary / "transformer" / f"{WEIGHTS}.safetensors", copies)
         _save_autoencoder(autoencoder, temporary / "vae")
+    if net.augment_embedder is None:
+        return ()
+    return (
+        Entry(AUGMENT_TABLE, tuple(net.augment_embedder.weight.shape), "samples are asked for without augmentation"),
+    )
 
 
 def _config(net: DiT, num_embeds: int) -> dict[str, Any]:

@@ -1,0 +1,81 @@
+"""What a run trains on: the images themselves or, where an autoencoder is given, latents from a cache that is made if missing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sadm.core.errors import UserError
+from sadm.core.progress import Reporter
+from sadm.data import ImageSet
+from sadm.data.cache import MANIFEST, Manifest, TensorStore, describe_differences, read_manifest
+from sadm.training.config import TrainConfig
+from sadm.training.encoding import codec_for, encode_images, facts_of, plan_cache
+from sadm.training.latents import KIND, LatentSet, TrainingSet
+from sadm.training.model_folder import ModelSpec, spec_for
+from sadm.training.moments import Layout
+
+
+def training_set(config: TrainConfig, images: ImageSet, folder: Path, reporter: Reporter) -> TrainingSet:
+    """The images, or their latents where the configuration names an autoencoder.
+
+    A cache that is complete is only read, and may hold more than these images; one that was begun for just these images is
+    completed, and damaged shards of it are made anew.
+
+    Args:
+        config: of the run.
+        images: the training images.
+        folder: of the cache, unless the configuration names one.
+        reporter: told about encoding.
+
+    Raises:
+        UserError: the cache holds something else, or can't be read or made.
+        InterruptedRun: stopped while encoding.
+    """
+    data = config.data
+    if data.autoencoder is None:
+        return images
+    target, layout = Path(data.latents or folder), Layout(data.flip, data.latent_dtype)
+    plan = plan_cache(images, codec_for(images, data.autoencoder), data.autoencoder, layout)
+    stored = read_manifest(target, KIND) if (target / MANIFEST).exists() else None
+    if stored is None or stored.about == plan.about:
+        if stored is None or not _is_whole(target, stored):
+            reporter.say(
+                f"Encoding {len(images)} images into latents in {target}; `sadm encode` does so ahead of time."
+            )
+            encode_images(images, target, data.autoencoder, layout, device=config.device, reporter=reporter)
+    elif stored.missing:
+        raise UserError(
+            f"{target} is incomplete ({len(stored.missing)} of {stored.shard_count} shards are missing), and was begun for "
+            f"something else ({'; '.join(describe_differences(plan.about, stored.about))}). Finish it with the command that "
+            "began it, or choose another folder (--data.latents)."
+        )
+    wanted = facts_of(images, data.autoencoder, layout)
+    if not data.flip:
+        del wanted["flip"]  # more than is needed does no harm
+    return LatentSet(TensorStore(target, KIND), images, wanted)
+
+
+def check_sizes(config: TrainConfig, images: ImageSet) -> None:
+    """Refuses sizes that do not fit each other, before anything is written or encoded.
+
+    Raises:
+        UserError: the network does not fit the images or their latents, or the autoencoder does not fit the images.
+    """
+    if config.data.autoencoder is None:
+        spec_for(images, config.net, config.process, config.data.augment).build()
+        return
+    codec = codec_for(images, config.data.autoencoder)
+    shape, patch = codec.latent_shape(images.shape), config.net.patch
+    if shape[1] % patch or shape[2] % patch:
+        raise UserError(
+            f"images of {images.shape[2]}x{images.shape[1]} pixels become latents of {shape[2]}x{shape[1]}, which can't be cut "
+            f"into patches of {patch}x{patch}. Choose another --net.patch, or a --data.resolution that {patch * codec.factor} "
+            "divides."
+        )
+    ModelSpec(shape, config.net, 1.0, (), (), config.process.denoiser).build()
+
+
+def _is_whole(folder: Path, manifest: Manifest) -> bool:
+    """Whether all files are there, in their size."""
+    sizes = [(folder / shard.file, shard.bytes) for shard in manifest.shards]
+    return not manifest.missing and all(path.is_file() and path.stat().st_size == size for path, size in sizes)
