@@ -178,7 +178,7 @@ def _found(source: str) -> tuple[Address, Kind]:
 def _listed(address: Address, kind: Kind, progress: Progress | None) -> Listing:
     assert kind.lists is not None  # noqa: S101 - a kind lists or opens
     listing = kind.lists(address, progress)
-    listing.records = list(with_pages(listing.records))
+    listing.records = with_pages(listing.records)
     return listing
 
 
