@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 COMMANDS = {
+    "prepare": "find out what is wrong with a folder of images, and what to type next",
     "train": "train a model, plain or structure-guided, in a run folder",
     "sample": "draw images from a trained model",
     "evaluate": "judge a trained model against held-out images",
@@ -28,6 +29,7 @@ def usage() -> str:
         "Structure-guided adversarial training of diffusion models.\n\n"
         f"commands:\n{lines}\n\n"
         "examples:\n"
+        "  sadm prepare path/to/images\n"
         "  sadm train --out runs/digits --recipe digits\n"
         "  sadm train --data path/to/images --out runs/mine --recipe folder32\n"
         "  sadm sample runs/digits --count 100\n"

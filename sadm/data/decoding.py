@@ -82,7 +82,7 @@ def decode(record: Record, fit: Fit) -> Decoded:
     mask = None
     if record.mask is not None:
         try:
-            mask, more = _with_reason(_read_mask, record)
+            mask, more = _with_reason(read_mask, record)
         except Unreadable as reason:
             raise Unreadable(f"its mask: {reason}") from reason
         notes += more
@@ -100,7 +100,7 @@ def _with_reason(read: Callable[..., _Read], *arguments: Any) -> _Read:
     except (Unreadable, MemoryError):
         raise
     except Exception as error:  # damaged files make Pillow's decoders raise almost any type
-        raise Unreadable(_reason(error)) from error
+        raise Unreadable(reason_of(error)) from error
 
 
 @contextlib.contextmanager
@@ -124,18 +124,23 @@ def opened(content: Content, page: int = 0) -> Iterator[Image.Image]:
 def _read_picture(record: Record, fit: Fit) -> tuple[Image.Image, list[str]]:
     """The whole image, upright, in mode L, RGB or RGBA."""
     with opened(record.content, record.page) as image:
-        _check_size(image)
+        check_size(image)
         notes = []
         if getattr(image, "is_animated", False) and image.format != "TIFF":  # pages of a TIFF are records of their own
             notes.append("the first of several frames taken")
         if fit.draft_side is not None and record.mask is None:
             # JPEG alone heeds this: it decodes at 1/2, 1/4 or 1/8, kept at twice the size needed for the filter's sake.
             image.draft(None, (fit.draft_side, fit.draft_side))
-        plain, more = _upright(image, fit)
+        plain, more = upright(image, fit)
     return plain, notes + more
 
 
-def _upright(image: Image.Image, fit: Fit) -> tuple[Image.Image, list[str]]:
+def upright(image: Image.Image, fit: Fit) -> tuple[Image.Image, list[str]]:
+    """An opened image, decoded, turned as its EXIF data say, in mode L, RGB or RGBA; and what was done to it.
+
+    Raises:
+        Unreadable: its values have no agreed range. Pillow's own errors pass.
+    """
     wide, turned = is_wide(image), image.getexif().get(_ORIENTATION, 1) in range(2, 9)
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
@@ -143,13 +148,17 @@ def _upright(image: Image.Image, fit: Fit) -> tuple[Image.Image, list[str]]:
     return plain, ["turned or mirrored as its EXIF data say"] * turned + notes
 
 
-def _read_mask(record: Record) -> tuple[Image.Image, list[str]]:
-    """The whole mask in mode L, 0 or 255; a mask with pages has one for each page of its image."""
+def read_mask(record: Record) -> tuple[Image.Image, list[str]]:
+    """The whole mask in mode L, 0 or 255; a mask with pages has one for each page of its image.
+
+    Raises:
+        Unreadable: it can't be read. Pillow's own errors pass.
+    """
     assert record.mask is not None  # noqa: S101 - for the type checker
     with opened(record.mask) as image:
         if getattr(image, "n_frames", 1) > record.page:
             image.seek(record.page)
-        _check_size(image)
+        check_size(image)
         image.load()
         ImageOps.exif_transpose(image, in_place=True)
         return to_mask(image)
@@ -160,7 +169,7 @@ def _source(content: Content) -> Path | io.BytesIO:
         try:
             status = os.stat(content)
         except OSError as error:
-            raise Unreadable(_reason(error)) from error
+            raise Unreadable(reason_of(error)) from error
         if not stat.S_ISREG(status.st_mode):
             raise Unreadable("not a regular file")
         if status.st_size == 0:
@@ -172,7 +181,8 @@ def _source(content: Content) -> Path | io.BytesIO:
     return io.BytesIO(data)
 
 
-def _check_size(image: Image.Image) -> None:
+def check_size(image: Image.Image) -> None:
+    """Raises `Unreadable` for an opened image with more pixels than the limit."""
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
         raise Unreadable(_too_large(f"{image.width} x {image.height} pixels are"))
@@ -199,7 +209,10 @@ def _unidentified(source: Path | io.BytesIO) -> str:
     return "not an image: its content is no PNG, JPEG, WebP, BMP, TIFF or GIF"
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Why a file cannot be read, in words, from whatever a decoder raised."""
+    if isinstance(error, Unreadable):
+        return str(error)
     if isinstance(error, Image.DecompressionBombError):
         return _too_large("its pixels are")
     if isinstance(error, FileNotFoundError):

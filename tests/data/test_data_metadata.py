@@ -10,11 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sadm.core.errors import UserError
+from sadm.data import load_split
 from sadm.data.sources import list_source
 from sadm.data.sources.metadata import read_table
-from source_files import class_of, fill, pixels, png, read, read_split, remarks
+from source_files import class_of, fill, picture, pixels, read, read_split, remarks
 
 NAMES = ["a.png", "b.png", "sub folder/c.png"]
 
@@ -338,9 +340,29 @@ def test_one_image_is_too_few(tmp_path: Path) -> None:
         read(tmp_path)
 
 
-def test_a_mask_reaches_its_record_as_content(tmp_path: Path) -> None:
-    (tmp_path / "m.png").write_bytes(png(5))
-    table(tmp_path, "file_name,mask\na.png,m.png\nb.png,m.png\nsub folder/c.png,\n")
-    listing = list_source(str(tmp_path))
-    assert listing is not None
-    assert [isinstance(record.mask, Path) for record in listing.records] == [True, True, False]
+def test_masks_and_groups_reach_the_images(tmp_path: Path) -> None:
+    mark = Image.new("L", (8, 8))
+    mark.paste(255, (2, 3, 5, 4))
+    mark.save(tmp_path / "m.png")
+    rows = [f"{i}.png,{'m.png' if i % 3 == 0 else ''},box {i // 4}" for i in range(24)]
+    table(tmp_path, "\n".join(["file_name,mask,group", *rows]), images=[f"{i}.png" for i in range(24)])
+    images = read(tmp_path, strict=True)
+    assert images.masks is not None
+    marked = {name for name, mask in zip(images.names, images.masks, strict=True) if mask.any()}
+    assert marked == {f"{i}.png" for i in range(0, 24, 3)}
+    assert torch.equal(images.masks[images.names.index("0.png"), 0], torch.from_numpy(np.array(mark)))
+    split = load_split(str(tmp_path), held_out=0.3)
+    assert split.train.groups is not None
+    assert split.held_out.groups is not None
+    assert not set(split.train.groups) & set(split.held_out.groups)
+
+
+def test_pages_of_a_scan_share_what_its_row_says(tmp_path: Path) -> None:
+    pages = [picture(i) for i in range(3)]
+    pages[0].save(tmp_path / "scan.tif", save_all=True, append_images=pages[1:])
+    table(tmp_path, "file_name,label,depth\nscan.tif,x,1.5\na.png,y,2\n", images=["a.png"])
+    images = read(tmp_path, strict=True)
+    assert class_of(images) == {"a.png": "y", "scan.tif": "x", "scan.tif#page=2": "x", "scan.tif#page=3": "x"}
+    assert torch.equal(images.images, pixels(0, 0, 1, 2))
+    assert images.attributes is not None
+    assert images.attributes.flatten().tolist() == [2, 1.5, 1.5, 1.5]

@@ -22,7 +22,7 @@ def list_folder(folder: str | Path) -> Listing:
         UserError: it cannot be read or holds no images, or images lie both beside and inside class folders.
     """
     listing = list_classes(walk_folder(folder, str(folder)))
-    listing.records = list(with_pages(listing.records))
+    listing.records = with_pages(listing.records)
     return listing
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +13,7 @@ from sadm.core.errors import UserError
 from sadm.data.fitting import Fit
 from sadm.data.imageset import ImageSet, Split
 from sadm.data.pages import with_pages
+from sadm.data.prepared import holds_prepared, holds_prepared_arrays, list_prepared, open_prepared_arrays
 from sadm.data.reading import read_buckets, read_listing
 from sadm.data.records import Listing, Progress
 from sadm.data.sources.address import Address, parse_address
@@ -64,10 +66,14 @@ def open_source(
         return _BUILT_IN[source](fit)
     if is_surfaces(source):
         return open_surfaces(source, fit, progress)
+    listing = list_source(source, progress)
+    if listing is not None:
+        return read_listing(listing, fit, strict=strict, progress=progress)
+    if holds_prepared(folder := Path(os.path.expanduser(source))):
+        return open_prepared_arrays(folder, source, open_source, functools.partial(open_source, fit=fit))
     address, kind = _found(source)
-    if kind.opens is not None:
-        return kind.opens(address, fit)
-    return read_listing(_listed(address, kind, progress), fit, strict=strict, progress=progress)
+    assert kind.opens is not None  # noqa: S101 - a kind lists or opens
+    return kind.opens(address, fit)
 
 
 def list_source(source: str, progress: Progress | None = None) -> Listing | None:
@@ -82,6 +88,8 @@ def list_source(source: str, progress: Progress | None = None) -> Listing | None
     """
     if source in _BUILT_IN or is_surfaces(source):
         return None
+    if holds_prepared(folder := Path(os.path.expanduser(source))):
+        return None if holds_prepared_arrays(folder) else list_prepared(folder, source, list_source)
     address, kind = _found(source)
     return None if kind.lists is None else _listed(address, kind, progress)
 
@@ -170,7 +178,7 @@ def _found(source: str) -> tuple[Address, Kind]:
 def _listed(address: Address, kind: Kind, progress: Progress | None) -> Listing:
     assert kind.lists is not None  # noqa: S101 - a kind lists or opens
     listing = kind.lists(address, progress)
-    listing.records = list(with_pages(listing.records))
+    listing.records = with_pages(listing.records)
     return listing
 
 

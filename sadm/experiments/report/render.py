@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
-import jinja2
 import numpy as np
 
+from sadm.core.pages import page_template
 from sadm.experiments.config import CONTROL
 from sadm.experiments.report import details, facts, figures
 from sadm.experiments.report.figures import Curve, RatioRow
@@ -44,7 +43,7 @@ def render_report(comparison: Mapping[str, Any], pictures: Pictures, lang: str =
     treatment = treatment_of(comparison)
     winners = {"better": colours[treatment], "worse": colours[CONTROL]}
     subtitle = message.get(f"subtitle_{treatment}", message["subtitle_other"])
-    return _template().render(
+    return page_template(__package__).render(
         m=message,
         lang=lang,
         title=message["title"].format(arm=arm_name(treatment, lang), title=term(comparison.get("title") or "", lang)),
@@ -74,15 +73,6 @@ def render_report(comparison: Mapping[str, Any], pictures: Pictures, lang: str =
             if part(comparison, key)
         ],
     )
-
-
-@functools.cache
-def _template() -> jinja2.Template:
-    loader = jinja2.PackageLoader("sadm.experiments.report", "")
-    environment = jinja2.Environment(
-        loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template("template.html.j2")
 
 
 def _arm_holders(comparison: Mapping[str, Any], pictures: Pictures) -> list[Any]:

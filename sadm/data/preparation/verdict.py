@@ -1,0 +1,56 @@
+"""What the findings come to: usable, needs a look, or unusable, and why, most serious first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+USABLE, LOOK, UNUSABLE = "usable", "look", "unusable"
+
+Point = dict[str, Any]
+"""What a person should know: ``key`` of the sentence, ``level``, and what goes into it."""
+
+_UNBALANCED = 10  # images of the most frequent class for each of the rarest
+_FEW = 100  # images to train on
+
+
+def points(summary: Mapping[str, Any]) -> list[Point]:
+    """What a person should know of a preparation; each of level "stop", "look" or "note".
+
+    Args:
+        summary: all of `Preparation.summary` but this.
+    """
+    found: list[Point] = []
+
+    def say(key: str, level: str, when: Any, **values: Any) -> None:
+        if when:
+            found.append({"key": key, "level": level, **values})
+
+    outcomes, reasons, classes = summary["outcomes"], summary["reasons"], summary["classes"]
+    leakage, near, split = summary["leakage"], summary["near_duplicates"], summary["split"]
+    say("no_split", "stop", split["why_not"], usable=outcomes["usable"])
+    say("lost_classes", "look", classes["lost"], names=classes["lost"])
+    say("wrong_label", "look", reasons.get("wrong_label"), count=reasons.get("wrong_label"))
+    crossing = sum(leakage[kind] for kind in ("group", "exact", "near"))
+    say("leakage", "look", crossing, count=crossing, moved=leakage["moved"])
+    broken = sum(count for key, count in reasons.items() if key not in ("wrong_label", "too_small", "blank"))
+    say("unreadable", "look", broken, count=broken)
+    say("blank", "look", reasons.get("blank"), count=reasons.get("blank"))
+    say("too_small", "look", reasons.get("too_small"), count=reasons.get("too_small"), side=summary["resolution"])
+    say("not_listed", "look", outcomes["not_listed"], count=outcomes["not_listed"])
+    say("near_other_label", "look", near["with_other_labels"], count=near["with_other_labels"])
+    say("duplicates", "note", outcomes["duplicate"], count=outcomes["duplicate"])
+    say("near", "note", near["images"], images=near["images"], clusters=near["clusters"])
+    say("few_of_class", "look", classes["few"], names=classes["few"])
+    say("not_held_out", "look", split["classes_not_held_out"], names=split["classes_not_held_out"])
+    ratio = classes["ratio"]
+    say("unbalanced", "look", ratio is not None and ratio > _UNBALANCED, ratio=ratio)
+    say("few_images", "look", not split["why_not"] and split["train"] < _FEW, count=split["train"])
+    found.sort(key=lambda point: ("stop", "look", "note").index(point["level"]))
+    return found
+
+
+def verdict(found: list[Point]) -> str:
+    """USABLE, LOOK or UNUSABLE."""
+    levels = {point["level"] for point in found}
+    return UNUSABLE if "stop" in levels else LOOK if "look" in levels else USABLE
