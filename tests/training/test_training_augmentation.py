@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -262,6 +263,24 @@ def test_the_command_line_takes_a_preset(class_folder: Path, tmp_path: Path) -> 
     }
     assert load_model(out).spec.augment[0] == "flip_x"
     assert run(["sample", out, "--count", "2", "--steps", "2"]) == 0
+
+
+def test_the_code_of_the_page_runs_and_its_table_is_true(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "augmentation.md").read_text(encoding="utf-8")
+    names: dict = {}
+    for block in re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL):
+        exec(block, names)  # noqa: S102 - our own page
+    assert names["config"].arm_config("augmented", 0).data.augment.preset == "photos"
+    assert names["augment"].shape == (64, names["net"].augment_embedder.in_features)
+    assert str(names["augmenter"].names) in capsys.readouterr().out
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in page.splitlines() if re.match(r"\| `\w", line)]
+    told: dict = {"photos": {}, "parts": {}}
+    for keys, _, *columns in rows:
+        keys = [key.strip(" `").replace("-", "_") for key in keys.split(",")]
+        for preset, cell in zip(told, columns, strict=True):
+            told[preset].update(zip(keys, map(float, cell.split(",")), strict=True) if cell else ())
+    for preset, strengths in told.items():
+        assert strengths == {**PRESETS[preset], "probability": AugmentConfig().probability}
 
 
 # ---- it does not leak ------------------------------------------------------------------------------------------------
