@@ -43,18 +43,18 @@ def table(found: dict[str, Any]) -> list[str]:
         "| --- | --- | --- |",
     ]
     for name, rate in found["loaders"].items():
-        lines.append(f"| {name} | {rate:.4g} | {rate / consumption:.3g} |")
+        lines.append(f"| {name} | {shown(rate)} | {rate / consumption:.3g} |")
     first = found["first_pass_seconds"]
     lines += [
         "",
-        f"The fastest recipe is `{found['fastest_recipe']}`: {consumption:.4g} images/s. This package's loader is "
+        f"The fastest recipe is `{found['fastest_recipe']}`: {shown(consumption)} images/s. This package's loader is "
         f"{found['ratio_to_datasets_loader']:.3g} times as fast as the better form of `datasets`, and "
         f"{found['ratio_to_decoded_dataloader']:.3g} times as fast as a DataLoader on decoded pixels. From the folder to the "
         f"end of the first pass, reading included: {first['sadm']:.3g} s, `datasets` {first['datasets']:.3g} s.",
         "",
         "| files read from disk | images/s |",
         "| --- | --- |",
-        *(f"| PNG, {side}x{side} | {rate:.4g} |" for side, rate in found["read_images_per_second"].items()),
+        *(f"| PNG, {side}x{side} | {shown(rate)} |" for side, rate in found["read_images_per_second"].items()),
         "",
     ]
     if "training_with_workers" in found:
@@ -62,12 +62,17 @@ def table(found: dict[str, Any]) -> list[str]:
     return lines
 
 
+def shown(rate: float) -> str:
+    """A rate at four digits or as a whole number."""
+    return f"{rate:.0f}" if rate >= 1000 else f"{rate:.4g}"
+
+
 def workers_table(found: dict[str, dict[str, Any]]) -> list[str]:
     """What `data.workers` does to a training."""
     numbers = [*next(iter(found.values()))["images_per_second"]]
     rows = []
     for name, row in found.items():
-        rates = " | ".join(f"{row['images_per_second'][n]:.4g}" for n in numbers)
+        rates = " | ".join(f"{shown(row['images_per_second'][n])}" for n in numbers)
         rows.append(f"| {name} | {row['share_of_inputs']:.2%} | {rates} |")
     return [
         f"| training, images/s | inputs, share of a step | {' | '.join(f'`data.workers` {n}' for n in numbers)} |",

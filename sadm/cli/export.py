@@ -33,8 +33,8 @@ class ExportOptions:
     """This many images, spread evenly over the source; None = all."""
     resolution: int | None = None
     """Side in pixels (centre crop, antialiased); None = the source's own."""
-    channels: Literal[1, 3] | None = None
-    """1 = grey, 3 = colour; None = as the images are."""
+    channels: Literal[1, 3, 4] | None = None
+    """1 = grey, 3 = colour, 4 = colour with transparency; None = grey or colour, as the images are."""
 
 
 def run(arguments: list[str]) -> None:

@@ -57,10 +57,13 @@ def image_set(readable: Readable, channels: int, class_names: tuple[str, ...]) -
     described: dict[str, Any] = {
         "labels": _labels(readable, class_names),
         "names": _names(readable),
-        "notes": tuple(
-            Note(record.name, text)
-            for record, one in zip(readable.records, readable.decoded, strict=True)
-            for text in one.notes
+        "notes": (
+            *readable.listing.notes,
+            *(
+                Note(record.name, text)
+                for record, one in zip(readable.records, readable.decoded, strict=True)
+                for text in one.notes
+            ),
         ),
         "masks": _masks(readable),
         "uncropped": _uncropped(readable, channels),

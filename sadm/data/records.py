@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from sadm.data.imageset import Skipped
+from sadm.data.imageset import Note, Skipped
 
 Content = Path | Callable[[], bytes]
 """An encoded image: its file, or what reads its bytes from a container (from several threads at once)."""
@@ -56,17 +56,19 @@ class Listing:
         records: in the order of the future image set.
         skipped: what is known to be unusable without decoding it.
         class_names: all classes in the order of their indices; None = those of the records, sorted.
+        notes: what the source was taken to mean, where people might think otherwise.
     """
 
     source: str
     records: list[Record] = dataclasses.field(default_factory=list)
     skipped: list[Skipped] = dataclasses.field(default_factory=list)
     class_names: tuple[str, ...] | None = None
+    notes: list[Note] = dataclasses.field(default_factory=list)
 
 
 def readable_name(name: str) -> str:
-    """A file name as valid Unicode: names need not be, reports and JSON must."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    """A file name as valid Unicode, different for different names: names need not be Unicode, reports and JSON must."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def examples(skipped: Sequence[Skipped]) -> str:

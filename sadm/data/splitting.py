@@ -164,8 +164,8 @@ def _members(images: ImageSet) -> list[torch.Tensor]:
     """Positions of the images of each class that has any."""
     if images.labels is None:
         return [torch.arange(len(images))]
-    groups = [(images.labels == c).nonzero().flatten() for c in range(images.num_classes)]
-    return [index for index in groups if len(index)]
+    order = torch.sort(images.labels, stable=True).indices  # one pass, for sets of 10,000 classes
+    return [index for index in order.split(images.labels.bincount().tolist()) if len(index)]
 
 
 def _in_classes(images: ImageSet, members: list[torch.Tensor]) -> str:

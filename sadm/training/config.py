@@ -102,7 +102,10 @@ class DataConfig(Config):
     """Which images, and how they are brought to one shape."""
 
     source: Source = "digits"
-    """'digits' or 'surfaces' (built in), 'fashion-mnist', a folder of IDX files, of class folders, or of images."""
+    """A built-in set ('digits', 'surfaces', 'fashion-mnist'), or the path of a folder of images (class folders, flat, with a
+    metadata.csv), a zip, arrays (.npy, .npz), Parquet files, WebDataset shards, IDX files or a saved data set, or
+    hub:OWNER/NAME; docs/sources.md.
+    """
     resolution: Positive | None = None
     """Side length in pixels (antialiased, without haloes); None = the images' own size."""
     channels: Literal[1, 3, 4] | None = None

@@ -369,10 +369,13 @@ def say_skipped(images: ImageSet, reporter: Reporter) -> None:
 
 
 def _say_notes(images: ImageSet, reporter: Reporter) -> None:
-    """What was done to files, each kind once, with the number of files and the first of them."""
+    """What was done to files and how the source was understood, each kind once, with the number of files and the first."""
     if images.notes:
         first = {note.text: note.path for note in reversed(images.notes)}
         counts = Counter(note.text for note in images.notes).most_common()
-        lines = [f"  {count} x {text} (such as {first[text]})" for text, count in counts[:10]]
+        lines = [
+            f"  {count} x {text} (such as {first[text]})" if count > 1 else f"  {first[text]}: {text}"
+            for text, count in counts[:10]
+        ]
         more = f"\n  and {len(counts) - 10} other things" if len(counts) > 10 else ""
-        reporter.say(f"Done to images of {images.source}:\n" + "\n".join(lines) + more)
+        reporter.say(f"Notes on the images of {images.source}:\n" + "\n".join(lines) + more)

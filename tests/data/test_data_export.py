@@ -17,7 +17,7 @@ from PIL import Image
 
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.stopping import StopRequest
-from sadm.data import ImageSet, Split
+from sadm.data import ImageSet, Split, open_source
 from sadm.data.export import class_folders, export, pick
 
 
@@ -201,3 +201,27 @@ def test_a_full_disk_and_then_room(small_disk: Path) -> None:
     with pytest.raises(UserError, match="the disk is full"):
         export([("", images)], small_disk / "out")
     assert len(list((small_disk / "out").glob("*.png"))) > len(written)
+
+
+def test_what_was_written_reads_back_as_it_was(tmp_path: Path) -> None:
+    images = open_source("surfaces:count=12,size=32,defects=0.7")
+    assert isinstance(images, ImageSet)
+    export([("", images)], tmp_path / "out")
+    again = open_source(str(tmp_path / "out"))
+    assert isinstance(again, ImageSet)
+    order = torch.tensor([int(Path(name).stem) for name in again.names])  # files are numbered
+    original = images.subset(order)
+    assert (len(again), again.skipped, again.attribute_names) == (12, (), images.attribute_names)
+    assert torch.equal(again.images, original.images)
+    assert again.masks is not None
+    assert original.masks is not None
+    assert torch.equal(again.masks, original.masks)
+    assert original.masks.any()
+    assert again.attributes is not None
+    assert original.attributes is not None
+    assert torch.equal(again.attributes, original.attributes)
+    assert again.labels is not None
+    assert original.labels is not None
+    assert [again.class_names[i] for i in again.labels.tolist()] == [
+        original.class_names[i] for i in original.labels.tolist()
+    ]

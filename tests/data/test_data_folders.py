@@ -197,7 +197,7 @@ def test_a_forbidden_class_folder_is_refused(tmp_path: Path) -> None:
     fill(tmp_path / "secret")
     (tmp_path / "secret").chmod(0)
     try:
-        with pytest.raises(UserError, match=r"class folder .*secret.*Check its permissions"):
+        with pytest.raises(UserError, match=r"cannot read the folder .*secret.*a whole class.*Check its permissions"):
             read(tmp_path)
     finally:
         (tmp_path / "secret").chmod(0o755)

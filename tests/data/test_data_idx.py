@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sadm.core.errors import UserError
 from sadm.data import ImageSet, Split, load_split, open_source
 from sadm.data.fitting import Fit
-from sadm.data.idx import FASHION_MNIST_FOLDERS, open_fashion_mnist, read_idx
+from sadm.data.sources.idx import FASHION_MNIST_FOLDERS, open_fashion_mnist, read_idx
 
 
 def idx_bytes(array: torch.Tensor) -> bytes:

@@ -10,9 +10,9 @@ import torch
 from PIL import Image, TiffImagePlugin
 
 from sadm.data import ImageSet, open_source
-from sadm.data.folders import list_folder
 from sadm.data.pages import with_pages
 from sadm.data.records import Record
+from sadm.data.sources.folders import list_folder
 
 
 def pages(count: int, side: int = 10) -> list[Image.Image]:

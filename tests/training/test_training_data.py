@@ -90,7 +90,9 @@ def test_what_was_done_is_said_once_for_each_kind(tmp_path: Path) -> None:
     folder = scans(tmp_path / "scans", channels=4)
     heard = Listening()
     split_for(load_train_config(overrides={"data": {"source": str(folder), "resolution": 8}}), heard)
-    assert heard.said == [f"Done to images of {folder}:\n  6 x transparency composited on white (such as good/0.png)"]
+    assert heard.said == [
+        f"Notes on the images of {folder}:\n  6 x transparency composited on white (such as good/0.png)"
+    ]
 
 
 def test_windows_that_change_are_not_looked_up_in_a_cache(tmp_path: Path) -> None:
@@ -134,3 +136,38 @@ def test_transparency_end_to_end(tmp_path: Path) -> None:
     for name in ("000000-000000.png", "grid.png"):
         with Image.open(tmp_path / "run" / "generated" / name) as image:
             assert image.mode == "RGBA"
+
+
+def table_of(folder: Path) -> Path:
+    scans(folder)
+    rows = [f"{name}/{i}.png,{name}" for name in ("good", "scratch") for i in range(3)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,label,maker", *(f"{row},x" for row in rows)]))
+    return folder
+
+
+def test_what_a_table_was_taken_to_mean_is_said(tmp_path: Path) -> None:
+    folder, heard = table_of(tmp_path / "scans"), Listening()
+    split_for(load_train_config(overrides={"data": {"source": str(folder), "resolution": 8}}), heard)
+    remark = "columns that are not all numbers are left out: 'maker' (row 2 holds 'x')"
+    assert heard.said == [f"Notes on the images of {folder}:\n  metadata.csv: {remark}"]
+
+
+@pytest.mark.parametrize("change", ["an image", "a label"])
+def test_a_source_that_changed_during_the_run_is_refused(tmp_path: Path, change: str) -> None:
+    folder = table_of(tmp_path / "scans")
+    config = tiny_config(data={"source": str(folder), "resolution": 8}, signal="none")
+    with pytest.raises(InterruptedRun):
+        train(config, tmp_path / "run", Listening(stop_at=4))
+    table, image = folder / "metadata.csv", folder / "good" / "0.png"
+    before = table.read_bytes(), image.read_bytes()
+    if change == "an image":
+        image.write_bytes((folder / "good" / "1.png").read_bytes())
+    else:
+        table.write_text(table.read_text().replace("good/0.png,good", "good/0.png,scratch"))
+    with pytest.raises(
+        UserError, match=r"run on other images \(fingerprint .*Restore the images, or choose another --out"
+    ):
+        train(config, tmp_path / "run")
+    table.write_bytes(before[0])
+    image.write_bytes(before[1])
+    assert train(config, tmp_path / "run").steps == config.optimiser.steps

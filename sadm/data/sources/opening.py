@@ -1,7 +1,8 @@
-"""From the words of a user to a data set: a built-in name or a folder, opened by the one file that knows its kind."""
+"""From the words of a user to a data set: built-in, a path or a name of the hub, opened by the file that knows its kind."""
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import os
@@ -9,14 +10,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sadm.core.errors import UserError
-from sadm.data.digits import open_digits
 from sadm.data.fitting import Fit
-from sadm.data.folders import list_folder
-from sadm.data.idx import holds_idx, open_fashion_mnist, open_idx
 from sadm.data.imageset import ImageSet, Split
+from sadm.data.pages import with_pages
 from sadm.data.prepared import holds_prepared, holds_prepared_arrays, list_prepared, open_prepared_arrays
 from sadm.data.reading import read_buckets, read_listing
 from sadm.data.records import Listing, Progress
+from sadm.data.sources.address import Address, parse_address
+from sadm.data.sources.digits import open_digits
+from sadm.data.sources.idx import open_fashion_mnist
+from sadm.data.sources.kinds import Kind, find_kind, kinds_with_examples
+from sadm.data.sources.shards import is_pattern
 from sadm.data.splitting import check_share, keep_few, split_set, thin_classes
 from sadm.data.surfaces import is_surfaces, open_surfaces
 
@@ -40,17 +44,19 @@ def open_source(
     """Opens a data set.
 
     Args:
-        source: a built-in name (see `BUILT_IN_SOURCES`), or a folder of images or of IDX files. A built-in name always
-            means the built-in set; a folder of that name is ``./digits``. ``surfaces`` takes settings, as in
-            ``surfaces:count=500,material=metal`` (see `sadm.data.surfaces`).
+        source: a built-in name (see `BUILT_IN_SOURCES`), ``hub:OWNER/NAME``, or the path of any of `kinds.KINDS`, with
+            options behind a question mark (see `parse_address`). A built-in name always means the built-in set; a folder
+            of that name is ``./digits``. ``surfaces`` takes settings, as in ``surfaces:count=500,material=metal`` (see
+            `sadm.data.surfaces`).
         resolution: side in pixels to crop and resize to; None keeps the images' own size.
         channels: 1, 3 or 4; None decides from the images.
         fit: instead of these two, all that can be said about how images are read and brought to one shape.
-        strict: refuse a folder with unreadable files instead of leaving them out.
-        progress: called with (images done, images in all) while a folder is read or surfaces are made.
+        strict: refuse a source with unreadable files instead of leaving them out.
+        progress: called with (images done, images in all) while images are read or made.
 
     Returns:
-        A `Split` where the source comes divided (IDX files with a t10k part), an `ImageSet` otherwise.
+        A `Split` where the source comes as two sets (IDX files with a t10k part), an `ImageSet` otherwise; where the source
+        says which images are held out, `ImageSet.parts` has it.
 
     Raises:
         UserError: the source is unknown or unfit, with what to do.
@@ -63,10 +69,11 @@ def open_source(
     listing = list_source(source, progress)
     if listing is not None:
         return read_listing(listing, fit, strict=strict, progress=progress)
-    folder = _folder(source)
-    if holds_prepared(folder):
+    if holds_prepared(folder := Path(os.path.expanduser(source))):
         return open_prepared_arrays(folder, source, open_source, functools.partial(open_source, fit=fit))
-    return open_idx(folder, fit, source=source)
+    address, kind = _found(source)
+    assert kind.opens is not None  # noqa: S101 - a kind lists or opens
+    return kind.opens(address, fit)
 
 
 def list_source(source: str, progress: Progress | None = None) -> Listing | None:
@@ -81,19 +88,19 @@ def list_source(source: str, progress: Progress | None = None) -> Listing | None
     """
     if source in _BUILT_IN or is_surfaces(source):
         return None
-    folder = _folder(source)
-    if holds_prepared(folder):
+    if holds_prepared(folder := Path(os.path.expanduser(source))):
         return None if holds_prepared_arrays(folder) else list_prepared(folder, source, list_source)
-    return None if os.path.isdir(folder) and holds_idx(folder) else list_folder(folder)
+    address, kind = _found(source)
+    return None if kind.lists is None else _listed(address, kind, progress)
 
 
 def open_buckets(
     source: str, fit: Fit, *, strict: bool = False, progress: Progress | None = None
 ) -> tuple[ImageSet, ...]:
-    """Opens a folder of images in aspect buckets, for a `BucketedStream`.
+    """Opens images in aspect buckets, for a `BucketedStream`.
 
     Args:
-        source: the folder.
+        source: see `open_source`.
         fit: of policy "buckets".
         strict: see `open_source`, as is `progress`.
 
@@ -101,15 +108,16 @@ def open_buckets(
         A set for each shape that images got, from the tallest to the widest; all have the same channels and classes.
 
     Raises:
-        UserError: the source is unknown, unfit or no folder of images, with what to do.
+        UserError: the source is unknown or unfit, or holds images of one shape, with what to do.
     """
     if fit.policy != "buckets":
         raise UserError(
             f"open_buckets needs a Fit of policy 'buckets', got '{fit.policy}'. Use open_source for others."
         )
-    if source in _BUILT_IN or is_surfaces(source) or holds_idx(_folder(source)):
+    listing = list_source(source, progress)
+    if listing is None:
         raise UserError(f"{source} holds images of one shape, for which there is one bucket. Use open_source.")
-    return read_buckets(list_folder(_folder(source)), fit, strict=strict, progress=progress)
+    return read_buckets(listing, fit, strict=strict, progress=progress)
 
 
 def load_split(
@@ -160,18 +168,35 @@ def _fit(fit: Fit | None, resolution: int | None, channels: int | None) -> Fit:
     return fit
 
 
-def _folder(source: str) -> Path:
-    folder = Path(os.path.expanduser(source))
-    if not source.strip() or not os.path.exists(folder):
-        raise UserError(_unknown(source))
-    return folder
+def _found(source: str) -> tuple[Address, Kind]:
+    address = parse_address(source)
+    if not address.hub and not is_pattern(address.place) and (not source.strip() or not os.path.exists(address.place)):
+        raise UserError(_unknown(address.place))
+    return address, find_kind(address)
 
 
-def _unknown(source: str) -> str:
-    near = difflib.get_close_matches(source.lower().partition(":")[0], BUILT_IN_SOURCES, n=1, cutoff=0.5)
+def _listed(address: Address, kind: Kind, progress: Progress | None) -> Listing:
+    assert kind.lists is not None  # noqa: S101 - a kind lists or opens
+    listing = kind.lists(address, progress)
+    listing.records = with_pages(listing.records)
+    return listing
+
+
+def _unknown(place: str) -> str:
+    near = difflib.get_close_matches(place.lower().partition(":")[0], BUILT_IN_SOURCES, n=1, cutoff=0.5)
+    near = near or _neighbours(Path(place))
     hint = f" Did you mean '{near[0]}'?" if near else ""
-    seen_from = "" if os.path.isabs(source) else f" (seen from {Path.cwd()})"
+    seen_from = "" if os.path.isabs(place) else f" (seen from {Path.cwd()})"
     return (
-        f"'{source}' is neither a built-in data set ({', '.join(BUILT_IN_SOURCES)}) nor a folder: it does not "
-        f"exist{seen_from}.{hint} Give one of these names, or the path of a folder with images."
+        f"'{place}' is neither a built-in data set ({', '.join(BUILT_IN_SOURCES)}) nor a path: it does not exist{seen_from}."
+        f"{hint} Give one of these names, or for example:\n{kinds_with_examples()}"
     )
+
+
+def _neighbours(path: Path) -> list[str]:
+    """What lies beside a path that does not exist, and is called almost so."""
+    with contextlib.suppress(OSError, ValueError):
+        return [
+            str(path.with_name(name)) for name in difflib.get_close_matches(path.name, os.listdir(path.parent), n=1)
+        ]
+    return []

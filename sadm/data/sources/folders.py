@@ -1,0 +1,84 @@
+"""Images by folder: one subfolder for each class, or flat and without labels; a folder for each part may lie above."""
+
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+
+from sadm.core.errors import UserError
+from sadm.data.imageset import Note
+from sadm.data.pages import with_pages
+from sadm.data.records import Listing, Record, examples
+from sadm.data.sources.trees import ACCEPTED, Tree, walk_folder
+from sadm.data.sources.words import composed, part_of, quoted
+
+_SHOWN = 5  # kinds of files in a message
+
+
+def list_folder(folder: str | Path) -> Listing:
+    """Lists a folder of images, page by page where a TIFF has several; see `list_classes`.
+
+    Raises:
+        UserError: it cannot be read or holds no images, or images lie both beside and inside class folders.
+    """
+    listing = list_classes(walk_folder(folder, str(folder)))
+    listing.records = with_pages(listing.records)
+    return listing
+
+
+def list_classes(tree: Tree) -> Listing:
+    """Lists images by the folders that they lie in.
+
+    Every immediate subfolder that holds images, at any depth, is a class; without such subfolders the set has no labels.
+    Where all subfolders are named like parts of a split, one of them for training (``train``, ``test``), they are these
+    parts, and what lies in each is read in the same way. The order is that of the relative paths.
+
+    Raises:
+        UserError: there are no images, or images lie both beside and inside class folders.
+    """
+    listing = Listing(tree.source, skipped=list(tree.skipped))
+    check_some(tree)
+    parts = part_folders(tree)
+    for name in tree.sorted_images():
+        top, _, below = name.partition("/")
+        part, rest = (parts[top], below) if parts else ("", name)
+        class_name = composed(rest.split("/")[0]) if "/" in rest else None
+        listing.records.append(Record(name, tree.images[name], class_name, part=part))
+    if "held_out" in parts.values():
+        folders = quoted(sorted(name for name, part in parts.items() if part == "held_out"))
+        listing.notes.append(Note(tree.source, f"images of the folder {folders} are held out, never trained on"))
+    _check_one_layout(tree, listing)
+    return listing
+
+
+def part_folders(tree: Tree) -> dict[str, str]:
+    """The part that each of the top's subfolders stands for; empty where one is not named like a part, or none for training."""
+    tops = {name.partition("/")[0] if "/" in name else "." for name in tree.images}
+    parts = {top: part_of(top) for top in sorted(tops)}
+    if "train" not in parts.values() or None in parts.values():
+        return {}
+    return {top: part or "" for top, part in parts.items()}
+
+
+def check_some(tree: Tree) -> None:
+    """Raises a `UserError` where a tree holds no images."""
+    if tree.images:
+        return
+    if tree.skipped:
+        raise UserError(f"{tree.where} holds no image that can be reached: {examples(tree.skipped)}.")
+    kinds = sorted({posixpath.splitext(name)[1].lower() or posixpath.basename(name) for name in tree.others})
+    found = f"only {', '.join(kinds[:_SHOWN])}" if kinds else "it is empty"
+    raise UserError(
+        f"{tree.where} holds no images ({found}); expected files of {ACCEPTED}, flat or in one subfolder per class."
+    )
+
+
+def _check_one_layout(tree: Tree, listing: Listing) -> None:
+    loose = next((record for record in listing.records if record.class_name is None), None)
+    classed = next((record for record in listing.records if record.class_name is not None), None)
+    if loose and classed:
+        raise UserError(
+            f"{tree.where} holds images both at its top ('{loose.name}') and in subfolders ('{classed.name}'), so it is "
+            "unclear whether the subfolders are classes. Move the images at the top into a class folder of their own, "
+            "or all images into one folder without subfolders."
+        )
