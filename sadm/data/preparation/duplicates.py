@@ -54,7 +54,7 @@ class Pair:
         first, second: positions, first < second.
         distance: bits by which their perceptual hashes differ, in this orientation.
         difference: one minus the correlation of their fingerprints; 0 = the same but for brightness and contrast.
-        orientation: what was done to one of them, one of `ORIENTATIONS`.
+        orientation: how the second must be turned to look like the first, one of `ORIENTATIONS`; angles are clockwise.
         cropped: one shows a part of the other.
     """
 

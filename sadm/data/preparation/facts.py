@@ -80,6 +80,8 @@ class Facts:
     def to_json(self) -> dict[str, Any]:
         """Without what is empty, as JSON takes it."""
         values = {key: value for key, value in dataclasses.asdict(self).items() if value not in ("", b"", ())}
+        if "kept" in values:
+            values["kept"] = list(self.kept)
         values.update({key: base64.b85encode(values[key]).decode("ascii") for key in _BYTES if key in values})
         return values
 

@@ -185,8 +185,9 @@ def _measures(plain: Image.Image) -> dict[str, Any]:
     Args:
         plain: mode L or RGB.
     """
-    size = f"{plain.width} x {plain.height}\n".encode()
-    grey = plain.convert("L")
+    digest = hashlib.sha256(f"{plain.width} x {plain.height}\n".encode())
+    digest.update((plain if plain.mode == "RGB" else plain.convert("RGB")).tobytes())
+    grey = plain if plain.mode == "L" else plain.convert("L")
     brightness, contrast = _moments(grey)
     small = plain.resize((_FINE * THUMB, _FINE * THUMB), Image.Resampling.BILINEAR, reducing_gap=2.0)
     thumb = np.asarray(small.convert("L").convert("F").resize((THUMB, THUMB), Image.Resampling.BOX))
@@ -196,7 +197,7 @@ def _measures(plain: Image.Image) -> dict[str, Any]:
     return {
         "width": plain.width,
         "height": plain.height,
-        "pixels": hashlib.sha256(size + plain.convert("RGB").tobytes()).hexdigest(),
+        "pixels": digest.hexdigest(),
         "brightness": round(brightness, 2),
         "contrast": round(contrast, 2),
         "flat": contrast < _FLAT and max(ImageStat.Stat(plain).stddev) < _FLAT,
@@ -217,10 +218,12 @@ def _moments(grey: Image.Image) -> tuple[float, float]:
 def _kept(grey: Image.Image) -> tuple[float, ...]:
     side = min(grey.size)
     sides = [s for s in SIDES if s < side]
+    if not sides:
+        return ()
     left, top = (grey.width - side) // 2, (grey.height - side) // 2
     square = grey.crop((left, top, left + side, top + side))
     whole = _moments(square)[1] ** 2
-    if not sides or whole < _FLAT**2:
+    if whole < _FLAT**2:
         return ()
     averaged = square.resize((sides[-1], sides[-1]), Image.Resampling.BOX, reducing_gap=2.0)
     levels = np.asarray(averaged, dtype=np.float32)
