@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import io
 import os
@@ -11,9 +12,12 @@ import torch
 from PIL import Image
 
 from sadm.data.imageset import ImageSet
-from sadm.data.prepared import fingerprint
 from sadm.data.records import Listing, Progress, Record
-from sadm.data.sources import list_source, open_source
+from sadm.data.sources import BUILT_IN_SOURCES, list_source, open_source
+from sadm.data.sources.address import parse_address
+from sadm.data.sources.prepared import fingerprint
+from sadm.data.sources.shards import is_pattern
+from sadm.data.surfaces import is_surfaces
 
 
 def listing_of(source: str, progress: Progress | None = None) -> tuple[Listing, str | None]:
@@ -38,10 +42,28 @@ def listing_of(source: str, progress: Progress | None = None) -> tuple[Listing, 
     return Listing(source, records, class_names=sets[0][0].class_names or None), fingerprint(opened)
 
 
-def place_of(source: str) -> Path | None:
-    """Where a source lies on this machine, absolute; None for a name."""
-    path = Path(os.path.expanduser(source))
-    return path.resolve() if os.path.exists(path) else None
+@dataclasses.dataclass(frozen=True)
+class Place:
+    """Where a source is on this machine.
+
+    Attributes:
+        path: absolute; None for a name, which is not on this machine or part of the package.
+        options: what the user typed behind the path, such as ``?rows=100``.
+    """
+
+    path: Path | None
+    options: str = ""
+
+    @classmethod
+    def of(cls, source: str) -> Place:
+        """The place of a source as the user named it."""
+        if source in BUILT_IN_SOURCES or is_surfaces(source):
+            return cls(None)
+        address = parse_address(source)
+        if address.hub or not (os.path.exists(address.place) or is_pattern(address.place)):
+            return cls(None)
+        path = Path(os.path.abspath(address.place)) if is_pattern(address.place) else address.path.resolve()
+        return cls(path, source[source.index("?") :] if address.has_options else "")
 
 
 def _records(images: ImageSet, part: str) -> list[Record]:

@@ -19,9 +19,10 @@ from typing import Any
 from sadm.core.files import write_atomically, write_json
 from sadm.data.preparation.duplicates import Pair
 from sadm.data.preparation.facts import Facts
+from sadm.data.preparation.listing import Place
 from sadm.data.preparation.outcomes import USABLE, Finding
-from sadm.data.prepared import COLUMNS, FORMAT, METADATA, PREPARED
 from sadm.data.records import Record
+from sadm.data.sources.prepared import COLUMNS, FACTS, FORMAT, METADATA, PREPARED
 
 QUARANTINE, NEAR, SUMMARY = "quarantine.csv", "near_duplicates.csv", "summary.json"
 
@@ -34,13 +35,13 @@ def write_metadata(
         [record.name, record.class_name or "", group, part, fact.sha256, fact.width, fact.height]
         for record, fact, group, part in zip(records, facts, groups, parts, strict=True)
     )
-    _write_csv(folder / METADATA, [*COLUMNS, "sha256", "width", "height"], rows)
+    _write_csv(folder / METADATA, [*COLUMNS, *FACTS], rows)
 
 
 def write_prepared(
     folder: Path,
     source: str,
-    place: Path | None,
+    place: Place,
     fingerprint: str | None,
     usable: Sequence[Facts],
     left_out: Sequence[str],
@@ -50,7 +51,7 @@ def write_prepared(
     Args:
         folder: the prepared folder.
         source: as the user named it.
-        place: where it lies; None for a name.
+        place: where it lies.
         fingerprint: of a source of arrays; None where images are files.
         usable: facts of the usable images.
         left_out: names of the others.
@@ -59,8 +60,10 @@ def write_prepared(
     value = {
         "format": FORMAT,
         "source": source,
-        "place": None if place is None else str(place),
-        "from_here": None if place is None else os.path.relpath(place, folder.resolve()),
+        "place": None if place.path is None else str(place.path),
+        "from_here": None if place.path is None else os.path.relpath(place.path, folder.resolve()),
+        "options": place.options,
+        "usable": len(usable),
         "fingerprint": fingerprint,
         "files": files,
         "left_out": [] if fingerprint else list(left_out),

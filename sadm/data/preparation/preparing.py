@@ -20,7 +20,7 @@ from sadm.data.preparation.clusters import Clusters
 from sadm.data.preparation.duplicates import DISTANCE, Pair, exact_duplicates, near_duplicates
 from sadm.data.preparation.facts import Facts
 from sadm.data.preparation.journal import FILE
-from sadm.data.preparation.listing import listing_of, place_of
+from sadm.data.preparation.listing import Place, listing_of
 from sadm.data.preparation.outcomes import USABLE, Finding
 from sadm.data.preparation.scanning import scan
 from sadm.data.preparation.verdict import points, verdict
@@ -133,16 +133,16 @@ def prepare(
         InterruptedRun: stopped by Ctrl-C or SIGTERM.
     """
     chosen, shown = settings or Settings(), reporter or Silent()
-    folder, place = Path(os.path.expanduser(out)), place_of(source)
+    folder, place = Path(os.path.expanduser(out)), Place.of(source)
+    _refuse_inside(folder, place.path)
     refuse_foreign_folder(folder, FILE, "preparation", ignoring=(".lock",))
-    _refuse_inside(folder, place)
     listing, fingerprint = listing_of(source, lambda done, total: shown.update("listing", done, total))
     with locked(make_folder(folder), "preparing"):
         remove_leftovers(folder)
         facts = scan(
             listing,
             folder,
-            str(place or source),
+            str(place.path or source),
             Fit(max_megapixels=chosen.max_megapixels),
             chosen.jobs,
             lambda done, total: shown.update("images", done, total),

@@ -13,13 +13,13 @@ from sadm.core.errors import UserError
 from sadm.data.fitting import Fit
 from sadm.data.imageset import ImageSet, Split
 from sadm.data.pages import with_pages
-from sadm.data.prepared import holds_prepared, holds_prepared_arrays, list_prepared, open_prepared_arrays
 from sadm.data.reading import read_buckets, read_listing
 from sadm.data.records import Listing, Progress
 from sadm.data.sources.address import Address, parse_address
 from sadm.data.sources.digits import open_digits
 from sadm.data.sources.idx import open_fashion_mnist
 from sadm.data.sources.kinds import Kind, find_kind, kinds_with_examples
+from sadm.data.sources.prepared import holds_prepared, holds_prepared_arrays, list_prepared, open_prepared_arrays
 from sadm.data.sources.shards import is_pattern
 from sadm.data.splitting import check_share, keep_few, split_set, thin_classes
 from sadm.data.surfaces import is_surfaces, open_surfaces

@@ -6,10 +6,8 @@ the originals are and what each was like, so that images that have changed since
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import hashlib
-import io
 import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,28 +18,41 @@ import torch
 
 from sadm.core.errors import UserError
 from sadm.core.files import read_json
-from sadm.data.imageset import ImageSet, Skipped, Split
+from sadm.data.imageset import ImageSet, Note, Skipped, Split
 from sadm.data.records import Content, Listing, Record
+from sadm.data.sources.metadata import FILE, read_table
+from sadm.data.sources.shards import is_pattern
+from sadm.data.sources.tables import understand
+from sadm.data.sources.words import ordered
 
 METADATA, PREPARED = "metadata.csv", "prepared.json"
 FORMAT = 1
-COLUMNS = ("file_name", "label", "group", "split")
+COLUMNS = (FILE, "label", "group", "split")
+FACTS = ("sha256", "width", "height")
+"""Columns of ``metadata.csv`` that people read; this source doesn't."""
 
 Opener = Callable[[str], ImageSet | Split]
 
 _THREADS = 16  # waiting for a network drive
 _SHOWN = 5  # names in a message
-_PARTS = ("train", "held_out", "")
 
 
 @dataclasses.dataclass(frozen=True)
-class Row:
-    """One image of ``metadata.csv``; empty = none."""
+class _Rows:
+    """What ``metadata.csv`` says, each list in the order of its rows."""
 
-    name: str
-    label: str
-    group: str
-    part: str
+    names: list[str]
+    classes: list[str] | None
+    groups: list[str | None]
+    parts: list[str]
+    attributes: list[dict[str, float]]
+    notes: list[Note]
+
+    def class_names(self, order: Sequence[str] | None) -> tuple[str, ...]:
+        """All classes: those of the source in its order, then others."""
+        used = set(self.classes or ())
+        known = [name for name in order or () if name in used]
+        return (*known, *ordered(used.difference(known)))
 
 
 def holds_prepared(folder: Path) -> bool:
@@ -69,26 +80,31 @@ def list_prepared(folder: Path, source: str, list_source: Callable[[str], Listin
     Raises:
         UserError: the originals are gone or have changed, or the folder is damaged.
     """
-    facts, rows = _read(folder), _rows(folder)
+    facts = _read(folder)
+    rows = _rows(folder, facts)
     original = _original(folder, facts)
     listing = list_source(original)
     if listing is None:
-        raise UserError(f"{original} has changed its kind since it was prepared. {_again(folder, facts)}")
+        raise UserError(f"{original} holds images of another kind than when it was prepared. {_again(folder, facts)}")
     records = {record.name: record for record in listing.records}
-    _check_unchanged(folder, facts, rows, records)
+    _check_unchanged(folder, facts, rows.names, records)
     known = {*facts["files"], *facts["left_out"]}
-    added = [name for name in records if name not in known]
     reason = "added since the folder was prepared; run `sadm prepare` again to take it in"
-    used = {row.label for row in rows if row.label}
-    order = [name for name in listing.class_names or () if name in used]
     return Listing(
         source,
         [
-            dataclasses.replace(records[row.name], class_name=row.label or None, group=row.group or None, part=row.part)
-            for row in rows
+            dataclasses.replace(
+                records[name],
+                class_name=None if rows.classes is None else rows.classes[i],
+                group=rows.groups[i],
+                part=rows.parts[i],
+                attributes={**records[name].attributes, **rows.attributes[i]},
+            )
+            for i, name in enumerate(rows.names)
         ],
-        [Skipped(name, reason) for name in added],
-        class_names=(*order, *sorted(used.difference(order))) or None,
+        [Skipped(name, reason) for name in records if name not in known],
+        class_names=rows.class_names(listing.class_names) or None,
+        notes=[*listing.notes, *rows.notes],
     )
 
 
@@ -106,27 +122,27 @@ def open_prepared_arrays(
     Raises:
         UserError: the originals are gone or have changed, or the folder is damaged.
     """
-    facts, rows = _read(folder), _rows(folder)
+    facts = _read(folder)
+    rows = _rows(folder, facts)
     original = _original(folder, facts)
     if fingerprint(open_source(original)) != facts["fingerprint"]:
         raise UserError(f"{original} changed since it was prepared: its pixels differ. {_again(folder, facts)}")
     images = joined(fitted(original))
     place = {name: i for i, name in enumerate(images.names)}
-    unknown = [row.name for row in rows if row.name not in place]
+    unknown = [name for name in rows.names if name not in place]
     if unknown:
         raise UserError(f"{folder / METADATA} names '{unknown[0]}', which {original} does not hold. Correct the name.")
-    chosen = images.subset(torch.tensor([place[row.name] for row in rows], dtype=torch.int64))
-    used = {row.label for row in rows if row.label}
-    order = [name for name in images.class_names if name in used]
-    names = (*order, *sorted(used.difference(order)))
+    names = rows.class_names(images.class_names)
     number = {name: c for c, name in enumerate(names)}
     return dataclasses.replace(
-        chosen,
+        images.subset(torch.tensor([place[name] for name in rows.names], dtype=torch.int64)),
         source=source,
-        labels=torch.tensor([number[row.label] for row in rows], dtype=torch.int64) if names else None,
+        labels=torch.tensor([number[name] for name in rows.classes or ()], dtype=torch.int64) if names else None,
         class_names=names,
-        groups=tuple(row.group or row.name for row in rows) if any(row.group for row in rows) else None,
-        parts=tuple(row.part for row in rows),
+        groups=tuple(group or name for group, name in zip(rows.groups, rows.names, strict=True))
+        if any(rows.groups)
+        else None,
+        parts=tuple(rows.parts),
     )
 
 
@@ -160,53 +176,35 @@ def _read(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _rows(folder: Path) -> list[Row]:
+def _rows(folder: Path, facts: Mapping[str, Any]) -> _Rows:
+    if not facts["usable"]:
+        raise UserError(f"{folder} has no usable image; {folder / 'contact_sheet.html'} says why.")
     path = folder / METADATA
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        table, remarks = read_table(str(path), path.read_bytes())
     except FileNotFoundError as error:
-        raise UserError(f"{path} is missing. Run `sadm prepare` again.") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not UTF-8. Save it from the spreadsheet as 'CSV UTF-8'.") from error
+        raise UserError(f"{path} is missing. {_again(folder, facts)}") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}. Check its permissions.") from error
-    table = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [column for column in COLUMNS if column not in (table.fieldnames or ())]
-    if missing:
-        raise UserError(
-            f"{path} lacks the column '{missing[0]}'; expected {', '.join(COLUMNS)}. Run `sadm prepare` again."
-        )
-    rows = [Row(*((line[column] or "").strip() for column in COLUMNS)) for line in table]
-    _check_rows(path, rows)
-    return rows
-
-
-def _check_rows(path: Path, rows: Sequence[Row]) -> None:
-    if not rows:
-        raise UserError(
-            f"{path} has no rows: no image was found usable. {path.parent / 'contact_sheet.html'} says why."
-        )
-    seen: set[str] = set()
-    for number, row in enumerate(rows, 2):
-        if row.name in seen:
-            raise UserError(f"{path}: row {number} names '{row.name}' a second time. Remove one of them.")
-        if row.part not in _PARTS:
+    names = [str(name) for name in table.columns[FILE]]
+    first: dict[str, int] = {}
+    for row, name in enumerate(names):
+        if first.setdefault(name, row) != row:
             raise UserError(
-                f"{path}: row {number} has the split '{row.part}'; expected 'train', 'held_out' or nothing."
+                f"{path}: {table.called(row)} names '{name}' again, after {table.called(first[name])}. Remove one of them."
             )
-        seen.add(row.name)
-    unlabelled = next((row.name for row in rows if not row.label), None)
-    if unlabelled is not None and any(row.label for row in rows):
-        raise UserError(f"{path}: '{unlabelled}' has no label, other images have. Give it one, or remove its row.")
+    said = understand(table.without(FILE, *FACTS))
+    notes = [Note(str(path), remark) for remark in remarks]
+    return _Rows(names, said.classes, said.groups, said.parts, said.attributes, notes)
 
 
 def _original(folder: Path, facts: Mapping[str, Any]) -> str:
     """Where the originals are now: at their old place, or as far from the prepared folder as they were."""
     if facts["place"] is None:
         return str(facts["source"])
-    for place in (Path(facts["place"]), folder / facts["from_here"]):
-        if os.path.exists(place):
-            return str(place)
+    for place in (facts["place"], str(folder / facts["from_here"])):
+        if os.path.exists(place) or is_pattern(place):
+            return place + str(facts["options"])
     raise UserError(
         f"{folder} was prepared from {facts['place']}, which does not exist (any more). Connect the drive or move the images "
         "back, or run `sadm prepare` on them where they are now."
@@ -214,22 +212,22 @@ def _original(folder: Path, facts: Mapping[str, Any]) -> str:
 
 
 def _check_unchanged(
-    folder: Path, facts: Mapping[str, Any], rows: Sequence[Row], records: Mapping[str, Record]
+    folder: Path, facts: Mapping[str, Any], names: Sequence[str], records: Mapping[str, Record]
 ) -> None:
     files = facts["files"]
-    unknown = [row.name for row in rows if row.name not in files]
+    unknown = [name for name in names if name not in files]
     if unknown:
         raise UserError(
             f"{folder / METADATA} names '{unknown[0]}', which was not prepared. Correct the name. {_again(folder, facts)}"
         )
 
-    def change(row: Row) -> str:
-        record = records.get(row.name)
-        return "gone" if record is None else "" if _is_same(record.content, *files[row.name]) else "changed"
+    def change(name: str) -> str:
+        record = records.get(name)
+        return "gone" if record is None else "" if _is_same(record.content, *files[name]) else "changed"
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        changes = list(pool.map(change, rows))
-    changed = [f"'{row.name}' is {what}" for row, what in zip(rows, changes, strict=True) if what]
+        changes = list(pool.map(change, names))
+    changed = [f"'{name}' is {what}" for name, what in zip(names, changes, strict=True) if what]
     if changed:
         more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         raise UserError(
