@@ -110,21 +110,23 @@ def test_an_error_of_a_step_that_nobody_asks_for_is_not_raised() -> None:
 
 
 def test_ctrl_c_while_waiting_ends_the_threads() -> None:
-    started, go_on = threading.Event(), threading.Event()
+    stuck, go_on = threading.Event(), threading.Event()
 
     def make(step: int) -> int:
-        started.set()
-        go_on.wait(PATIENCE)
+        if step == 5:  # the thread runs for long by then, and the caller comes to wait for this very step
+            stuck.set()
+            go_on.wait(PATIENCE)
         return step
 
     def interrupt() -> None:
-        started.wait(PATIENCE)
+        stuck.wait(PATIENCE)
+        time.sleep(0.3)
         os.kill(os.getpid(), signal.SIGINT)
         go_on.set()
 
     def work() -> None:
         with Prefetcher(make) as ahead:
-            for step in range(10**6):
+            for step in range(7):
                 ahead.get(step)
 
     before = threads()
@@ -133,9 +135,6 @@ def test_ctrl_c_while_waiting_ends_the_threads() -> None:
     with pytest.raises(KeyboardInterrupt):
         work()
     other.join()
-    for thread in threading.enumerate():  # interrupted while it started a thread, the pool does not wait for that one
-        if thread.name.startswith("prefetch"):
-            thread.join(PATIENCE)
     assert threads() == before
 
 
