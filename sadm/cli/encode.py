@@ -11,7 +11,7 @@ import tyro
 from sadm.cli.options import parse, required
 from sadm.core.config import build_config
 from sadm.core.progress import ConsoleReporter
-from sadm.training.config import OF_PIXELS, DataConfig
+from sadm.training.data_config import OF_PIXELS, DataConfig
 
 DESCRIPTION = """Encodes images into a cache of latents, for sadm train --data.autoencoder … --data.latents ….
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from tyro import conf
 
-from sadm.core.config import Config, build_config, flatten, merge
+from sadm.core.config import Config, Positive, build_config, flatten, merge
 from sadm.core.errors import UserError
-from sadm.training.config import Positive, SamplingConfig, TrainConfig
+from sadm.training.config import SamplingConfig, TrainConfig
 
 CONTROL, SADM, HIDDEN = "plain", "sadm", "hidden"
 VERDICT_ON = (HIDDEN, SADM)

@@ -8,7 +8,7 @@ import torch
 
 from sadm.data import Augmentation, Augmenter, ImageSet
 from sadm.models.dit import AUGMENT_TABLE
-from sadm.training.config import AugmentConfig
+from sadm.training.data_config import AugmentConfig
 
 
 def augmenter_for(config: AugmentConfig, images: ImageSet) -> Augmenter | None:

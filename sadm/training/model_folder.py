@@ -21,7 +21,8 @@ from sadm.models import DiT, LatentCodec
 from sadm.models.weights.naming import set_norm_eps
 from sadm.training.augmentation import augmenter_for
 from sadm.training.checkpoint import save_tensors
-from sadm.training.config import AugmentConfig, DenoiserConfig, NetConfig, ProcessConfig, SamplingConfig
+from sadm.training.config import DenoiserConfig, NetConfig, ProcessConfig, SamplingConfig
+from sadm.training.data_config import AugmentConfig
 from sadm.training.latents import TrainingSet, pictures_of
 from sadm.training.process import NOISE_SCALES, AnyDenoiser, build_denoiser
 

@@ -42,7 +42,8 @@ from sadm.core.stopping import StopRequest
 from sadm.data import Fit, ImageSet, Split, load_split, never_held_out, to_uint8
 from sadm.models import autoencoder_hash
 from sadm.training.checkpoint import latest_checkpoint, save_checkpoint
-from sadm.training.config import FREE_TO_CHANGE, DataConfig, TrainConfig
+from sadm.training.config import FREE_TO_CHANGE, TrainConfig
+from sadm.training.data_config import DataConfig
 from sadm.training.journal import Journal
 from sadm.training.latents import TrainingSet
 from sadm.training.learner import Learner

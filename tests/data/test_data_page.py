@@ -14,7 +14,7 @@ from PIL import Image
 
 from benchmarks import resampling
 from sadm.data.decoding import FORMATS
-from sadm.training.config import DataConfig
+from sadm.training.data_config import DataConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "formats.md").read_text(encoding="utf-8")

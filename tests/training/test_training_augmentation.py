@@ -20,7 +20,7 @@ from sadm.data import ImageSet
 from sadm.diffusion import SamplerSettings, generate, image_seeds
 from sadm.models.dit import AUGMENT_TABLE
 from sadm.training.augmentation import augmenter_for
-from sadm.training.config import PRESETS, AugmentConfig
+from sadm.training.data_config import PRESETS, AugmentConfig
 from sadm.training.learner import Learner
 from sadm.training.model_folder import Model, load_model
 from sadm.training.pretraining import pretrain_encoder

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field
-
-from sadm.core.config import Config, build_config
+from sadm.core.config import Config, Count, Positive, build_config
 from sadm.core.errors import UserError
 from sadm.core.files import read_json, write_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(gt=0)]
 Fact = str | int | float | bool | None
 
 
