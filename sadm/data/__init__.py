@@ -4,7 +4,7 @@ from sadm.data.augment import Augmentation, Augmenter
 from sadm.data.batches import Batch, BatchStream
 from sadm.data.buckets import BucketedStream
 from sadm.data.fitting import Fit
-from sadm.data.imageset import ImageSet, Note, Skipped, Split, Tile, to_floats, to_uint8
+from sadm.data.imageset import ImageSet, Note, Skipped, Split, Tile, image_keys, to_floats, to_uint8
 from sadm.data.order import EpochOrder, class_order
 from sadm.data.prefetch import Prefetcher
 from sadm.data.sources import BUILT_IN_SOURCES, load_split, open_buckets, open_source
@@ -32,6 +32,7 @@ __all__ = [
     "Tile",
     "assemble",
     "class_order",
+    "image_keys",
     "load_split",
     "never_held_out",
     "open_buckets",

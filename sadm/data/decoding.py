@@ -141,11 +141,16 @@ def upright(image: Image.Image, fit: Fit) -> tuple[Image.Image, list[str]]:
     Raises:
         Unreadable: its values have no agreed range. Pillow's own errors pass.
     """
-    wide, turned = is_wide(image), image.getexif().get(_ORIENTATION, 1) in range(2, 9)
+    wide, turned = is_wide(image), is_turned(image)
     image.load()
     ImageOps.exif_transpose(image, in_place=True)
     plain, notes = to_plain(image, fit.channels, fit.white_level, wide)
     return plain, ["turned or mirrored as its EXIF data say"] * turned + notes
+
+
+def is_turned(image: Image.Image) -> bool:
+    """Whether the EXIF data of an opened image turn or mirror it."""
+    return image.getexif().get(_ORIENTATION, 1) in range(2, 9)
 
 
 def read_mask(record: Record) -> tuple[Image.Image, list[str]]:

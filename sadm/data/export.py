@@ -22,15 +22,13 @@ from sadm.core.files import (
     write_json,
 )
 from sadm.core.grids import write_png
-from sadm.data.imageset import ImageSet, Split
+from sadm.data.imageset import ImageSet, Split, hash_bytes, named_parts
 from sadm.data.records import Progress
 
 MARKER = "export.json"
 METADATA = "metadata.csv"
 MASKS = "masks"
 _COLUMNS = ("file_name", "label", "group", "split", "mask")
-_PARTS = ("train", "held_out")
-_CHUNK = 1024  # masks hashed at a time
 _WINDOWS_NAMES = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)
 
 
@@ -44,9 +42,7 @@ def pick(opened: ImageSet | Split, count: int | None) -> list[tuple[str, ImageSe
     """
     if count is not None and count < 1:
         raise UserError(f"--count is {count}; expected at least 1, or nothing to export all images.")
-    parts = (
-        list(zip(_PARTS, (opened.train, opened.held_out), strict=True)) if isinstance(opened, Split) else [("", opened)]
-    )
+    parts = named_parts(opened)
     total = sum(len(images) for _, images in parts)
     if count is None or count >= total:
         return parts
@@ -156,8 +152,7 @@ def _claim(folder: Path, parts: list[tuple[str, ImageSet]]) -> None:
 
 def _sha256(masks: torch.Tensor) -> str:
     digest = hashlib.sha256()
-    for part in masks.split(_CHUNK):
-        digest.update(part.contiguous().numpy().tobytes())
+    hash_bytes(digest, masks)
     return digest.hexdigest()
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from typing import Any
@@ -13,6 +14,9 @@ from sadm.core.errors import UserError
 from sadm.data.ragged import Ragged
 
 _CHUNK = 1024  # images hashed at a time, so that no second copy of the set is made
+TRAIN, HELD_OUT = "train", "held_out"
+"""What the parts of a split are called."""
+
 _OF_EACH = ("groups", "parts", "attributes", "masks", "tiles", "uncropped")  # optional, one entry for each image
 
 
@@ -101,10 +105,10 @@ class ImageSet:
         self._check_companions()
 
     def _check_parts(self) -> None:
-        unknown = set(self.parts or ()) - {"train", "held_out", ""}
+        unknown = set(self.parts or ()) - {TRAIN, HELD_OUT, ""}
         if unknown:
             raise UserError(
-                f"{self.source}: '{min(unknown)}' is no part of a split; expected 'train', 'held_out' or nothing."
+                f"{self.source}: '{min(unknown)}' is no part of a split; expected '{TRAIN}', '{HELD_OUT}' or nothing."
             )
 
     def _check_companions(self) -> None:
@@ -187,6 +191,11 @@ class ImageSet:
         """Standard deviation of all pixels, as the networks see them."""
         return float(self.floats().std())
 
+    @functools.cached_property
+    def keys(self) -> torch.Tensor:
+        """What tells each image from others, int64 [N]; see `image_keys`."""
+        return image_keys(self.images)
+
     def fingerprint(self) -> str:
         """Hexadecimal SHA-256 over pixels, labels, class names, attributes and what windows are drawn from.
 
@@ -195,8 +204,7 @@ class ImageSet:
         digest = hashlib.sha256()
         facts = {"images": list(self.images.shape), "labels": self.labels is not None, "classes": self.class_names}
         digest.update(json.dumps(facts).encode("utf-8"))
-        for part in self.images.split(_CHUNK):
-            digest.update(part.numpy().tobytes())
+        hash_bytes(digest, self.images)
         if self.labels is not None:
             digest.update(self.labels.numpy().astype("<i8").tobytes())  # the same on big-endian machines
         if self.attributes is not None:
@@ -231,6 +239,25 @@ class Split:
                 f"{self.train.source}: the training part has the classes {list(self.train.class_names)}, the held-out "
                 f"part {list(self.held_out.class_names)}; expected the same list for both."
             )
+
+
+def named_parts(opened: ImageSet | Split) -> list[tuple[str, ImageSet]]:
+    """A source's sets with the parts that they are: `TRAIN` and `HELD_OUT`, or "" for one that does not come divided."""
+    if isinstance(opened, ImageSet):
+        return [("", opened)]
+    return [(TRAIN, opened.train), (HELD_OUT, opened.held_out)]
+
+
+def image_keys(images: torch.Tensor) -> torch.Tensor:
+    """What tells images apart: 64 bits of a SHA-256 over the bytes of each of `images` [N, C, H, W], uint8; int64 [N]."""
+    digests = (hashlib.sha256(image.numpy().tobytes()).digest() for image in images)
+    return torch.tensor([int.from_bytes(digest[:8], "big", signed=True) for digest in digests], dtype=torch.int64)
+
+
+def hash_bytes(digest: hashlib._Hash, images: torch.Tensor) -> None:
+    """Updates a digest with the bytes of images or masks [N, ...], uint8, a part at a time."""
+    for part in images.split(_CHUNK):
+        digest.update(part.contiguous().numpy().tobytes())
 
 
 def to_floats(pixels: torch.Tensor) -> torch.Tensor:

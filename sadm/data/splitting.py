@@ -7,7 +7,7 @@ import torch
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
 from sadm.data.grouping import held_out_groups
-from sadm.data.imageset import ImageSet, Split
+from sadm.data.imageset import HELD_OUT, ImageSet, Split
 
 _FEWEST = 2  # images in each part: one alone has no relation to another
 
@@ -36,9 +36,9 @@ def split_set(images: ImageSet, held_out: float, seed: int) -> Split:
         UserError: as `split_by_class`; every image is assigned to the held-out part.
     """
     check_share(held_out)
-    if images.parts is None or "held_out" not in images.parts:
+    if images.parts is None or HELD_OUT not in images.parts:
         return split_by_class(images, held_out, seed)
-    chosen = torch.tensor([part == "held_out" for part in images.parts])
+    chosen = torch.tensor([part == HELD_OUT for part in images.parts])
     if bool(chosen.all()):
         raise UserError(
             f"{images.source} assigns all of its {len(images)} images to the held-out part; expected some to train on. "

@@ -24,7 +24,7 @@ from sadm.data.cache import MANIFEST, Fact, Manifest, StoreWriter
 from sadm.models import LatentCodec, autoencoder_hash
 from sadm.training.encoding_pool import Task, encode_in_processes
 from sadm.training.latents import KIND
-from sadm.training.moments import Layout, encode_shard, image_keys
+from sadm.training.moments import Layout, encode_shard
 
 PIXELS_PER_SHARD = 2**20  # 16 images of 256x256: what an interruption may cost, or how long it is waited for
 MOST_PER_SHARD = 1024
@@ -134,7 +134,7 @@ def plan_cache(
     transform: Mapping[str, Fact] | None = None,
 ) -> Manifest:
     """The manifest, still without shards, of a cache of these images."""
-    keys = image_keys(images.images).numpy().astype("<i8").tobytes()
+    keys = images.keys.numpy().astype("<i8").tobytes()
     return Manifest(
         kind=KIND,
         about={**facts_of(images, autoencoder, layout), "images": hashlib.sha256(keys).hexdigest()},

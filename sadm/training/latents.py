@@ -12,7 +12,6 @@ from sadm.core.seeds import generator
 from sadm.data import BatchStream, ImageSet
 from sadm.data.cache import Fact, TensorStore, describe_differences
 from sadm.models import Moments
-from sadm.training.moments import image_keys
 
 KIND = "latents"
 """The kind of cache (see `Manifest.kind`)."""
@@ -46,7 +45,7 @@ class LatentSet:
                 "(--data.latents), or delete this one to encode anew."
             )
         self.store, self.images = store, images
-        self._rows = self._find(image_keys(images.images), transform or {})  # [N]
+        self._rows = self._find(images.keys, transform or {})  # [N]
 
     def __len__(self) -> int:
         return len(self.images)

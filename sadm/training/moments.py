@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Callable
 from typing import Literal
 
@@ -11,7 +10,7 @@ import torch
 from safetensors.torch import save
 
 from sadm.core.errors import UserError
-from sadm.data import to_floats
+from sadm.data import image_keys, to_floats
 from sadm.data.cache import TensorKind
 from sadm.models import LatentCodec
 
@@ -77,12 +76,6 @@ def encode_shard(
             kept.setdefault(name, []).append(_storable(part, layout.dtype) if part.ndim == 4 else part)
         progress(len(batch))
     return save({name: torch.cat(parts).contiguous() for name, parts in kept.items()})
-
-
-def image_keys(images: torch.Tensor) -> torch.Tensor:
-    """What tells images apart: 64 bits of a SHA-256 over the bytes of each of `images` [N, C, H, W], uint8; int64 [N]."""
-    digests = (hashlib.sha256(image.numpy().tobytes()).digest() for image in images)
-    return torch.tensor([int.from_bytes(digest[:8], "big", signed=True) for digest in digests], dtype=torch.int64)
 
 
 def _powers(mean: torch.Tensor, std: torch.Tensor) -> torch.Tensor:

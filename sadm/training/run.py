@@ -40,6 +40,7 @@ from sadm.core.progress import Reporter, Silent
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.core.stopping import StopRequest
 from sadm.data import Fit, ImageSet, Split, load_split, never_held_out, to_uint8
+from sadm.data.sources.words import quoted
 from sadm.models import autoencoder_hash
 from sadm.training.checkpoint import latest_checkpoint, save_checkpoint
 from sadm.training.config import FREE_TO_CHANGE, TrainConfig
@@ -351,10 +352,9 @@ def _check_folder(folder: Path, config: TrainConfig) -> None:
 def _say_never_held_out(split: Split, reporter: Reporter) -> None:
     names = never_held_out(split)
     if names:
-        shown = ", ".join(f"'{name}'" for name in names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
         reporter.say(
-            f"All images of {shown} are in training: one image or one group can't be divided, or the source says so. Nothing "
-            "can be measured on held-out images of "
+            f"All images of {quoted(names)} are in training: one image or one group can't be divided, or the source says so. "
+            "Nothing can be measured on held-out images of "
             + ("this class." if len(names) == 1 else f"these {len(names)} classes.")
         )
 

@@ -11,13 +11,19 @@ from PIL import Image, TiffImagePlugin
 
 from sadm.data import ImageSet, open_source
 from sadm.data.pages import with_pages
-from sadm.data.records import Record
-from sadm.data.sources.folders import list_folder
+from sadm.data.records import Listing, Record
+from sadm.data.sources import list_source
 
 
 def pages(count: int, side: int = 10) -> list[Image.Image]:
     draws = np.random.default_rng(count)
     return [Image.fromarray(draws.integers(0, 256, (side, side, 3), dtype=np.uint8)) for _ in range(count)]
+
+
+def listed(folder: Path) -> Listing:
+    listing = list_source(str(folder))
+    assert listing is not None
+    return listing
 
 
 def write(path: Path, images: list[Image.Image], **options: object) -> None:
@@ -48,15 +54,15 @@ def test_pages_that_are_smaller_copies_or_masks_are_left_out(tmp_path: Path) -> 
         info[254] = kind
         page.encoderinfo = {"tiffinfo": info}
     write(tmp_path / "a.tif", stack, tiffinfo=stack[0].encoderinfo["tiffinfo"])
-    assert [record.page for record in list_folder(tmp_path).records] == [0, 3]
-    assert [record.name for record in list_folder(tmp_path).records] == ["a.tif", "a.tif#page=4"]
+    assert [record.page for record in listed(tmp_path).records] == [0, 3]
+    assert [record.name for record in listed(tmp_path).records] == ["a.tif", "a.tif#page=4"]
 
 
 def test_only_headers_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "a.tif", pages(3))
     loaded: list[object] = []
     monkeypatch.setattr(TiffImagePlugin.TiffImageFile, "load", loaded.append)
-    assert len(list_folder(tmp_path).records) == 3
+    assert len(listed(tmp_path).records) == 3
     assert not loaded
 
 
@@ -103,7 +109,7 @@ def test_a_file_that_lost_pages_since_it_was_listed(tmp_path: Path) -> None:
     from sadm.data.reading import read_listing
 
     write(tmp_path / "a.tif", pages(3))
-    listing = list_folder(tmp_path)
+    listing = listed(tmp_path)
     write(tmp_path / "a.tif", pages(2))
     images = read_listing(listing, Fit())
     assert [(skip.path, skip.reason) for skip in images.skipped] == [

@@ -11,12 +11,12 @@ import torch
 from latent_setup import encoded, picture_set, tiny_autoencoder
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
-from sadm.data import BatchStream, ImageSet
+from sadm.data import BatchStream, ImageSet, image_keys
 from sadm.data.cache import TensorStore
 from sadm.models import autoencoder_hash
 from sadm.training.encoding import facts_of
 from sadm.training.latents import KIND, LatentSet, LatentStream, open_stream
-from sadm.training.moments import Layout, image_keys
+from sadm.training.moments import Layout
 
 diffusers = pytest.importorskip("diffusers")
 

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 
 
 class Clusters:
-    """A partition of positions 0 to count - 1, at first each alone."""
+    """A partition of positions 0 to count - 1: each alone, but for `ties`, whose members belong together."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, ties: Iterable[Iterable[int]] = ()) -> None:
         self._parent = list(range(count))
+        for members in ties:
+            self.join(members)
 
     def join(self, members: Iterable[int]) -> None:
         """Puts all members, and what belongs to them, into one cluster, known by its smallest position."""

@@ -4,7 +4,7 @@ Photographs of parts on one machine look alike, and their perceptual hashes are 
 is how *little* differs, by the standard of its surroundings: two images are near duplicates where the difference between their
 fingerprints is below a twentieth of the difference between either of them and its sixth nearest image (see `Surroundings`).
 Not the median image: where a folder holds several kinds of parts, all of one kind would be copies by that standard. A copy that
-was cropped is first brought into register with its original. docs/prepare.md has the measurements, and what is missed.
+was cropped is first brought into register with its original.
 """
 
 from __future__ import annotations
@@ -27,9 +27,7 @@ DISTANCE = 12  # bits of 64 by which the hashes of candidates may differ
 _TURNED_DISTANCE = 8  # the same for mirrored and turned copies
 _SHARE = 0.05  # of the surroundings' difference: less is a copy
 _ALWAYS = 1e-4  # a smaller difference is that of a copy whatever the surroundings
-_TURNED = (
-    0.5  # both are that much stricter for mirrored and turned copies, of which there are seven kinds to be mistaken for
-)
+_TURNED = 0.5  # both are that much stricter for mirrored and turned copies: seven kinds of them to be mistaken for
 _MOST = 0.05  # a larger difference is never a copy, however varied the set
 _ROUNDS = 50
 _TINT = 12.0  # root mean square of levels in Cb and Cr: more is another colour
@@ -65,6 +63,11 @@ class Pair:
     orientation: str = "same"
     cropped: bool = False
 
+    @property
+    def both(self) -> tuple[int, int]:
+        """The two positions."""
+        return self.first, self.second
+
 
 def exact_duplicates(facts: Sequence[Facts]) -> list[list[int]]:
     """Positions of images with the same pixels, in whatever format; clusters of two or more, in order."""
@@ -96,11 +99,10 @@ def near_duplicates(facts: Sequence[Facts], distance: int = DISTANCE, seed: int 
     copies = search.confirm(np.concatenate([close for close, _ in results], axis=1))
     cropped = search.in_register(np.concatenate([far for _, far in results], axis=1))
     found: dict[tuple[int, int], Pair] = {}
-    for pair in [
-        *copies,
-        *cropped,
-    ]:  # a symmetric image fits in several orientations; the first is the least surprising
-        found.setdefault((pair.first, pair.second), pair)
+    for pair in (*copies, *cropped):
+        found.setdefault(
+            pair.both, pair
+        )  # a symmetric image fits in several orientations; the first is least surprising
     return [found[key] for key in sorted(found)]
 
 

@@ -8,13 +8,12 @@ from collections.abc import Iterable, Sequence
 import torch
 
 from sadm.core.errors import UserError
-from sadm.data.imageset import ImageSet
+from sadm.data.imageset import HELD_OUT, TRAIN, ImageSet
 from sadm.data.preparation.clusters import Clusters
 from sadm.data.preparation.duplicates import Pair
 from sadm.data.records import Record
 from sadm.data.splitting import split_by_class
 
-TRAIN, HELD_OUT = "train", "held_out"
 KINDS = ("group", "exact", "near")
 _FEWEST = 2  # images on each side
 
@@ -47,14 +46,8 @@ def together(
     Returns:
         For each of `usable`, a group; empty for an image that belongs to nothing else.
     """
-    clusters = Clusters(len(records))
-    by_group: dict[str, list[int]] = {}
-    for i, record in enumerate(records):
-        if record.group is not None:
-            by_group.setdefault(record.group, []).append(i)
-    for members in (*by_group.values(), *duplicates, *((pair.first, pair.second) for pair in pairs)):
-        clusters.join(members)
-    roots = clusters.roots()
+    ties = (*_groups(records), *duplicates, *(pair.both for pair in pairs))
+    roots = Clusters(len(records), ties).roots()
     names = dict(zip(reversed(roots), reversed(records), strict=True))  # the first record of each cluster names it
     counts: dict[int, int] = {}
     for i in usable:
@@ -67,20 +60,23 @@ def together(
 
 def leaks(records: Sequence[Record], duplicates: Iterable[Sequence[int]], pairs: Iterable[Pair]) -> list[Leak]:
     """Finds what the source's own split tears apart; nothing where it assigns none."""
-    by_group: dict[str, list[int]] = {}
-    for i, record in enumerate(records):
-        if record.group is not None:
-            by_group.setdefault(record.group, []).append(i)
-    near = Clusters(len(records))
-    for pair in pairs:
-        near.join((pair.first, pair.second))
+    near = Clusters(len(records), (pair.both for pair in pairs)).members()
     found = []
-    for kind, clusters in zip(KINDS, (by_group.values(), duplicates, near.members()), strict=True):
+    for kind, clusters in zip(KINDS, (_groups(records), duplicates, near), strict=True):
         for members in clusters:
             sides = [tuple(i for i in members if records[i].part == part) for part in (TRAIN, HELD_OUT)]
             if all(sides):
                 found.append(Leak(kind, *sides))
     return found
+
+
+def _groups(records: Sequence[Record]) -> list[list[int]]:
+    """Positions of the images of each group of the source."""
+    members: dict[str, list[int]] = {}
+    for i, record in enumerate(records):
+        if record.group is not None:
+            members.setdefault(record.group, []).append(i)
+    return list(members.values())
 
 
 def assigns_split(records: Sequence[Record]) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from sadm.data.imageset import ImageSet
+from sadm.data.imageset import ImageSet, named_parts
 from sadm.data.records import Listing, Progress, Record
 from sadm.data.sources import BUILT_IN_SOURCES, list_source, open_source
 from sadm.data.sources.address import parse_address
@@ -37,9 +37,9 @@ def listing_of(source: str, progress: Progress | None = None) -> tuple[Listing, 
     if listing is not None:
         return listing, None
     opened = open_source(source, progress=progress)
-    sets = [(opened, "")] if isinstance(opened, ImageSet) else [(opened.train, "train"), (opened.held_out, "held_out")]
-    records = [record for images, part in sets for record in _records(images, part)]
-    return Listing(source, records, class_names=sets[0][0].class_names or None), fingerprint(opened)
+    sets = named_parts(opened)
+    records = [record for part, images in sets for record in _records(images, part)]
+    return Listing(source, records, class_names=sets[0][1].class_names or None), fingerprint(opened)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,14 +16,13 @@ import numpy as np
 from PIL import Image, ImageStat
 
 from sadm.data.colour import is_wide
-from sadm.data.decoding import check_size, opened, read_mask, reason_of, upright
+from sadm.data.decoding import check_size, is_turned, opened, read_mask, reason_of, upright
 from sadm.data.fitting import Fit
 from sadm.data.preparation.facts import SIDES, THUMB, TINT, Facts
 from sadm.data.records import Record, Unreadable
 
 _FLAT = 1.0  # standard deviation in grey levels below which nothing can be seen
 _FINE = 4  # fingerprints are averaged from an image of this many times their side, whose levels are whole numbers
-_ORIENTATION = 0x0112  # EXIF tag
 _BITS = {"1": 1, "I": 32, "F": 32}
 _TIFF_MAGIC = (b"II*\0", b"MM\0*")
 _LEVELS = np.arange(256)
@@ -103,7 +102,7 @@ def _pixel_facts(data: bytes, page: int) -> dict[str, Any]:
             "mode": image.mode,
             "bits": _bits(image),
             "frames": getattr(image, "n_frames", 1),
-            "turned": image.getexif().get(_ORIENTATION, 1) in range(2, 9),
+            "turned": is_turned(image),
             "profile": _is_foreign(image.info.get("icc_profile")),
             "alpha": image.has_transparency_data,
         }

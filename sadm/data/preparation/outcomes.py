@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
+from sadm.data.imageset import HELD_OUT
 from sadm.data.preparation.facts import PROBLEMS, Facts
 from sadm.data.records import Record
 
@@ -77,4 +78,4 @@ def _alone(fact: Facts, resolution: int) -> Finding:
 def _preference(record: Record) -> tuple[bool, bool, int, str]:
     """Which of several equal images is kept: one for training, whose name is not that of a copy, with the shortest path."""
     marked = bool(_COPY_MARKS.search(PurePosixPath(record.name).stem))
-    return record.part == "held_out", marked, len(record.name), record.name
+    return record.part == HELD_OUT, marked, len(record.name), record.name

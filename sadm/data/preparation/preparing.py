@@ -103,10 +103,7 @@ class Preparation:
     @functools.cached_property
     def near(self) -> list[list[int]]:
         """Clusters of near duplicates."""
-        clusters = Clusters(len(self.facts))
-        for pair in self.pairs:
-            clusters.join((pair.first, pair.second))
-        return clusters.members()
+        return Clusters(len(self.facts), (pair.both for pair in self.pairs)).members()
 
 
 def prepare(

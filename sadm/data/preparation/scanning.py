@@ -30,8 +30,7 @@ def scan(
 ) -> list[Facts]:
     """Looks at every record once.
 
-    Threads, not processes: decoding, averaging and hashing run without the interpreter's lock, which measures faster than
-    handing images to processes (docs/prepare.md).
+    Threads, not processes: decoding, averaging and hashing run without the interpreter's lock.
 
     Args:
         listing: of the source.

@@ -3,27 +3,14 @@
 from __future__ import annotations
 
 import posixpath
-from pathlib import Path
 
 from sadm.core.errors import UserError
-from sadm.data.imageset import Note
-from sadm.data.pages import with_pages
+from sadm.data.imageset import HELD_OUT, TRAIN, Note
 from sadm.data.records import Listing, Record, examples
-from sadm.data.sources.trees import ACCEPTED, Tree, walk_folder
+from sadm.data.sources.trees import ACCEPTED, Tree
 from sadm.data.sources.words import composed, part_of, quoted
 
 _SHOWN = 5  # kinds of files in a message
-
-
-def list_folder(folder: str | Path) -> Listing:
-    """Lists a folder of images, page by page where a TIFF has several; see `list_classes`.
-
-    Raises:
-        UserError: it cannot be read or holds no images, or images lie both beside and inside class folders.
-    """
-    listing = list_classes(walk_folder(folder, str(folder)))
-    listing.records = with_pages(listing.records)
-    return listing
 
 
 def list_classes(tree: Tree) -> Listing:
@@ -44,8 +31,8 @@ def list_classes(tree: Tree) -> Listing:
         part, rest = (parts[top], below) if parts else ("", name)
         class_name = composed(rest.split("/")[0]) if "/" in rest else None
         listing.records.append(Record(name, tree.images[name], class_name, part=part))
-    if "held_out" in parts.values():
-        folders = quoted(sorted(name for name, part in parts.items() if part == "held_out"))
+    if HELD_OUT in parts.values():
+        folders = quoted(sorted(name for name, part in parts.items() if part == HELD_OUT))
         listing.notes.append(Note(tree.source, f"images of the folder {folders} are held out, never trained on"))
     _check_one_layout(tree, listing)
     return listing
@@ -55,7 +42,7 @@ def part_folders(tree: Tree) -> dict[str, str]:
     """The part that each of the top's subfolders stands for; empty where one is not named like a part, or none for training."""
     tops = {name.partition("/")[0] if "/" in name else "." for name in tree.images}
     parts = {top: part_of(top) for top in sorted(tops)}
-    if "train" not in parts.values() or None in parts.values():
+    if TRAIN not in parts.values() or None in parts.values():
         return {}
     return {top: part or "" for top, part in parts.items()}
 

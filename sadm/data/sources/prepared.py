@@ -18,7 +18,7 @@ import torch
 
 from sadm.core.errors import UserError
 from sadm.core.files import read_json
-from sadm.data.imageset import ImageSet, Note, Skipped, Split
+from sadm.data.imageset import ImageSet, Note, Skipped, Split, named_parts
 from sadm.data.records import Content, Listing, Record
 from sadm.data.sources.metadata import FILE, read_table
 from sadm.data.sources.shards import is_pattern
@@ -30,8 +30,6 @@ FORMAT = 1
 COLUMNS = (FILE, "label", "group", "split")
 FACTS = ("sha256", "width", "height")
 """Columns of ``metadata.csv`` that people read; this source doesn't."""
-
-Opener = Callable[[str], ImageSet | Split]
 
 _THREADS = 16  # waiting for a network drive
 _SHOWN = 5  # names in a message
@@ -150,7 +148,7 @@ def joined(opened: ImageSet | Split) -> ImageSet:
     """All images of a source in one set."""
     if isinstance(opened, ImageSet):
         return opened
-    both = (opened.train, opened.held_out)
+    both = [images for _, images in named_parts(opened)]
     labels = [part.labels for part in both if part.labels is not None]
     return ImageSet(
         images=torch.cat([part.images for part in both]),
@@ -165,7 +163,7 @@ def fingerprint(opened: ImageSet | Split) -> str:
     """Of all images of a source."""
     if isinstance(opened, ImageSet):
         return opened.fingerprint()
-    parts = opened.train.fingerprint() + opened.held_out.fingerprint()
+    parts = "".join(images.fingerprint() for _, images in named_parts(opened))
     return hashlib.sha256(parts.encode("ascii")).hexdigest()
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sadm.core.errors import UserError
+from sadm.data.imageset import HELD_OUT
 from sadm.data.sources.words import PARTS, composed, is_integer, ordered, part_of, quoted
 
 LABELS = ("label", "class")
@@ -156,7 +157,7 @@ def _parts(table: Table, remarks: list[str]) -> list[str]:
             f"{table.name}: {table.cell('split', parts.index(None))} as its 'split'; expected one of {', '.join(PARTS)}, or "
             "nothing."
         )
-    held_out = sorted({word for word, part in zip(words, parts, strict=True) if part == "held_out"})
+    held_out = sorted({word for word, part in zip(words, parts, strict=True) if part == HELD_OUT})
     if held_out:
         remarks.append(f"the rows of the split {quoted(held_out)} are held out, never trained on")
         unassigned = parts.count("")

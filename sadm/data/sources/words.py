@@ -7,12 +7,11 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 
 from sadm.core.errors import UserError
+from sadm.data.imageset import HELD_OUT, TRAIN
 
 PARTS = {
-    **dict.fromkeys(("train", "training"), "train"),
-    **dict.fromkeys(
-        ("validation", "valid", "val", "dev", "test", "testing", "eval", "held_out", "holdout"), "held_out"
-    ),
+    **dict.fromkeys(("train", "training"), TRAIN),
+    **dict.fromkeys(("validation", "valid", "val", "dev", "test", "testing", "eval", "held_out", "holdout"), HELD_OUT),
 }
 """The part of a split that each word stands for: everything that is no training is held out."""
 
@@ -92,7 +91,7 @@ def parts_of_splits(names: Sequence[str], source: str, one: str) -> dict[str, st
     if len(names) == 1:
         return {names[0]: ""}
     parts = {name: part for name in names if (part := part_of(name))}
-    if "train" not in parts.values():
+    if TRAIN not in parts.values():
         raise UserError(
             f"{source} has the splits {quoted(names)}; expected one of them to be 'train'. Name the one to use, such as {one}."
         )
@@ -105,7 +104,7 @@ def parts_of_files(paths: Sequence[str]) -> list[str]:
     ``train-00000-of-00002.parquet``, ``val-003.tar`` and ``test/0.tar`` say theirs.
     """
     parts = [_part_of_file(path) for path in paths]
-    return parts if "train" in parts else [""] * len(parts)
+    return parts if TRAIN in parts else [""] * len(parts)
 
 
 def _part_of_file(path: str) -> str:
