@@ -6,7 +6,10 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "benchmarks"
@@ -35,6 +38,26 @@ def stored(benchmark: str, name: str) -> Any:
     if not path.exists():
         raise SystemExit(f"no stored result: run python -m benchmarks.{benchmark} --run")
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+def result_names(benchmark: str) -> list[str]:
+    """Stored results of a benchmark that names them by device; see `result_name`."""
+    return sorted(path.stem for path in result_path(benchmark, "result").parent.glob("result*.json"))
+
+
+def result_name() -> str:
+    """Under which name this machine's kind of result is stored."""
+    from sadm.core.devices import resolve_device
+
+    device = resolve_device("auto")
+    return "result" if device.type == "cpu" else f"result-{device.type}"
+
+
+def device_name(device: torch.device) -> str:
+    """What a device is called in stored results."""
+    import torch
+
+    return torch.cuda.get_device_name() if device.type == "cuda" else device.type
 
 
 def rounded(value: Any) -> Any:

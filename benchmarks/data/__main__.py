@@ -6,7 +6,7 @@ import argparse
 import json
 
 import benchmarks.data
-from benchmarks.common import rounded, store, stored
+from benchmarks.common import result_name, rounded, store, stored
 from benchmarks.data.page import NAME
 
 
@@ -29,14 +29,6 @@ def main() -> None:
     if options.run:
         store(NAME, result_name(), found)
     print(json.dumps(found, indent=1))
-
-
-def result_name() -> str:
-    """Under which name this machine's kind of result is stored."""
-    from sadm.core.devices import resolve_device
-
-    device = resolve_device("auto")
-    return "result" if device.type == "cpu" else f"result-{device.type}"
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.common import device_name
 from benchmarks.data.consumption import recipe_learner
 from benchmarks.data.loaders import BATCH, Loader, Ours, TensorLoader, contestants, read_folder, write_folder
 from sadm.core.devices import resolve_device, spent_seconds
@@ -211,13 +212,8 @@ def ratio(theirs: list[float], ours: list[float]) -> float:
 
 def conditions() -> dict[str, Any]:
     """What the numbers depend on."""
-    device = resolve_device("auto")
     return {
-        "device": "cpu"
-        if device.type == "cpu"
-        else torch.cuda.get_device_name()
-        if device.type == "cuda"
-        else device.type,
+        "device": device_name(resolve_device("auto")),
         "batch": BATCH,
         "load_average": os.getloadavg()[0],
         "provenance": {**provenance(), "datasets": metadata.version("datasets")},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.common import ROOT, stored
+from benchmarks.common import result_names, stored
 
 NAME = "data"
 DEFINITIONS = """Elapsed seconds, contestants in turn, medians over turns; a turn is whole passes over the same images in class
@@ -14,14 +14,9 @@ used, in the caller or in two worker processes. To tell decoding from the rest, 
 decoded before. Consumption is a training step of a recipe without any signal, its cheapest."""
 
 
-def found_names() -> list[str]:
-    """Stored results: of the CPU, of an accelerator."""
-    return sorted(path.stem for path in (ROOT / "benchmarks" / "results" / NAME).glob("result*.json"))
-
-
 def section() -> str | None:
     """All stored results; None where there is none."""
-    names = found_names()
+    names = result_names(NAME)
     if not names:
         return None
     lines = ["## Does training wait for images?", "", "`python -m benchmarks.data --run`", "", DEFINITIONS, ""]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import benchmarks.throughput
-from benchmarks.common import result_path, rounded, store, stored
+from benchmarks.common import device_name, result_name, result_path, rounded, store, stored
 from benchmarks.throughput.page import NAME
 
 if TYPE_CHECKING:
@@ -30,17 +30,16 @@ def main() -> None:
     parser.add_argument("--compile", action="store_true", help="our network compiled by torch; a result of its own")
     options = parser.parse_args()
     if options.summary:
-        print(json.dumps(stored(NAME, result_name(options.compile)), indent=1))
+        print(json.dumps(stored(NAME, name_of(options.compile)), indent=1))
     elif options.quick:
         print(json.dumps(quick(options.compile), indent=1))
     else:
         run(options.compile)
 
 
-def result_name(compiled: bool) -> str:
-    """Under which name this machine's kind of result is stored."""
-    device = _device()
-    return ("result" if device.type == "cpu" else f"result-{device.type}") + ("-compiled" if compiled else "")
+def name_of(compiled: bool) -> str:
+    """Under which name this kind of result is stored."""
+    return result_name() + ("-compiled" if compiled else "")
 
 
 def quick(compiled: bool = False, chosen: Mapping[str, Shape] | None = None) -> dict[str, Any]:
@@ -60,7 +59,7 @@ def run(compiled: bool = False) -> None:
     from benchmarks.throughput.memory import measured_apart
     from benchmarks.throughput.shapes import shapes
 
-    name = result_name(compiled)
+    name = name_of(compiled)
     result = stored(NAME, name) if result_path(NAME, name).exists() else {}
     missing = {key: shape for key, shape in shapes().items() if key not in result.get("shapes", {})}
 
@@ -120,8 +119,6 @@ def conditions(device: torch.device, compiled: bool) -> dict[str, Any]:
     """What the numbers depend on."""
     from importlib import metadata
 
-    import torch
-
     from sadm.core.provenance import provenance
 
     cpu = device.type == "cpu"
@@ -129,7 +126,7 @@ def conditions(device: torch.device, compiled: bool) -> dict[str, Any]:
         "clock": "CPU-seconds of one thread" if cpu else "elapsed seconds of finished work",
         "precision": "float32" if cpu else "bfloat16 autocast",
         "compiled": compiled,
-        "device": "cpu" if cpu else torch.cuda.get_device_name() if device.type == "cuda" else device.type,
+        "device": device_name(device),
         "provenance": {**provenance(), "diffusers": metadata.version("diffusers")},
     }
 

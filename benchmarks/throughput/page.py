@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.common import ROOT, stored
+from benchmarks.common import result_names, stored
 
 NAME = "throughput"
 TITLES = {
@@ -22,14 +22,9 @@ the usual loop of its examples: its DiT has an embedding of time and class of it
 """
 
 
-def found_names() -> list[str]:
-    """Stored results: of the CPU, of an accelerator, compiled."""
-    return sorted(path.stem for path in (ROOT / "benchmarks" / "results" / NAME).glob("result*.json"))
-
-
 def section() -> str | None:
     """All stored results; None where there is none."""
-    names = found_names()
+    names = result_names(NAME)
     if not names:
         return None
     lines = ["## How fast is a step?", "", "`python -m benchmarks.throughput --run`", "", DEFINITIONS]

@@ -109,5 +109,5 @@ def test_it_prints_what_it_promises_and_the_page_shows_it(monkeypatch: pytest.Mo
 
 
 def test_nothing_stored_gives_no_section(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "found_names", list)
+    monkeypatch.setattr(page, "result_names", lambda benchmark: [])
     assert page.section() is None

@@ -170,5 +170,5 @@ def test_peak_memory_is_printed(
 
 
 def test_nothing_stored_gives_no_section(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(page, "found_names", list)
+    monkeypatch.setattr(page, "result_names", lambda benchmark: [])
     assert page.section() is None
