@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
+from exported import pixels_of, rows
 from sadm.cli.main import USER_ERROR, run
 from sadm.data import ImageSet, open_source, surface
 
 WORD = "surfaces:count=20,seed=3,size=32"
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "metadata.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def pixels_of(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image)
 
 
 def test_surfaces_become_files_with_masks_and_attributes(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

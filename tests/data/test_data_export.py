@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import signal
@@ -13,8 +12,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
+from exported import pixels_of, rows
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet, Split, open_source
@@ -30,16 +29,6 @@ def numbered(count: int, channels: int = 1, **known: object) -> ImageSet:
 
 def everything(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def rows(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "metadata.csv", newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def pixels_of(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image)
 
 
 def test_all_that_is_known_is_written(tmp_path: Path) -> None:

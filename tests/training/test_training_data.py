@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,32 +9,18 @@ import pytest
 from PIL import Image
 
 from sadm.cli.main import run as run_command
+from sadm.core.config import merge
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.data import Fit
 from sadm.training.config import load_train_config
 from sadm.training.model_folder import load_model
 from sadm.training.run import fit_for, split_for, train
-from tiny import TINY, equal_bits, merge, tiny_config
+from tiny import TINY, Listener, equal_bits, tiny_config
 
 QUICK = (
     "--signal none --net.patch 4 --net.width 16 --net.depth 1 --net.heads 2 --optimiser.steps 4 --optimiser.batch 4 "
     "--sampling.steps 2 --log.samples 4"
 ).split()
-
-
-class Listening:
-    """A reporter that keeps what is said, and asks for a stop, as Ctrl-C does, at a step of the training."""
-
-    def __init__(self, stop_at: int = -1) -> None:
-        self.said: list[str] = []
-        self.stop_at = stop_at
-
-    def update(self, task: str, done: int, total: int, note: str = "") -> None:
-        if task == "training" and done == self.stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
 
 
 def scans(folder: Path, count: int = 6, side: int = 40, channels: int = 3) -> Path:
@@ -88,7 +72,7 @@ def test_every_option_reaches_the_images() -> None:
 
 def test_what_was_done_is_said_once_for_each_kind(tmp_path: Path) -> None:
     folder = scans(tmp_path / "scans", channels=4)
-    heard = Listening()
+    heard = Listener()
     split_for(load_train_config(overrides={"data": {"source": str(folder), "resolution": 8}}), heard)
     assert heard.said == [
         f"Notes on the images of {folder}:\n  6 x transparency composited on white (such as good/0.png)"
@@ -111,7 +95,7 @@ def test_a_run_on_windows_goes_on_bit_for_bit(tmp_path: Path) -> None:
     whole = load_train_config(overrides=merge(TINY, change))
     train(whole, tmp_path / "whole")
     with pytest.raises(InterruptedRun):
-        train(whole, tmp_path / "halves", Listening(stop_at=8))
+        train(whole, tmp_path / "halves", Listener(stop_at=8))
     train(whole, tmp_path / "halves")
     assert equal_bits(*(load_model(tmp_path / name).denoiser.net.state_dict() for name in ("whole", "halves")))
 
@@ -146,7 +130,7 @@ def table_of(folder: Path) -> Path:
 
 
 def test_what_a_table_was_taken_to_mean_is_said(tmp_path: Path) -> None:
-    folder, heard = table_of(tmp_path / "scans"), Listening()
+    folder, heard = table_of(tmp_path / "scans"), Listener()
     split_for(load_train_config(overrides={"data": {"source": str(folder), "resolution": 8}}), heard)
     remark = "columns that are not all numbers are left out: 'maker' (row 2 holds 'x')"
     assert heard.said == [f"Notes on the images of {folder}:\n  metadata.csv: {remark}"]
@@ -157,7 +141,7 @@ def test_a_source_that_changed_during_the_run_is_refused(tmp_path: Path, change:
     folder = table_of(tmp_path / "scans")
     config = tiny_config(data={"source": str(folder), "resolution": 8}, signal="none")
     with pytest.raises(InterruptedRun):
-        train(config, tmp_path / "run", Listening(stop_at=4))
+        train(config, tmp_path / "run", Listener(stop_at=4))
     table, image = folder / "metadata.csv", folder / "good" / "0.png"
     before = table.read_bytes(), image.read_bytes()
     if change == "an image":

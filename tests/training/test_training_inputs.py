@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,22 +14,7 @@ from sadm.core.errors import InterruptedRun, UserError
 from sadm.data.order import uniform_order
 from sadm.training.model_folder import load_model
 from sadm.training.run import split_for, train
-from tiny import equal_bits, tiny_config, tiny_images, tiny_learner
-
-
-class Listener:
-    """A reporter that remembers what was said, and may ask for a stop as Ctrl-C does."""
-
-    def __init__(self, stop_at: int | None = None) -> None:
-        self.said: list[str] = []
-        self.stop_at = stop_at
-
-    def update(self, task: str, done: int, total: int, note: str = "") -> None:
-        if task == "training" and done == self.stop_at:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    def say(self, text: str) -> None:
-        self.said.append(text)
+from tiny import Listener, equal_bits, tiny_config, tiny_images, tiny_learner
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import Any
 
 import torch
@@ -29,6 +31,21 @@ TINY: dict[str, Any] = {
     "sampling": {"steps": 3},
     "log": {"every": 4, "checkpoint_every": 6, "samples": 4},
 }
+
+
+class Listener:
+    """A reporter that remembers what was said, and may ask for a stop as Ctrl-C does."""
+
+    def __init__(self, stop_at: int | None = None) -> None:
+        self.said: list[str] = []
+        self.stop_at = stop_at
+
+    def update(self, task: str, done: int, total: int, note: str = "") -> None:
+        if task == "training" and done == self.stop_at:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
 
 
 def tiny_config(**change: Any) -> TrainConfig:
