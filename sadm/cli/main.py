@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -40,7 +41,13 @@ def usage() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; always ends with SystemExit (0 well, 2 the user's mistake, 130 interrupted)."""
-    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+    try:
+        code = run(list(sys.argv[1:] if arguments is None else arguments))
+        sys.stdout.flush()
+    except BrokenPipeError:  # the reader of our output has gone; nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or the interpreter complains when it flushes
+        code = 0
+    sys.exit(code)
 
 
 def run(arguments: list[str]) -> int:
@@ -72,9 +79,6 @@ def _guarded(name: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted. To go on, run the same command.", file=sys.stderr)
         return INTERRUPTED
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output has gone; nothing is wrong
-        return 0
     return 0
 
 

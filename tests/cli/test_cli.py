@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,16 @@ def test_help_is_quick_and_loads_no_torch():
     assert result.returncode == 0
     for name in COMMANDS:
         assert name in result.stdout
+
+
+def test_output_that_nobody_reads_on_is_no_mistake():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as nobody:
+        result = subprocess.run(
+            [sys.executable, "-m", "sadm", "--help"], stdout=nobody, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_from_a_folder_to_samples_and_a_judgement(class_folder: Path, tmp_path: Path, capsys):
