@@ -69,7 +69,7 @@ class Ours:
 
     def passes(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """See `Loader.passes`."""
-        for _ in range(len(self.stream.order) // BATCH):
+        for _ in range(int(self.stream.order.length) // BATCH):
             batch = self.stream.batch(self.step)
             self.step += 1
             yield batch.x0, self.labels[batch.index]

@@ -7,7 +7,7 @@ from sadm.data.fitting import Fit
 from sadm.data.imageset import ImageSet, Note, Skipped, Split, Tile, image_keys, to_floats, to_uint8
 from sadm.data.order import EpochOrder, class_order
 from sadm.data.prefetch import Prefetcher
-from sadm.data.sources import BUILT_IN_SOURCES, load_split, open_buckets, open_source
+from sadm.data.sources import BUILT_IN_SOURCES, load_split, open_source
 from sadm.data.splitting import never_held_out
 from sadm.data.surfaces import MATERIALS, SURFACE_CLASSES, Surface, surface
 from sadm.data.tiles import assemble, tile_positions
@@ -35,7 +35,6 @@ __all__ = [
     "image_keys",
     "load_split",
     "never_held_out",
-    "open_buckets",
     "open_source",
     "surface",
     "tile_positions",

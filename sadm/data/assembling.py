@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -40,19 +39,15 @@ class Readable:
         """For each picture, the position of its record."""
         return [i for i, one in enumerate(self.decoded) for _ in one.fitted.pixels]
 
-    def subset(self, rows: Sequence[int], skipped: tuple[Skipped, ...]) -> Readable:
-        """The records at these positions."""
-        records, decoded = [self.records[i] for i in rows], [self.decoded[i] for i in rows]
-        return dataclasses.replace(self, records=records, decoded=decoded, skipped=skipped)
 
-
-def image_set(readable: Readable, channels: int, class_names: tuple[str, ...]) -> ImageSet:
+def image_set(readable: Readable, channels: int, class_names: tuple[str, ...], frame: int | None = None) -> ImageSet:
     """The image set; empties `readable.decoded`, so that pixels are not held in memory twice.
 
     Args:
-        readable: at least one record; all pictures of one size.
+        readable: at least one record; all pictures of one size, unless there is a frame.
         channels: of the images.
         class_names: of all classes; see `class_names_of`.
+        frame: side of the square that images of several sizes are resized to (see `Fit.frame`).
     """
     described: dict[str, Any] = {
         "labels": _labels(readable, class_names),
@@ -69,8 +64,10 @@ def image_set(readable: Readable, channels: int, class_names: tuple[str, ...]) -
         "uncropped": _uncropped(readable, channels),
         **_knowledge(readable),
     }
+    shaped = None if frame is None else _shaped(readable, channels)
     return ImageSet(
-        images=_stacked(readable, channels),
+        images=_stacked(readable, channels) if shaped is None else shaped.resized((frame, frame)),
+        shaped=shaped,
         class_names=class_names,
         source=readable.listing.source,
         skipped=readable.skipped,
@@ -157,7 +154,8 @@ def _masks(readable: Readable) -> torch.Tensor | None:
     fitted = [one.fitted for one in readable.decoded]
     if all(one.masks is None for one in fitted):
         return None
-    masks = torch.zeros(len(readable.of_each), 1, *fitted[0].pixels.shape[1:3], dtype=torch.uint8)
+    size = next(one.masks.shape[1:3] for one in fitted if one.masks is not None)
+    masks = torch.zeros(len(readable.of_each), 1, *size, dtype=torch.uint8)
     start = 0
     for one in fitted:
         if one.masks is not None:
@@ -169,6 +167,17 @@ def _masks(readable: Readable) -> torch.Tensor | None:
 def _uncropped(readable: Readable, channels: int) -> Ragged | None:
     wholes = [one.fitted.whole for one in readable.decoded if one.fitted.whole is not None]
     return Ragged.of([_planes(whole[None], channels)[0] for whole in wholes]) if wholes else None
+
+
+def _shaped(readable: Readable, channels: int) -> Ragged:
+    """Pictures of several sizes."""
+    sizes = torch.tensor([one.fitted.pixels.shape[1:3] for one in readable.decoded])
+    lengths = channels * sizes.prod(1)
+    ragged = Ragged(torch.empty(int(lengths.sum()), dtype=torch.uint8), lengths.cumsum(0) - lengths, sizes, channels)
+    while readable.decoded:
+        place = len(readable.decoded) - 1
+        ragged[place].copy_(_planes(readable.decoded.pop().fitted.pixels, channels)[0])
+    return ragged
 
 
 def _stacked(readable: Readable, channels: int) -> torch.Tensor:

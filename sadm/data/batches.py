@@ -84,7 +84,6 @@ class BatchStream:
         self.order = order or uniform_order(len(images), seed)
         self.share = slice(batch_size * rank // world, batch_size * (rank + 1) // world)
         """Places of this process within the whole batch."""
-        self._recent: dict[int, torch.Tensor] = {}  # the last epochs asked for; replaced whole, for the sake of threads
 
     @property
     def changes_pixels(self) -> bool:
@@ -125,19 +124,5 @@ class BatchStream:
         return (draws[self.share] < 0.5).nonzero().flatten()
 
     def _index(self, step: int) -> torch.Tensor:
-        size, first = len(self.order), step * self.batch_size
-        position, end = first + self.share.start, first + self.share.stop
-        pieces = []
-        while position < end:
-            epoch, start = divmod(position, size)
-            stop = min(size, start + end - position)
-            pieces.append(self._epoch(epoch)[start:stop])
-            position += stop - start
-        return torch.cat(pieces)
-
-    def _epoch(self, number: int) -> torch.Tensor:
-        recent = self._recent
-        if number not in recent:
-            last = [*recent.items()][-1:]  # two epochs, since threads may work on both sides of a border
-            recent = self._recent = dict([*last, (number, self.order.epoch(number))])
-        return recent[number]
+        first = step * self.batch_size
+        return self.order.between(first + self.share.start, first + self.share.stop)

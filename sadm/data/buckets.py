@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import math
 from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
 
 import torch
 
 from sadm.core.errors import UserError
-from sadm.core.seeds import generator
-from sadm.data.batches import Batch, BatchStream
+from sadm.core.seeds import derive_seed
+from sadm.data.batches import BatchStream
 from sadm.data.imageset import ImageSet
+from sadm.data.order import EpochOrder
 
 LARGEST_ASPECT = 2.0
 
@@ -53,52 +55,50 @@ def nearest_shape(size: tuple[int, int], shapes: Sequence[tuple[int, int]]) -> t
     return min(shapes, key=lambda shape: (abs(math.log(shape[0] / shape[1]) - aspect), -shape[0] * shape[1], shape))
 
 
-class BucketedStream:
-    """Batches of one shape each; batch k depends on the seed and on k alone.
+class BucketedStream(BatchStream):
+    """The batches of a `BatchStream` for images in buckets: each batch is of one shape.
 
-    In a cycle of as many steps as there are images, each bucket has as many steps as it has images, in an order drawn from
-    (seed, "buckets", cycle): so each image is equally likely in the long run, also those of small buckets. Within a bucket,
-    images come as from a `BatchStream`.
+    Each image comes as often as the order says in the long run, also those of small buckets: buckets take turns in proportion
+    to their images' places in the order, over every epoch up to one turn, and within a bucket images come as they would come
+    from a set of their own. A bucket of fewer images than a batch repeats them within it.
+
+    With all images in one bucket, the batches are those of a `BatchStream`, bit for bit.
 
     Args:
-        buckets: sets of images, each of one shape; see `open_buckets`.
-        batch_size: B.
-        seed: decides order and flips.
-        flip: mirror each image left to right with probability 1/2.
+        images: a set whose images are `shaped`.
+        batch_size, seed, options: as of `BatchStream`.
 
     Raises:
-        UserError: no buckets, an empty one, or a batch size that is not positive.
+        UserError: as of `BatchStream`, or the images are of one shape.
     """
 
-    def __init__(self, buckets: Sequence[ImageSet], batch_size: int, seed: int, flip: bool = False) -> None:
-        if not buckets:
-            raise UserError("there are no buckets to draw batches from; expected at least one. Add images.")
-        self.buckets = tuple(buckets)
-        self.seed = seed
-        self.streams = [BatchStream(images, batch_size, seed, flip) for images in self.buckets]
-        self._sizes = torch.tensor([len(images) for images in self.buckets])
-        self._starts = self._sizes.cumsum(0) - self._sizes
-        self._cycle = -1  # of which `_turns` and `_counts` are
-        self._turns = self._counts = torch.empty(0, dtype=torch.int64)
+    def __init__(self, images: ImageSet, batch_size: int, seed: int, **options: Any) -> None:
+        super().__init__(images, batch_size, seed, **options)
+        if images.shaped is None:
+            raise UserError(
+                f"{images.source} was not read in buckets; expected images of several shapes. Use a BatchStream, or read with "
+                '`Fit(policy="buckets")`.'
+            )
+        self.shaped = images.shaped
+        shapes, bucket = self.shaped.shapes()
+        self.shapes = tuple((height, width) for height, width in shapes.tolist())
+        """Heights and widths of the buckets."""
+        self._orders = [self.order.only(bucket == number) for number in range(len(shapes))]
+        each = [torch.tensor([number]) for number in range(len(shapes))]
+        turns = [Fraction(order.length, batch_size) for order in self._orders]
+        self._turns = EpochOrder(each, turns, derive_seed(seed, "buckets"))
 
-    def batch(self, step: int) -> Batch:
-        """The batch of step `step` >= 0; its index counts through all buckets, laid end to end."""
-        if step < 0:
-            raise UserError(f"the batch of step {step} was asked for; expected 0 or more.")
-        cycle, place = divmod(step, int(self._sizes.sum()))
-        self._turn_to(cycle)
-        bucket = int(self._turns[place])
-        seen = cycle * int(self._sizes[bucket]) + int(self._counts[place])  # batches of this bucket before this one
-        batch = self.streams[bucket].batch(seen)
-        return dataclasses.replace(batch, index=batch.index + int(self._starts[bucket]))
+    def _index(self, step: int) -> torch.Tensor:
+        bucket, turn = self._turn(step)
+        first = turn * self.batch_size
+        return self._orders[bucket].between(first + self.share.start, first + self.share.stop)
 
-    def _turn_to(self, cycle: int) -> None:
-        """`_turns`: whose turn each step of the cycle is; `_counts`: how often it was so before within the cycle."""
-        if cycle == self._cycle:
-            return
-        owners = torch.arange(len(self.buckets)).repeat_interleave(self._sizes)
-        self._turns = owners[torch.randperm(len(owners), generator=generator(self.seed, "buckets", cycle))]
-        self._counts = torch.empty_like(self._turns)
-        for bucket, size in enumerate(self._sizes.tolist()):
-            self._counts[self._turns == bucket] = torch.arange(size)
-        self._cycle = cycle
+    def _turn(self, step: int) -> tuple[int, int]:
+        """Which bucket's turn `step` is, and how many turns it had before."""
+        epoch, place = self._turns.find(step)
+        turns = self._turns.kept(epoch)
+        bucket = int(turns[place])
+        return bucket, self._turns.before(bucket, epoch) + int((turns[:place] == bucket).sum())
+
+    def _pixels(self, index: torch.Tensor, step: int) -> torch.Tensor:
+        return self.shaped.stacked(index)

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import torch
+from torch.nn import functional
 
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.files import (
@@ -62,9 +63,9 @@ def export(
 ) -> Path:
     """Writes images to a folder, from which they can be opened as a source again.
 
-    Image i is ``CLASS/00000i.png``, or ``00000i.png`` without classes; what is marked in it is ``masks/CLASS/00000i.png``,
-    if anything is. ``metadata.csv`` comes last; ``export.json`` says what the images were called in the source. Every file is
-    whole or absent; where the same export was interrupted before, it goes on.
+    Image i is ``CLASS/00000i.png``, or ``00000i.png`` without classes, in its own shape where images are in buckets; what is
+    marked in it is ``masks/CLASS/00000i.png``, if anything is. ``metadata.csv`` comes last; ``export.json`` says what the images
+    were called in the source. Every file is whole or absent; where the same export was interrupted before, it goes on.
 
     Args:
         parts: see `pick`.
@@ -88,9 +89,10 @@ def export(
         for i in range(len(images)):
             if stop():
                 raise InterruptedRun(f"Stopped after {done} of {len(names)} images. To go on, run the same command.")
-            _write_png(folder / names[done], images.images[i])
+            pixels = images.images[i] if images.shaped is None else images.shaped[i]
+            _write_png(folder / names[done], pixels)
             if images.masks is not None and bool(images.masks[i].any()):
-                _write_png(folder / MASKS / names[done], images.masks[i])
+                _write_png(folder / MASKS / names[done], _mask_like(images.masks[i], pixels))
             done += 1
             if progress is not None:
                 progress(done, len(names))
@@ -154,6 +156,14 @@ def _sha256(masks: torch.Tensor) -> str:
     digest = hashlib.sha256()
     hash_bytes(digest, masks)
     return digest.hexdigest()
+
+
+def _mask_like(mask: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+    """A mask [1, H, W] in the height and width of its image: what is marked by at least half."""
+    if mask.shape[1:] == pixels.shape[1:]:
+        return mask
+    shares = functional.interpolate(mask[None].float(), size=pixels.shape[1:], mode="area")[0]
+    return (shares >= 128).to(torch.uint8) * 255
 
 
 def _write_png(path: Path, pixels: torch.Tensor) -> None:

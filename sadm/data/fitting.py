@@ -1,4 +1,4 @@
-"""Bringing images to one shape: by a centre crop, padding, random crops, tiles, or aspect buckets."""
+"""Bringing images to one shape, or to few: by a centre crop, padding, random crops, tiles, or aspect buckets."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Fitted:
 
     Attributes:
         pixels: [n, H, W] (grey) or [n, H, W, C] (C = 3 or 4), uint8; n > 1 for tiles alone.
-        masks: [n, H, W], uint8, 0 or 255; None for an image without a mask.
+        masks: [n, H, W], uint8, 0 or 255, of images in buckets resized to the square; None for an image without a mask.
         marked: whether the mask marks anything within each picture, however small; None for an image without a mask.
         tiles: where each picture was cut out; None where nothing was cut into tiles.
         whole: for random crops, the image that windows are drawn from, [H', W'] or [H', W', C].
@@ -112,6 +112,11 @@ class Fit:
             bucket_shapes(self._side, self.bucket_multiple)  # sizes that do not fit are refused before any file is read
 
     @property
+    def frame(self) -> int | None:
+        """Side of the square that images in buckets are resized to, to be compared; None = all have one shape."""
+        return self.resolution if self.policy == "buckets" else None
+
+    @property
     def draft_side(self) -> int | None:
         """A decoder may leave out detail beyond images whose shorter side is this; None = every pixel counts."""
         if self.resolution is None or self.policy in ("tiles", "buckets"):
@@ -143,7 +148,7 @@ class Fit:
             return self._tiles(image, mask, name)
         whole, shares = _pixels(self._placed(image, resize_picture, self.pad_colour)), None
         if mask is not None:
-            shares = np.asarray(self._placed(mask, _by_area, "black"))
+            shares = np.asarray(self._placed(mask, _by_area, "black", self.frame))
         if self.policy == "random-crop":
             window = _centre(whole.shape, self._side)
             return _fitted(whole[window][None], None if shares is None else shares[window][None], whole=whole)
@@ -194,8 +199,10 @@ class Fit:
         """
         return self.array(images, resize_bicubic)
 
-    def _placed(self, picture: Image.Image, resize: Resize, pad_colour: PadColour) -> Image.Image:
-        """The picture, or its mask, as one picture."""
+    def _placed(
+        self, picture: Image.Image, resize: Resize, pad_colour: PadColour, frame: int | None = None
+    ) -> Image.Image:
+        """The picture, or its mask, as one picture; in buckets, what is seen of it becomes a square with the side `frame`."""
         if self.resolution is None:
             return picture
         if self.policy == "pad":
@@ -207,7 +214,7 @@ class Fit:
         shape = (self.resolution, self.resolution)
         if self.policy == "buckets":
             shape = nearest_shape(picture.size, bucket_shapes(self.resolution, self.bucket_multiple))
-        return _cover(picture, shape, resize)
+        return resize(_covering(picture, shape), (frame, frame) if frame else shape)
 
     def _tiles(self, image: Image.Image, mask: Image.Image | None, name: str) -> Fitted:
         side, original = self._side, image.size
@@ -256,15 +263,15 @@ def _by_area(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
     return mask.resize(size, Image.Resampling.BOX)
 
 
-def _cover(picture: Image.Image, size: tuple[int, int], resize: Resize) -> Image.Image:
-    """The largest central part with the aspect ratio of `size`, resized to it."""
-    (width, height), (columns, rows) = picture.size, size
+def _covering(picture: Image.Image, shape: tuple[int, int]) -> Image.Image:
+    """The largest central part with the aspect ratio of `shape`."""
+    (width, height), (columns, rows) = picture.size, shape
     if width * rows > height * columns:
         part = (max(1, round(height * columns / rows)), height)
     else:
         part = (width, max(1, round(width * rows / columns)))
     left, top = (width - part[0]) // 2, (height - part[1]) // 2
-    return resize(picture.crop((left, top, left + part[0], top + part[1])), size)
+    return picture.crop((left, top, left + part[0], top + part[1]))
 
 
 def _pad(picture: Image.Image, side: int, colour: PadColour, resize: Resize) -> Image.Image:

@@ -17,7 +17,15 @@ _CHUNK = 1024  # images hashed at a time, so that no second copy of the set is m
 TRAIN, HELD_OUT = "train", "held_out"
 """What the parts of a split are called."""
 
-_OF_EACH = ("groups", "parts", "attributes", "masks", "tiles", "uncropped")  # optional, one entry for each image
+_OF_EACH = (
+    "groups",
+    "parts",
+    "attributes",
+    "masks",
+    "tiles",
+    "uncropped",
+    "shaped",
+)  # optional, one entry for each image
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +65,9 @@ class Tile:
 class ImageSet:
     """Images of one size, held as bytes; all else that is known of them in the same order.
 
+    Images in aspect buckets are here twice: in their own shapes (`shaped`), as training sees them, and resized to a square
+    (`images`), as they are compared with others.
+
     Attributes:
         images: pixels [N, C, H, W], uint8.
         labels: class indices [N], int64, in [0, num_classes); None where the source has no classes.
@@ -72,6 +83,7 @@ class ImageSet:
         masks: what is marked in each image, such as its defect [N, 1, H, W], uint8, 0 or 255.
         tiles: where each image was cut out of a larger one.
         uncropped: larger versions from which training draws windows of this size; `images` are their central windows.
+        shaped: in the shapes of their aspect buckets; `images` are these, resized (see `Ragged.resized`).
 
     Raises:
         UserError: dtypes, lengths or labels do not fit together.
@@ -91,6 +103,7 @@ class ImageSet:
     masks: torch.Tensor | None = None
     tiles: tuple[Tile, ...] | None = None
     uncropped: Ragged | None = None
+    shaped: Ragged | None = None
 
     def __post_init__(self) -> None:
         if self.images.dtype != torch.uint8 or self.images.ndim != 4:
@@ -112,7 +125,7 @@ class ImageSet:
             )
 
     def _check_companions(self) -> None:
-        """Attributes and masks."""
+        """Attributes, masks, and images in their own shapes."""
         columns = 0 if self.attributes is None else self.attributes.shape[1:].numel()
         floats = self.attributes is None or (self.attributes.dtype == torch.float32 and self.attributes.ndim == 2)
         if not floats or columns != len(self.attribute_names):
@@ -125,6 +138,10 @@ class ImageSet:
         if self.masks is not None and (self.masks.dtype != torch.uint8 or self.masks.shape != shape):
             found = f"{self.masks.dtype} {list(self.masks.shape)}"
             raise UserError(f"{self.source}: masks are {found}; expected uint8 {list(shape)}.")
+        if self.shaped is not None and self.shaped.channels != self.shape[0]:
+            raise UserError(
+                f"{self.source}: images in their own shapes have {self.shaped.channels} channels, the others {self.shape[0]}."
+            )
 
     def _check_labels(self) -> None:
         if self.labels is None:
@@ -154,7 +171,7 @@ class ImageSet:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """Of one image: (C, H, W)."""
+        """Of one of `images`: (C, H, W)."""
         channels, height, width = self.images.shape[1:]
         return channels, height, width
 
@@ -188,8 +205,8 @@ class ImageSet:
         return to_floats(self.images if index is None else self.images.index_select(0, index))
 
     def std(self) -> float:
-        """Standard deviation of all pixels, as the networks see them."""
-        return float(self.floats().std())
+        """Standard deviation of all pixels, as the networks see them in training."""
+        return float((self.floats() if self.shaped is None else to_floats(self.shaped.flat())).std())
 
     @functools.cached_property
     def keys(self) -> torch.Tensor:
@@ -197,7 +214,7 @@ class ImageSet:
         return image_keys(self.images)
 
     def fingerprint(self) -> str:
-        """Hexadecimal SHA-256 over pixels, labels, class names, attributes and what windows are drawn from.
+        """Hexadecimal SHA-256 over pixels, labels, class names, attributes, what windows are drawn from, and own shapes.
 
         Where the files lie does not matter.
         """
@@ -210,10 +227,11 @@ class ImageSet:
         if self.attributes is not None:
             digest.update(json.dumps(self.attribute_names).encode("utf-8"))
             digest.update(self.attributes.numpy().astype("<f4").tobytes())
-        if self.uncropped is not None:
-            digest.update(self.uncropped.sizes.numpy().astype("<i8").tobytes())
-            for i in range(len(self.uncropped)):
-                digest.update(self.uncropped[i].numpy().tobytes())
+        for kind, ragged in ((b"", self.uncropped), (b"shaped", self.shaped)):
+            if ragged is not None:
+                digest.update(kind + ragged.sizes.numpy().astype("<i8").tobytes())
+                for i in range(len(ragged)):
+                    digest.update(ragged[i].numpy().tobytes())
         return digest.hexdigest()
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import functools
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 
 import torch
 
@@ -14,30 +17,91 @@ from sadm.data.imageset import ImageSet
 class EpochOrder:
     """Epochs in which every kind of image takes up an exact number of places, whatever the draws.
 
-    A kind of n images with a quota of q places a epoch goes round its images in a fixed order, q further every epoch: within an
+    A kind of n images with a quota of q places an epoch goes round its images in a fixed order, q further every epoch: within an
     epoch, and over any number of epochs from the first, each of its images is seen as often as any other, up to one time.
     Epoch e is a permutation of those places, drawn from (seed, "order", e). Any epoch is made without those before it.
 
+    A quota may be a fraction: after e epochs the kind has had e q places, rounded down, and epochs differ in length.
+
+    Safe to use from several threads at once.
+
     Args:
         kinds: positions in the set [n], int64, for each kind; a kind without images needs the quota 0.
-        quotas: places of each kind in an epoch.
+        quotas: places of each kind in an epoch; not all 0.
         seed: of the permutations.
     """
 
-    def __init__(self, kinds: Sequence[torch.Tensor], quotas: Sequence[int], seed: int) -> None:
+    def __init__(self, kinds: Sequence[torch.Tensor], quotas: Sequence[int | Fraction], seed: int) -> None:
         self.kinds, self.quotas, self.seed = tuple(kinds), tuple(quotas), seed
-        self._length = sum(self.quotas)
+        self._rates = [Fraction(quota).as_integer_ratio() for quota in self.quotas]  # whole numbers are quicker
+        self._recent: dict[int, torch.Tensor] = {}  # the last epochs asked for; replaced whole, for the sake of threads
 
-    def __len__(self) -> int:
-        """Images in an epoch, repetitions counted."""
-        return self._length
+    @functools.cached_property
+    def length(self) -> int | Fraction:
+        """Images in an epoch, repetitions counted; on average, where quotas are fractions."""
+        return sum(self.quotas)
+
+    def start(self, number: int) -> int:
+        """Places in all epochs before epoch `number` >= 0."""
+        return sum(self.before(kind, number) for kind in range(len(self.kinds)))
+
+    def before(self, kind: int, number: int) -> int:
+        """Places of one kind, by its position in `kinds`, in all epochs before epoch `number` >= 0."""
+        over, under = self._rates[kind]
+        return number * over // under
 
     def epoch(self, number: int) -> torch.Tensor:
-        """Positions in the set [len(self)], int64, in the order of epoch `number` >= 0."""
-        places = torch.cat(
-            [_window(kind, number * quota, quota) for kind, quota in zip(self.kinds, self.quotas, strict=True) if quota]
-        )
-        return places[torch.randperm(self._length, generator=generator(self.seed, "order", number))]
+        """Positions in the set, int64, in the order of epoch `number` >= 0: ``start(number + 1) - start(number)`` of them."""
+        windows = []
+        for kind, images in enumerate(self.kinds):
+            first, stop = self.before(kind, number), self.before(kind, number + 1)
+            if first < stop:
+                windows.append(_window(images, first, stop - first))
+        if not windows:
+            return torch.empty(0, dtype=torch.int64)
+        places = torch.cat(windows)
+        return places[torch.randperm(len(places), generator=generator(self.seed, "order", number))]
+
+    def between(self, first: int, stop: int) -> torch.Tensor:
+        """Positions in the set [stop - first], int64: epochs laid end to end, from place `first` >= 0 up to place `stop`."""
+        pieces = []
+        while first < stop:
+            number, offset = self.find(first)
+            piece = self.kept(number)[offset : offset + stop - first]
+            pieces.append(piece)
+            first += len(piece)
+        return torch.cat(pieces) if pieces else torch.empty(0, dtype=torch.int64)
+
+    def find(self, place: int) -> tuple[int, int]:
+        """The epoch of a place >= 0 in all epochs laid end to end, and which place of that epoch it is."""
+        if isinstance(self.length, int):
+            return divmod(place, self.length)
+        # Rounding down leaves each kind less than a place behind, so `place` lies in one of these epochs.
+        least, most = place // self.length, (place + len(self.kinds)) // self.length
+        number = bisect.bisect_right(range(least, most + 1), place, key=self.start) + least - 1
+        return number, place - self.start(number)
+
+    def only(self, chosen: torch.Tensor) -> EpochOrder:
+        """The order of some of the images, each of them coming in an epoch as often as here.
+
+        Args:
+            chosen: which images of the set stay [N], bool.
+        """
+        kinds, quotas = [], []
+        for kind, quota in zip(self.kinds, self.quotas, strict=True):
+            few = kind[chosen[kind]]
+            if len(few):
+                kinds.append(few)
+                quotas.append(Fraction(quota * len(few), len(kind)))
+        return EpochOrder(kinds, [int(quota) if quota.denominator == 1 else quota for quota in quotas], self.seed)
+
+    def kept(self, number: int) -> torch.Tensor:
+        """What `epoch` gives, made once for as long as it is asked for again and again; not to be changed."""
+        recent = self._recent
+        if number not in recent:
+            last = [*recent.items()][-1:]  # two epochs, since threads may work on both sides of a border
+            recent = self._recent = dict([*last, (number, self.epoch(number))])
+        return recent[number]
 
 
 def uniform_order(count: int, seed: int) -> EpochOrder:

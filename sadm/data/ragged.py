@@ -1,4 +1,4 @@
-"""Images of several sizes in one buffer, from which windows of one size are drawn."""
+"""Images of several sizes in one buffer, from which those of one size, or windows of one size, are drawn."""
 
 from __future__ import annotations
 
@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import torch
 
 from sadm.core.errors import UserError
+from sadm.data.resampling import resize_array
+
+_CHUNK = 1024  # images resized at a time
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,6 +49,35 @@ class Ragged:
     def subset(self, index: torch.Tensor) -> Ragged:
         """The images at `index` [M], in that order; their pixels are shared, not copied."""
         return dataclasses.replace(self, starts=self.starts[index], sizes=self.sizes[index])
+
+    def flat(self) -> torch.Tensor:
+        """The pixels of these images alone, one image after the other."""
+        return torch.cat([self[i].reshape(-1) for i in range(len(self))])
+
+    def shapes(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The heights and widths that occur [S, 2], from the tallest to the widest, and which of them each image has [N]."""
+        shapes, which = self.sizes.unique(dim=0, return_inverse=True)
+        order = sorted(range(len(shapes)), key=lambda k: (int(shapes[k, 1]) / int(shapes[k, 0]), int(shapes[k, 1])))
+        place = torch.tensor(order).argsort()
+        return shapes[order], place[which]
+
+    def stacked(self, index: torch.Tensor) -> torch.Tensor:
+        """Images of one size as a new tensor [B, C, H, W], uint8; `index` [B], int64, says which."""
+        return torch.stack([self[i] for i in index.tolist()])
+
+    def resized(self, size: tuple[int, int]) -> torch.Tensor:
+        """All images resized to one (width, height), whatever their own; those that have it stay as they are.
+
+        Returns:
+            [N, C, height, width], uint8; see `resize_array`.
+        """
+        result = torch.empty(len(self), self.channels, size[1], size[0], dtype=torch.uint8)
+        shapes, which = self.shapes()
+        for number, shape in enumerate(shapes.tolist()):
+            for part in (which == number).nonzero().flatten().split(_CHUNK):
+                images = self.stacked(part)
+                result[part] = images if shape == [size[1], size[0]] else resize_array(images, size)
+        return result
 
     def windows(self, index: torch.Tensor, shape: tuple[int, int], places: torch.Tensor) -> torch.Tensor:
         """A window of each image.

@@ -32,36 +32,6 @@ def read_listing(listing: Listing, fit: Fit, strict: bool = False, progress: Pro
         UserError: there are not two usable images, a class has none, sizes differ and no resolution was given, or
             `strict` and an image is unusable.
     """
-    if fit.policy == "buckets":
-        raise UserError(
-            "--data.fit buckets gives images of several shapes, and one is needed here. Use crop, pad, random-crop or tiles. "
-            "From Python, sadm.data.open_buckets and BucketedStream feed networks that take several shapes."
-        )
-    readable = _read(listing, fit, strict, progress)
-    return image_set(readable, fit.channels or fewest_channels(readable), class_names_of(readable))
-
-
-def read_buckets(
-    listing: Listing, fit: Fit, strict: bool = False, progress: Progress | None = None
-) -> tuple[ImageSet, ...]:
-    """As `read_listing`, for aspect buckets: an image set for each shape that images got, from the tallest to the widest.
-
-    All have the same channels and classes; the first carries what is skipped.
-    """
-    readable = _read(listing, fit, strict, progress)
-    channels, class_names = fit.channels or fewest_channels(readable), class_names_of(readable)
-    members: dict[tuple[int, ...], list[int]] = {}
-    for i, one in enumerate(readable.decoded):
-        members.setdefault(one.fitted.pixels.shape[1:3], []).append(i)
-    parts = [
-        readable.subset(members[shape], () if k else readable.skipped)
-        for k, shape in enumerate(sorted(members, key=lambda shape: (shape[1] / shape[0], shape)))
-    ]
-    readable.decoded.clear()  # as `image_set` does with those of each part
-    return tuple(image_set(part, channels, class_names) for part in parts)
-
-
-def _read(listing: Listing, fit: Fit, strict: bool, progress: Progress | None) -> Readable:
     results = _decode_all(listing, fit, progress)
     pairs = list(zip(listing.records, results, strict=True))
     bad = [Skipped(record.name, reason) for record, reason in pairs if isinstance(reason, str)]
@@ -79,7 +49,7 @@ def _read(listing: Listing, fit: Fit, strict: bool, progress: Progress | None) -
         clean_class=fit.clean_class,
     )
     _check_enough(readable)
-    return readable
+    return image_set(readable, fit.channels or fewest_channels(readable), class_names_of(readable), fit.frame)
 
 
 def _check_enough(readable: Readable) -> None:

@@ -13,7 +13,7 @@ from sadm.core.errors import UserError
 from sadm.data.fitting import Fit
 from sadm.data.imageset import ImageSet, Split
 from sadm.data.pages import with_pages
-from sadm.data.reading import read_buckets, read_listing
+from sadm.data.reading import read_listing
 from sadm.data.records import Listing, Progress
 from sadm.data.sources.address import Address, parse_address
 from sadm.data.sources.digits import open_digits
@@ -92,32 +92,6 @@ def list_source(source: str, progress: Progress | None = None) -> Listing | None
         return None if holds_prepared_arrays(folder) else list_prepared(folder, source, list_source)
     address, kind = _found(source)
     return None if kind.lists is None else _listed(address, kind, progress)
-
-
-def open_buckets(
-    source: str, fit: Fit, *, strict: bool = False, progress: Progress | None = None
-) -> tuple[ImageSet, ...]:
-    """Opens images in aspect buckets, for a `BucketedStream`.
-
-    Args:
-        source: see `open_source`.
-        fit: of policy "buckets".
-        strict: see `open_source`, as is `progress`.
-
-    Returns:
-        A set for each shape that images got, from the tallest to the widest; all have the same channels and classes.
-
-    Raises:
-        UserError: the source is unknown or unfit, or holds images of one shape, with what to do.
-    """
-    if fit.policy != "buckets":
-        raise UserError(
-            f"open_buckets needs a Fit of policy 'buckets', got '{fit.policy}'. Use open_source for others."
-        )
-    listing = list_source(source, progress)
-    if listing is None:
-        raise UserError(f"{source} holds images of one shape, for which there is one bucket. Use open_source.")
-    return read_buckets(listing, fit, strict=strict, progress=progress)
 
 
 def load_split(
