@@ -58,7 +58,7 @@ class HiddenStructureSignal:
             return SignalStep(None, {})
         (tap,) = self.taps
         activation = tapped(denoised, tap)
-        expect_tokens("hidden", tap, activation.shape, self.target.grid)
+        expect_tokens("hidden", tap, activation.shape, self.target.grid(denoised.x0))
         features = self.target(denoised.x0, denoised.index)  # [B, T, d] or [B, d]
         leaf = activation.to(torch.promote_types(activation.dtype, torch.float32)).requires_grad_()  # [B, T, D]
         # Relations lose their digits in half precision, so autocast stops at this door.

@@ -19,16 +19,20 @@ class FeaturesAtPlaces:
         encoder: takes [B, C, H, W]; it is frozen here.
         features: name of the encoder's module whose output is read: a map [B, d, H', W'], tokens [B, P, d] that run row by row
             over patches of the image, or vectors [B, d].
-        grid: rows and columns of the T tokens.
+        patch: height and width of a token's patch; each batch of images has a grid of its own.
 
     Raises:
         UserError: no such module of the encoder.
     """
 
-    def __init__(self, encoder: nn.Module, features: str, grid: tuple[int, int]) -> None:
-        self.encoder, self.grid = encoder.eval().requires_grad_(False), grid
+    def __init__(self, encoder: nn.Module, features: str, patch: tuple[int, int]) -> None:
+        self.encoder, self.patch = encoder.eval().requires_grad_(False), patch
         self.recorder = Taps(encoder, [features])
         self.cache = EmbeddingCache(encoder)
+
+    def grid(self, x0: torch.Tensor) -> tuple[int, int]:
+        """Rows and columns of the T tokens of x0 [B, C, H, W]."""
+        return x0.shape[2] // self.patch[0], x0.shape[3] // self.patch[1]
 
     @torch.no_grad()
     def __call__(self, x0: torch.Tensor, index: torch.Tensor | None = None) -> torch.Tensor:
@@ -51,7 +55,7 @@ class FeaturesAtPlaces:
         with self.recorder.recording() as recorded:
             self.encoder(x0.to(next(self.encoder.parameters()).dtype))
         (features,) = recorded.values()
-        return on_grid(features, self.grid, (x0.shape[2], x0.shape[3]))
+        return on_grid(features, self.grid(x0), (x0.shape[2], x0.shape[3]))
 
 
 def expect_tokens(signal: str, tap: str, shape: torch.Size, grid: tuple[int, int]) -> None:

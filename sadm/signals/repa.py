@@ -61,7 +61,7 @@ class RepaSignal:
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
         (tap,) = self.taps
         activation = tapped(denoised, tap)
-        expect_tokens("repa", tap, activation.shape, self.target.grid)
+        expect_tokens("repa", tap, activation.shape, self.target.grid(denoised.x0))
         leaf = activation.to(self.parameters[0].dtype).requires_grad_()  # [B, T, D]
         # Cosines lose their digits in half precision, so autocast stops at this door.
         with torch.enable_grad(), torch.autocast(leaf.device.type, enabled=False):

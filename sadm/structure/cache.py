@@ -17,12 +17,39 @@ _FINGERPRINT_TOLERANCE = 1e-4  # of numbers of order 1; rounding changes them by
 _REMEDY = "with flips, crops or other augmentation leave index out"
 
 
+class _Shelf:
+    """What is kept of images of one size [C, H, W]: room for a number of them, of which the first `slots` are taken."""
+
+    def __init__(self, x0: torch.Tensor, stages: Stages) -> None:
+        self.tables = tuple(stage.new_empty(0, *stage.shape[1:]) for stage in stages)
+        size = x0[0].numel()
+        draws = torch.Generator().manual_seed(0)
+        self.pattern = (torch.randn(size, generator=draws) / max(1, size) ** 0.5).to(x0.device)
+        self.fingerprints = self.fingerprints_of(x0[:0])
+        self.bytes_each = max(1, sum(stage[0].numel() * stage.element_size() for stage in stages))
+        self.slots: dict[int, int] = {}
+
+    @property
+    def room(self) -> int:
+        return len(self.fingerprints)
+
+    def fingerprints_of(self, x0: torch.Tensor) -> torch.Tensor:
+        return x0.flatten(1).float() @ self.pattern  # [B]
+
+    def reserve(self, images: int) -> None:
+        def longer(table: torch.Tensor) -> torch.Tensor:
+            return torch.cat([table, table.new_empty(images - self.room, *table.shape[1:])])
+
+        self.tables, self.fingerprints = tuple(longer(table) for table in self.tables), longer(self.fingerprints)
+
+
 class EmbeddingCache:
     """Real images' embeddings by image index, so that a frozen encoder sees each real image only once.
 
     Valid as long as an index always means the same pixels: not with flips, crops or other augmentation. Each image carries a
-    fingerprint, and one that has changed is refused. An encoder whose weights change empties the cache; of one without weights
-    (such as `DenoiserFeatures`) nothing tells whether it changes, so nothing of it is kept.
+    fingerprint, and one that has changed is refused. Images may be of several sizes, those of a batch being of one. An encoder
+    whose weights change empties the cache; of one without weights (such as `DenoiserFeatures`) nothing tells whether it changes,
+    so nothing of it is kept.
 
     Batches are answered whole or not at all, and embedded whole: an encoder's last digits can depend on the batch size, and so
     the numbers of a training do not depend on what happens to be in the cache, nor on a resumption.
@@ -34,14 +61,16 @@ class EmbeddingCache:
 
     def __init__(self, encoder: nn.Module, max_bytes: int = MAX_BYTES) -> None:
         self.encoder, self.max_bytes = encoder, max_bytes
-        self.tables: Stages = ()
-        self.fingerprints = self.pattern = torch.empty(0)
-        self.slots: dict[int, int] = {}
-        self.capacity = 0
-        self.version = self._weights_version()
+        self._shelves: dict[torch.Size, _Shelf] = {}
+        self._version = self._weights_version()
 
     def __len__(self) -> int:
-        return len(self.slots)
+        return sum(len(shelf.slots) for shelf in self._shelves.values())
+
+    @property
+    def bytes(self) -> int:
+        """Memory set aside for embeddings."""
+        return sum(shelf.room * shelf.bytes_each for shelf in self._shelves.values())
 
     def through(self, index: torch.Tensor | None, x0: torch.Tensor, embed: Callable[[], Stages]) -> Stages:
         """The stages of these images, kept or from `embed`; without an index nothing is looked up or kept.
@@ -72,61 +101,49 @@ class EmbeddingCache:
                 f"expected an integer index [{len(x0)}], one for each image, got {index.dtype} {tuple(index.shape)}"
             )
         version = self._weights_version()
-        if version != self.version:
-            self.tables, self.slots, self.version = (), {}, version
-        slots = [self.slots.get(image, -1) for image in index.tolist()]
-        known = [row for row, slot in enumerate(slots) if slot >= 0]
-        if not known:
-            return None
-        kept = self.fingerprints[[slots[row] for row in known]]
-        change = (self._fingerprints(x0[known]) - kept).abs() > _FINGERPRINT_TOLERANCE
-        if bool(change.any()):
-            image = int(index[known][change.to(index.device)][0])
-            raise StructureError(f"image {image} is not what it was when its embedding was cached: {_REMEDY}")
-        return tuple(table[slots] for table in self.tables) if len(known) == len(slots) else None
-
-    def put(self, index: torch.Tensor, x0: torch.Tensor, stages: Stages) -> None:
-        """Adds those images that are new, while there is room."""
-        if self.version is None:
-            return
-        if not self.tables:
-            size = sum(stage[0].numel() * stage.element_size() for stage in stages)
-            self.capacity = self.max_bytes // max(1, size)
-            self.tables = tuple(stage.new_empty(0, *stage.shape[1:]) for stage in stages)
-            self.fingerprints = self._fingerprints(x0[:0])
-        new = {image: row for row, image in enumerate(index.tolist()) if image not in self.slots}
-        new = dict(itertools.islice(new.items(), max(0, self.capacity - len(self))))
-        if not new:
-            return
-        self._reserve(len(self) + len(new))
-        rows, slots = list(new.values()), list(range(len(self), len(self) + len(new)))
-        for table, stage in zip(self.tables, stages, strict=True):
-            table[slots] = stage.detach()[rows]
-        self.fingerprints[slots] = self._fingerprints(x0[rows])
-        self.slots.update(zip(new, slots, strict=True))
-
-    def _reserve(self, images: int) -> None:
-        room = len(self.fingerprints)
-        if images <= room:
-            return
-        more = min(self.capacity, max(images, 2 * room)) - room
-
-        def longer(table: torch.Tensor) -> torch.Tensor:
-            return torch.cat([table, table.new_empty(more, *table.shape[1:])])
-
-        self.tables, self.fingerprints = tuple(longer(table) for table in self.tables), longer(self.fingerprints)
-
-    def _fingerprints(self, x0: torch.Tensor) -> torch.Tensor:
-        pixels = x0.flatten(1).float()  # [B, C H W]
-        if len(self.pattern) != pixels.shape[1]:
-            if self.slots:
+        if version != self._version:
+            self._shelves, self._version = {}, version
+        images = index.tolist()
+        for size, other in self._shelves.items():
+            if size != x0.shape[1:] and not other.slots.keys().isdisjoint(images):
                 raise StructureError(
                     f"these images are of another size than those whose embeddings are cached: {_REMEDY}"
                 )
-            draws = torch.Generator().manual_seed(0)
-            pattern = torch.randn(pixels.shape[1], generator=draws) / max(1, pixels.shape[1]) ** 0.5
-            self.pattern = pattern.to(pixels.device)
-        return pixels @ self.pattern  # [B]
+        shelf = self._shelves.get(x0.shape[1:])
+        if shelf is None:
+            return None
+        slots = [shelf.slots.get(image, -1) for image in images]
+        known = [row for row, slot in enumerate(slots) if slot >= 0]
+        if not known:
+            return None
+        kept = shelf.fingerprints[[slots[row] for row in known]]
+        change = (shelf.fingerprints_of(x0[known]) - kept).abs() > _FINGERPRINT_TOLERANCE
+        if bool(change.any()):
+            image = int(index[known][change.to(index.device)][0])
+            raise StructureError(f"image {image} is not what it was when its embedding was cached: {_REMEDY}")
+        return tuple(table[slots] for table in shelf.tables) if len(known) == len(slots) else None
+
+    def put(self, index: torch.Tensor, x0: torch.Tensor, stages: Stages) -> None:
+        """Adds those images that are new, while there is room."""
+        if self._version is None:
+            return
+        shelf = self._shelves.get(x0.shape[1:])
+        if shelf is None:
+            shelf = self._shelves[x0.shape[1:]] = _Shelf(x0, stages)
+        capacity = shelf.room + max(0, self.max_bytes - self.bytes) // shelf.bytes_each
+        before = len(shelf.slots)
+        new = {image: row for row, image in enumerate(index.tolist()) if image not in shelf.slots}
+        new = dict(itertools.islice(new.items(), max(0, capacity - before)))
+        if not new:
+            return
+        wanted = before + len(new)
+        if wanted > shelf.room:
+            shelf.reserve(min(capacity, max(wanted, 2 * shelf.room)))
+        rows, slots = list(new.values()), list(range(before, wanted))
+        for table, stage in zip(shelf.tables, stages, strict=True):
+            table[slots] = stage.detach()[rows]
+        shelf.fingerprints[slots] = shelf.fingerprints_of(x0[rows])
+        shelf.slots.update(zip(new, slots, strict=True))
 
     def _weights_version(self) -> int | None:
         # Every change in place, by an optimiser, an average of weights or load_state_dict, raises a tensor's version.

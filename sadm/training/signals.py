@@ -222,7 +222,7 @@ def _tapped_target(setup: _Setup) -> tuple[FeaturesAtPlaces, Pretrained, tuple[i
     encoder, device = pretrained.encoder, next(pretrained.encoder.parameters()).device
     features, axis = _features_at_places(encoder)
     length = _output_shape(encoder, features, blank.to(device))[axis]
-    return FeaturesAtPlaces(encoder, features, grid), pretrained, (tokens[2], length)
+    return FeaturesAtPlaces(encoder, features, (spec.net.patch, spec.net.patch)), pretrained, (tokens[2], length)
 
 
 def _charged(signal: TrainingSignal, pretrained: Pretrained) -> PreparedSignals:

@@ -15,7 +15,7 @@ from sadm.core.errors import UserError
 from sadm.signals import FeaturesAtPlaces, HiddenStructureSignal
 from sadm.structure import Schedule
 
-GRID, PLACES, WIDTH = (5, 2), 10, 4
+PATCH, PLACES, WIDTH = (1, 2), 10, 4
 
 
 def encoder(seed: int = 0) -> nn.Module:
@@ -26,7 +26,7 @@ def encoder(seed: int = 0) -> nn.Module:
 
 
 def signal(features: str = "0", seed: int = 0, **options) -> HiddenStructureSignal:
-    target = FeaturesAtPlaces(encoder(seed), features, GRID)
+    target = FeaturesAtPlaces(encoder(seed), features, PATCH)
     return HiddenStructureSignal(target, "blocks.0", **{"weight": 1.0, **options})
 
 

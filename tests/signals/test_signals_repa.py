@@ -13,7 +13,7 @@ from torch import nn
 from sadm.core.errors import UserError
 from sadm.signals import FeaturesAtPlaces, RepaSignal, build_projector
 
-GRID = (5, 2)
+PATCH = (1, 2)
 
 
 class Encoder(nn.Module):
@@ -35,7 +35,7 @@ def signal(features: str = "map", seed: int = 0, dtype: torch.dtype = torch.floa
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         encoder, projector = Encoder().to(dtype), build_projector(4, 6, 3).to(dtype)
-    return RepaSignal(FeaturesAtPlaces(encoder, features, GRID), projector, "blocks.0", **options)
+    return RepaSignal(FeaturesAtPlaces(encoder, features, PATCH), projector, "blocks.0", **options)
 
 
 def step(seed: int = 0, dtype: torch.dtype = torch.float64):
@@ -88,7 +88,7 @@ def test_features_without_places_are_matched_by_the_mean_token() -> None:
 def test_features_coarser_than_tokens_are_repeated() -> None:
     denoised, g_dsm = step()
     encoder = nn.Sequential(nn.Conv2d(1, 3, (5, 4))).double()  # one place for the whole image
-    repa = RepaSignal(FeaturesAtPlaces(encoder, "0", GRID), signal().projector, "blocks.0")
+    repa = RepaSignal(FeaturesAtPlaces(encoder, "0", PATCH), signal().projector, "blocks.0")
     with torch.no_grad():
         target, projected = encoder(denoised.x0).flatten(1), repa.projector(denoised.taps["blocks.0"])
     expected = -sum(cosine(projected[i, t].tolist(), target[i].tolist()) for i in range(6) for t in range(10)) / 60

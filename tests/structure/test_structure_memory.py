@@ -175,11 +175,39 @@ def test_the_cache_is_bounded() -> None:
         assert cache.get(index, pool[index]) is None
         cache.put(index, pool[index], (encoder(pool[index]),))
     assert len(cache) == 5
-    assert cache.tables[0].shape == (5, 6)
+    assert cache.bytes == 5 * 6 * 4
     stages = cache.get(torch.tensor([4, 0]), pool[[4, 0]])
     assert stages is not None
     torch.testing.assert_close(stages[0], encoder(pool[[4, 0]]), rtol=1e-5, atol=1e-6)
     assert cache.get(torch.tensor([4, 5]), pool[[4, 5]]) is None  # all or nothing
+
+
+def test_images_of_several_sizes_are_kept_side_by_side() -> None:
+    torch.manual_seed(0)
+    encoder = ConvEncoder(1, width=8, stages=2, embedding=6, outputs="stages")
+    bare, cached = (FrozenDiscriminator(copy.deepcopy(encoder)) for _ in range(2))
+    pools, calls = [images(1, 6, 1, 8, 8), images(2, 5, 1, 4, 12)], calls_of(cached.encoder)
+    for step in range(16):
+        index, x0, x0_hat = drawn(pools[step % 2], step)
+        expected = bare.gap_and_gradient(x0, x0_hat)
+        found = cached.gap_and_gradient(x0, x0_hat, index=index + 6 * (step % 2))
+        assert torch.equal(found.gap, expected.gap)
+        torch.testing.assert_close(found.gradient, expected.gradient, rtol=1e-5, atol=1e-9)
+    assert len(cached.cache) == 11
+    assert len(calls) < 24
+    with pytest.raises(StructureError, match=r"of another size than those.*leave index out"):
+        cached.gap_and_gradient(pools[1], pools[1], index=torch.arange(2, 7))
+
+
+def test_images_of_several_sizes_share_the_bound() -> None:
+    encoder = FrozenDiscriminator(ConvEncoder(1, width=8, stages=1, embedding=6)).encoder
+    cache = EmbeddingCache(encoder, max_bytes=10 * 6 * 4)
+    for step, size in enumerate([(8, 8), (4, 4), (8, 8)]):
+        pool, index = images(step, 6, 1, *size), torch.arange(6 * step, 6 * step + 6)
+        assert cache.get(index, pool) is None
+        cache.put(index, pool, (encoder(pool),))
+    assert len(cache) == 10
+    assert cache.bytes == 10 * 6 * 4
 
 
 def test_an_encoder_that_changes_empties_the_cache() -> None:
