@@ -24,7 +24,7 @@ from sadm.core.provenance import provenance
 from sadm.core.seeds import generator
 from sadm.data import Split, load_split
 from sadm.evaluation import Evaluator
-from sadm.training.model_folder import labels_at_frequencies
+from sadm.training.frequencies import labels_at_frequencies
 
 RESULT = "result.json"
 SOURCE = "fashion-mnist"

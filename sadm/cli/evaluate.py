@@ -64,7 +64,7 @@ def run(arguments: list[str]) -> None:
         count = evaluator.group * options.groups
         reporter.say(f"Drawing {count} images.")
         labels = model.training_labels(count, options.seed)
-        result = evaluator.evaluate(model.sample(count, options.seed, labels), labels)
+        result = evaluator.evaluate(model.sample_for_judging(count, options.seed, labels), labels)
     path = Path(options.run) / "evaluation.json"
     facts = {"judges": evaluator.describe(), "floor": evaluator.floor, "seed": options.seed, **result.as_dict()}
     write_json(path, facts)

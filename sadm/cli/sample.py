@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ DESCRIPTION = """Draws images from a trained model. Image i depends on the seed 
 examples:
   sadm sample runs/digits --count 100
   sadm sample runs/digits --count 20 --label 3 --guidance-scale 2 --out threes
+  sadm sample runs/photos --count 20 --size 48x24
 """
 
 
@@ -33,6 +35,9 @@ class SampleOptions:
     """Seed of the sequence of images."""
     label: str | None = None
     """Class name or index; None = the training images' frequencies."""
+    size: str | None = None
+    """WIDTHxHEIGHT in pixels, of a model trained with --data.fit buckets; None = the training images' shapes at their
+    frequencies."""
     out: str | None = None
     """Folder for the PNG files; None = 'generated' inside the model's folder."""
     device: str = "auto"
@@ -70,6 +75,7 @@ def run(arguments: list[str]) -> None:
     options: SampleOptions = parse(SampleOptions, arguments, "sample", DESCRIPTION)
     if options.count < 1:
         raise UserError(f"--count must be at least 1, got {options.count}.")
+    size = None if options.size is None else size_of(options.size)
     import torch
 
     from sadm.core.config import build_config
@@ -93,12 +99,30 @@ def run(arguments: list[str]) -> None:
         def show(done: int, total: int) -> None:
             reporter.update("sampling", done, total)
 
-        images = model.sample(options.count, options.seed, labels, sampling, show, weak)
+        how = (options.count, options.seed, labels, sampling, show, weak)
+        if size is None:
+            images = model.sample_shapes(*how)
+        else:
+            if model.spec.shapes and size not in model.spec.shapes:
+                reporter.say(f"Training saw no image of {options.size} pixels; expect less of these samples.")
+            images = list(model.sample(*how, size))
     out = Path(options.out) if options.out else Path(options.model) / "generated"
-    for index, pixels in enumerate(to_uint8(images).permute(0, 2, 3, 1).numpy()):
-        write_png(out / f"{options.seed:06d}-{index:06d}.png", pixels)
+    for index, image in enumerate(images):
+        write_png(out / f"{options.seed:06d}-{index:06d}.png", to_uint8(image).permute(1, 2, 0).numpy())
     write_grid(out / "grid.png", images, grid_columns(0, options.count))
     print(f"{options.count} images and grid.png in {out}")
+
+
+def size_of(text: str) -> tuple[int, int]:
+    """Height and width from WIDTHxHEIGHT.
+
+    Raises:
+        UserError: something else.
+    """
+    match = re.fullmatch(r"([1-9]\d{0,5})x([1-9]\d{0,5})", text.strip().lower())
+    if match is None:
+        raise UserError(f"--size is '{text}'; expected WIDTHxHEIGHT in pixels, such as 48x24.")
+    return int(match[2]), int(match[1])
 
 
 def class_index(label: str, names: tuple[str, ...]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,23 @@ def grid_png(images: np.ndarray, columns: int, scale: int | None = None) -> byte
     buffer = io.BytesIO()
     Image.fromarray(canvas).save(buffer, format="PNG", optimize=True)
     return buffer.getvalue()
+
+
+def centred(pictures: Sequence[np.ndarray]) -> np.ndarray:
+    """Pictures uint8 [H, W, C] of one size or several, as one array [n, H, W, C] for `grid_png`.
+
+    Where sizes differ, each is in the middle of the largest height and width, transparent around it (C is then 4).
+    """
+    if len({picture.shape for picture in pictures}) == 1:
+        return np.stack(pictures)
+    height, width = (max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    canvas = np.zeros((len(pictures), height, width, 4), np.uint8)
+    for place, picture in zip(canvas, pictures, strict=True):
+        rows, columns, channels = picture.shape
+        top, left = (height - rows) // 2, (width - columns) // 2
+        place[top : top + rows, left : left + columns, 3] = 255
+        place[top : top + rows, left : left + columns, : 4 if channels == 4 else 3] = picture
+    return canvas
 
 
 def check_pictures(images: np.ndarray) -> None:

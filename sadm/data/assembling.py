@@ -64,10 +64,12 @@ def image_set(readable: Readable, channels: int, class_names: tuple[str, ...], f
         "uncropped": _uncropped(readable, channels),
         **_knowledge(readable),
     }
-    shaped = None if frame is None else _shaped(readable, channels)
+    if frame is None:
+        described["images"] = _stacked(readable, channels)
+    else:
+        shaped = _shaped(readable, channels)
+        described.update(shaped=shaped, images=shaped.resized((frame, frame)))
     return ImageSet(
-        images=_stacked(readable, channels) if shaped is None else shaped.resized((frame, frame)),
-        shaped=shaped,
         class_names=class_names,
         source=readable.listing.source,
         skipped=readable.skipped,

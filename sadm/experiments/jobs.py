@@ -19,8 +19,9 @@ from sadm.experiments.config import CompareConfig
 from sadm.experiments.cost import measure_costs, store_costs
 from sadm.experiments.plan import LATENTS, RESULT, RunJob, missing_evaluations
 from sadm.training.config import SamplingConfig, TrainConfig
+from sadm.training.frequencies import labels_at_frequencies
 from sadm.training.journal import read_metrics
-from sadm.training.model_folder import Model, labels_at_frequencies, load_model
+from sadm.training.model_folder import Model, load_model
 from sadm.training.run import split_for, train
 from sadm.training.training_set import training_set
 
@@ -95,7 +96,7 @@ class Laboratory:
         for sampler in missing_evaluations(result, self.config):
             sampling = config.sampling if sampler is None else self.config.sampling(job.arm, sampler)
             start = spent_seconds(model.device)
-            images = model.sample(count, job.seed, labels, sampling)
+            images = model.sample_for_judging(count, job.seed, labels, sampling)
             seconds = spent_seconds(model.device) - start
             if not bool(torch.isfinite(images).all()):
                 self.reporter.say(
@@ -123,4 +124,5 @@ class Laboratory:
 
     def _classes(self, model: Model, seed: int, sampling: SamplingConfig) -> Any:
         labels = self.evaluator.by_class.labels(self.config.groups)
-        return self.evaluator.evaluate_classes(model.sample(len(labels), seed, labels, sampling), labels)
+        images = model.sample_for_judging(len(labels), seed, labels, sampling)
+        return self.evaluator.evaluate_classes(images, labels)

@@ -29,7 +29,7 @@ def sample_pictures(config: CompareConfig, folder: Path, arms: Mapping[str, Runs
         job = runs.first_finished()
         if job is None:
             continue
-        images = load_model(job.folder(folder)).sample(
+        images = load_model(job.folder(folder)).sample_for_judging(
             GRID_IMAGES, config.seeds[0], labels, config.arm_config(arm, job.seed).sampling
         )
         samples[arm] = _pixels(images)

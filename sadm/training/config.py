@@ -23,6 +23,7 @@ from sadm.core.config import (
 )
 from sadm.core.errors import UserError
 from sadm.training.data_config import DataConfig
+from sadm.training.shapes import why_not, why_not_sides
 
 Signal = Literal["none", "structure", "features", "labels", "dispersive", "contrastive", "repa", "hidden", "sampled"]
 Solver = Literal["heun", "dpmpp_2m", "dpmpp_2m_sde", "euler", "ddim", "ddpm"]
@@ -236,6 +237,11 @@ class StructureConfig(Config):
     encoder_learning_rate: PositiveFloat = 2e-3
     """Peak learning rate of the pre-training."""
 
+    @property
+    def vit_patch(self) -> int:
+        """Side of a patch of the encoder 'vit' in pixels."""
+        return 4 * self.encoder_stride
+
 
 class ControlConfig(Config):
     """What --signal dispersive, contrastive, repa, hidden and sampled need besides the structure options."""
@@ -376,6 +382,14 @@ class TrainConfig(Config):
                 "signal 'labels' uses the encoder's classifier: structure.encoder_training must be 'supervised' or 'auto', "
                 f"got '{training}'"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _takes_several_shapes(self) -> TrainConfig:
+        if self.data.fit == "buckets":
+            reason = why_not(self) or why_not_sides(self, self.data.bucket_multiple)
+            if reason:
+                raise ValueError(f"data.fit 'buckets' gives images of several shapes, and {reason}")
         return self
 
     def with_latents_in(self, folder: Path) -> TrainConfig:

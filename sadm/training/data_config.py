@@ -81,11 +81,17 @@ class AugmentConfig(Config):
         return {name: preset.get(name, 0.0) if value is None else value for name, value in given.items()}
 
 
-OF_FIT = {"pad_colour": "pad", "overlap": "tiles", "scale": "tiles", "crop_margin": "random-crop"}
+OF_FIT = {
+    "pad_colour": "pad",
+    "overlap": "tiles",
+    "scale": "tiles",
+    "crop_margin": "random-crop",
+    "bucket_multiple": "buckets",
+}
 """Options of the data that one way of fitting needs, and which."""
 
 OF_PIXELS = ("resolution", "channels", "fit", "pad_colour", "overlap", "scale", "crop_margin", "white_level")
-"""Options of the data that decide the pixels of an image."""
+"""Options of the data that decide the pixels of an image that is encoded; images in buckets are not."""
 
 
 class DataConfig(Config):
@@ -100,12 +106,13 @@ class DataConfig(Config):
     """Side length in pixels (antialiased, without haloes); None = the images' own size."""
     channels: Literal[1, 3, 4] | None = None
     """1 = grey, 3 = colour, 4 = colour and transparency; None = 1 or 3, as the images are."""
-    fit: Literal["crop", "pad", "random-crop", "tiles"] = "crop"
-    """How images become squares; docs/formats.md:
+    fit: Literal["crop", "pad", "random-crop", "tiles", "buckets"] = "crop"
+    """How images become squares, or come into few shapes; docs/formats.md:
     crop = the central square, resized;
     pad = the whole image, resized, short sides padded;
     random-crop = training draws windows, everything that measures sees the central one;
-    tiles = square tiles of large scans, each with the place it was cut from.
+    tiles = square tiles of large scans, each with the place it was cut from;
+    buckets = nearly their own aspect ratio, in shapes of about resolution x resolution pixels; samples have them, too.
     """
     pad_colour: Literal["edge", "white", "black"] = "edge"
     """pad: what is beside the image; edge = its outermost pixels go on."""
@@ -115,6 +122,8 @@ class DataConfig(Config):
     """tiles: factor by which a scan is resized before it is cut; 1 = its own pixels."""
     crop_margin: Fraction = 0.125
     """random-crop: how much larger than the resolution the image is that windows are drawn from."""
+    bucket_multiple: Positive = 8
+    """buckets: sides are multiples of this, and it of net.patch; larger = fewer shapes, and more cut off."""
     clean_class: str | None = None
     """Class of pictures whose mask marks nothing in them, such as tiles beside a defect; None = their image's."""
     white_level: Annotated[int, Field(ge=255, le=65535)] = 65535
@@ -151,7 +160,7 @@ class DataConfig(Config):
 
     @property
     def transform(self) -> dict[str, str | int | float | None]:
-        """What decides the pixels of an image, its mirror image left aside."""
+        """What decides the pixels of an image that is encoded, its mirror image left aside."""
         return {name: getattr(self, name) for name in OF_PIXELS}
 
     @model_validator(mode="after")

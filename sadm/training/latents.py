@@ -9,7 +9,7 @@ import torch
 
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
-from sadm.data import BatchStream, ImageSet
+from sadm.data import BatchStream, BucketedStream, ImageSet
 from sadm.data.cache import Fact, TensorStore, describe_differences
 from sadm.models import Moments
 
@@ -153,6 +153,10 @@ def pictures_of(images: TrainingSet) -> ImageSet:
 
 
 def open_stream(images: TrainingSet, batch_size: int, seed: int, **options: Any) -> BatchStream:
-    """Batches of images or of latents; `options` as of `BatchStream`."""
-    kind: Any = LatentStream if isinstance(images, LatentSet) else BatchStream
+    """Batches of images, of one shape or in buckets, or of latents; `options` as of `BatchStream`."""
+    kind: Any = BatchStream
+    if isinstance(images, LatentSet):
+        kind = LatentStream
+    elif images.shaped is not None:
+        kind = BucketedStream
     return kind(images, batch_size, seed, **options)

@@ -162,7 +162,7 @@ class Learner:
         differing = [
             f"{field.name} {getattr(model.spec, field.name)} there, {getattr(self.spec, field.name)} here"
             for field in dataclasses.fields(ModelSpec)
-            if field.name not in ("label_counts", "augment")
+            if field.name not in ("label_counts", "augment", "shapes", "shape_counts")
             and getattr(model.spec, field.name) != getattr(self.spec, field.name)
         ]
         if differing:

@@ -16,6 +16,8 @@ from sadm.core.devices import resolve_device
 from sadm.core.errors import UserError
 from sadm.core.files import folder_written_atomically, read_json, write_json
 from sadm.core.seeds import generator
+from sadm.data import ImageSet, to_floats, to_uint8
+from sadm.data.ragged import Ragged
 from sadm.diffusion import SamplerSettings, generate, image_seeds, prepare
 from sadm.models import DiT, LatentCodec
 from sadm.models.weights.naming import set_norm_eps
@@ -23,6 +25,7 @@ from sadm.training.augmentation import augmenter_for
 from sadm.training.checkpoint import save_tensors
 from sadm.training.config import DenoiserConfig, NetConfig, ProcessConfig, SamplingConfig
 from sadm.training.data_config import AugmentConfig
+from sadm.training.frequencies import drawn_evenly, labels_at_frequencies
 from sadm.training.latents import TrainingSet, pictures_of
 from sadm.training.process import NOISE_SCALES, AnyDenoiser, build_denoiser
 
@@ -35,13 +38,15 @@ class ModelSpec:
     """All that fixes a denoiser but its weights.
 
     Attributes:
-        shape: one image, (C, H, W).
+        shape: one image, (C, H, W); of several shapes, the square in which images are compared.
         net: sizes of the network.
         sigma_data: standard deviation of the data.
         class_names: empty for an unconditional model.
         label_counts: training images of each class.
         process: how the network is put behind the contract.
         augment: the columns of `Cond.augment` that the network is told of; empty = it was trained without.
+        shapes: heights and widths of the training images, where there are several; the network then takes any.
+        shape_counts: for each of these, training images of each class (one number without classes).
     """
 
     shape: tuple[int, int, int]
@@ -51,6 +56,8 @@ class ModelSpec:
     label_counts: tuple[int, ...]
     process: DenoiserConfig = dataclasses.field(default_factory=DenoiserConfig)
     augment: tuple[str, ...] = ()
+    shapes: tuple[tuple[int, int], ...] = ()
+    shape_counts: tuple[tuple[int, ...], ...] = ()
 
     def build(self) -> AnyDenoiser:
         """A denoiser with freshly initialised weights.
@@ -71,6 +78,7 @@ class ModelSpec:
             noise_scale=sizes.noise_scale or NOISE_SCALES[self.process.kind],
             out_channels=2 * self.shape[0] if self.process.learned_variance else None,
             augment_dims=len(self.augment),
+            any_shape=bool(self.shapes),
             **own,
         )
         set_norm_eps(net, sizes.norm_eps)
@@ -103,6 +111,23 @@ class Model:
             return None
         return labels_at_frequencies(torch.tensor(self.spec.label_counts), count, seed)
 
+    def training_sizes(self, count: int, seed: int, labels: torch.Tensor | None) -> torch.Tensor:
+        """Heights and widths [count, 2] at the frequencies of the training images of each class, shuffled by `seed`.
+
+        A class that training had no image of has the shapes of all; a model of one shape has that one.
+        """
+        spec = self.spec
+        if not spec.shapes:
+            return torch.tensor(spec.shape[1:]).expand(count, 2)
+        table = torch.tensor(spec.shape_counts)  # [S, K], or [S, 1] without classes
+        labels = torch.zeros(count, dtype=torch.int64) if labels is None else labels
+        which = torch.empty(count, dtype=torch.int64)
+        for label in labels.unique().tolist():
+            rows = (labels == label).nonzero().flatten()
+            counts = table[:, label] if int(table[:, label].sum()) else table.sum(1)
+            which[rows] = drawn_evenly(counts, len(rows), generator(seed, "shapes", label))
+        return torch.tensor(spec.shapes)[which]
+
     def sample(
         self,
         count: int,
@@ -111,31 +136,113 @@ class Model:
         sampling: SamplingConfig | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
         weak: Model | None = None,
+        size: tuple[int, int] | None = None,
     ) -> torch.Tensor:
         """Draws `count` images [count, C, H, W] in [-1, 1]; labels default to the training frequencies. Latents are decoded.
 
         With `weak`, a smaller or less trained model of the same images, guidance is away from it (autoguidance).
 
+        `size` is their height and width, for a model that was trained on several shapes; None = those of `ModelSpec.shape`.
+
         Raises:
-            UserError: `sampling` makes no sense for this model, or `weak` is one of other images or classes.
+            UserError: `sampling` makes no sense for this model, `weak` is one of other images or classes, or the model does not
+                draw this size.
         """
         labels = self.training_labels(count, seed) if labels is None else labels
+        return self._draw(image_seeds(seed, count), labels, size, sampling, progress, weak)
+
+    def sample_shapes(
+        self,
+        count: int,
+        seed: int = 0,
+        labels: torch.Tensor | None = None,
+        sampling: SamplingConfig | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        weak: Model | None = None,
+    ) -> list[torch.Tensor]:
+        """Draws `count` images [C, H, W], in the shapes of the training images and as often (see `training_sizes`).
+
+        Arguments and errors as of `sample`. Image i is the one that `sample` draws in its shape, for this seed and its label.
+        """
+        labels = self.training_labels(count, seed) if labels is None else labels
+        sizes, seeds = self.training_sizes(count, seed, labels), image_seeds(seed, count)
+        drawn: dict[int, torch.Tensor] = {}
+        for height, width in sizes.unique(dim=0).tolist():
+            rows = ((sizes[:, 0] == height) & (sizes[:, 1] == width)).nonzero().flatten()
+            some = None if labels is None else labels[rows]
+            before = len(drawn)
+            images = self._draw(
+                [seeds[i] for i in rows.tolist()],
+                some,
+                (height, width) if self.spec.shapes else None,
+                sampling,
+                lambda done, total, before=before: progress(before + done, count),  # type: ignore[misc]
+                weak,
+            )
+            drawn.update(zip(rows.tolist(), images, strict=True))
+        return [drawn[i] for i in range(count)]
+
+    def sample_for_judging(
+        self, count: int, seed: int = 0, labels: torch.Tensor | None = None, sampling: SamplingConfig | None = None
+    ) -> torch.Tensor:
+        """Draws images as `sample_shapes` does, and brings them to the square as `ImageSet.images` are: [count, C, H, W].
+
+        Arguments and errors as of `sample`. A model that draws NaN or infinity anywhere gives NaN alone.
+        """
+        drawn = self.sample_shapes(count, seed, labels, sampling)
+        if not self.spec.shapes:
+            return torch.stack(drawn)
+        channels, height, width = self.spec.shape
+        if not all(bool(torch.isfinite(image).all()) for image in drawn):
+            return torch.full((count, channels, height, width), torch.nan)
+        return to_floats(Ragged.of([to_uint8(image) for image in drawn]).resized((width, height)))
+
+    def _draw(
+        self,
+        seeds: list[int],
+        labels: torch.Tensor | None,
+        size: tuple[int, int] | None,
+        sampling: SamplingConfig | None,
+        progress: Callable[[int, int], None],
+        weak: Model | None,
+    ) -> torch.Tensor:
+        """An image for each seed, of one size [N, C, H, W]."""
         settings = sampler_settings(sampling or self.sampling, clamp=self.autoencoder is None)
-        self._check_weak(weak)
+        shape = self._shape_of(size)
+        self._check_weak(weak, shape)
         worse = None if weak is None else weak.denoiser
         try:
             prepare(self.denoiser, self.null_label, settings, worse)
         except ValueError as error:
             raise UserError(f"sampling: {error}.") from error
         codec = self._codec()  # before the sampler, which takes time
-        seeds, where, null = image_seeds(seed, count), self.device, self.null_label
-        drawn = generate(self.denoiser, self.spec.shape, seeds, labels, null, settings, where, progress, worse)
+        where, null = self.device, self.null_label
+        drawn = generate(self.denoiser, shape, seeds, labels, null, settings, where, progress, worse)
         if codec is None:
             return drawn
-        at_once = min(settings.batch, codec.images_at_once(self.spec.shape))
+        at_once = min(settings.batch, codec.images_at_once(shape))
         return torch.cat([codec.decode(part.to(where)).clamp(-1, 1).cpu() for part in drawn.split(at_once)])
 
-    def _check_weak(self, weak: Model | None) -> None:
+    def _shape_of(self, size: tuple[int, int] | None) -> tuple[int, int, int]:
+        """What the network is asked for, for images of this height and width."""
+        channels, height, width = self.spec.shape
+        if size is None or (self.autoencoder is None and size == (height, width)):
+            return self.spec.shape
+        if not self.spec.shapes:
+            own = "images of one size" if self.autoencoder is not None else f"images of {width}x{height} pixels"
+            raise UserError(
+                f"{size[1]}x{size[0]} pixels were asked for, but this model draws {own} alone. Leave the size out, or train with "
+                "--data.fit buckets for several."
+            )
+        patch = self.spec.net.patch
+        if min(size) < patch or size[0] % patch or size[1] % patch:
+            raise UserError(
+                f"{size[1]}x{size[0]} pixels were asked for, but this model draws patches of {patch}x{patch}. Choose a width "
+                f"and a height that {patch} divides."
+            )
+        return channels, *size
+
+    def _check_weak(self, weak: Model | None, shape: tuple[int, int, int]) -> None:
         if weak is None:
             return
         for part in ("shape", "class_names"):
@@ -144,6 +251,11 @@ class Model:
                 raise UserError(
                     f"the weak model has {part} {other}, this one {own}; they must be models of the same images."
                 )
+        if shape != weak.spec.shape and not weak.spec.shapes:
+            raise UserError(
+                f"the weak model draws images of {weak.spec.shape[2]}x{weak.spec.shape[1]} pixels alone, and images of "
+                f"{shape[2]}x{shape[1]} are to be drawn. Train it with --data.fit buckets, too, or ask for that one size."
+            )
 
     def _codec(self) -> LatentCodec | None:
         """What decodes this model's latents; None for a model of pixels.
@@ -183,7 +295,21 @@ def spec_for(
     if not measured > 0:
         raise UserError(f"all pixels of the training images in {images.source} are equal; there is nothing to learn.")
     told = () if augmenter is None else augmenter.names
-    return ModelSpec(images.shape, net, measured, images.class_names, tuple(counts), process.denoiser, told)
+    shapes, by_shape = _shapes_and_counts(pictures_of(images))
+    return ModelSpec(
+        images.shape, net, measured, images.class_names, tuple(counts), process.denoiser, told, shapes, by_shape
+    )
+
+
+def _shapes_and_counts(images: ImageSet) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, ...], ...]]:
+    """`ModelSpec.shapes` and `ModelSpec.shape_counts` of these training images."""
+    if images.shaped is None:
+        return (), ()
+    shapes, which = images.shaped.shapes()
+    labels = torch.zeros(len(images), dtype=torch.int64) if images.labels is None else images.labels
+    classes = max(1, images.num_classes)
+    table = torch.bincount(which * classes + labels, minlength=len(shapes) * classes).view(-1, classes)  # [S, K]
+    return tuple((height, width) for height, width in shapes.tolist()), tuple(map(tuple, table.tolist()))
 
 
 def save_model(
@@ -207,6 +333,8 @@ def save_model(
         "class_names": list(spec.class_names),
         "label_counts": list(spec.label_counts),
         "augment": list(spec.augment),
+        "shapes": list(spec.shapes),
+        "shape_counts": list(spec.shape_counts),
         "sampling": sampling.model_dump(),
         **facts,
     }
@@ -248,6 +376,8 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
             label_counts=tuple(description["label_counts"]),
             process=DenoiserConfig.model_validate(description.get("process", {})),  # older models are EDM's
             augment=tuple(description.get("augment", ())),
+            shapes=tuple((height, width) for height, width in description.get("shapes", ())),
+            shape_counts=tuple(map(tuple, description.get("shape_counts", ()))),
         )
         sampling = SamplingConfig.model_validate(description["sampling"])
         denoiser = spec.build()
@@ -258,13 +388,3 @@ def load_model(path: str | Path, device: str = "cpu") -> Model:
     where = resolve_device(device)
     autoencoder = str(folder / AUTOENCODER) if (folder / AUTOENCODER).is_dir() else None
     return Model(denoiser.to(where), spec, sampling, description, where, autoencoder)
-
-
-def labels_at_frequencies(counts: torch.Tensor, total: int, seed: int) -> torch.Tensor:
-    """`total` labels in the proportions of `counts` [K] (largest remainders), shuffled; int64 [total]."""
-    exact = counts.double() * total / counts.sum()
-    share = exact.floor().long()
-    missing = total - int(share.sum())
-    share[(exact - share).argsort(descending=True, stable=True)[:missing]] += 1
-    labels = torch.arange(len(counts)).repeat_interleave(share)
-    return labels[torch.randperm(total, generator=generator(seed, "labels"))]

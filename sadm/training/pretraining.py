@@ -25,7 +25,6 @@ from sadm.training.latents import TrainingSet, open_stream
 TEMPERATURE = 0.2
 VIEW_SHIFT = 0.125
 VIEW_NOISE = 0.1
-VIT_PATCH = 4  # pixels, times the stride
 LARGEST_NOISE = 1.0  # in units of x0, whose range is 2
 
 
@@ -126,7 +125,7 @@ def _conv(shape: tuple[int, int, int], config: StructureConfig) -> nn.Module:
 
 
 def _vit(shape: tuple[int, int, int], config: StructureConfig) -> nn.Module:
-    patch = VIT_PATCH * config.encoder_stride
+    patch = config.vit_patch
     return ViTEncoder(
         shape[0],
         patch,

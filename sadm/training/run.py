@@ -18,6 +18,7 @@ import math
 import shutil
 import time
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from sadm.core.files import (
     write_atomically,
     write_json,
 )
-from sadm.core.grids import grid_png
+from sadm.core.grids import centred, grid_png
 from sadm.core.progress import Reporter, Silent
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.core.stopping import StopRequest
@@ -49,6 +50,7 @@ from sadm.training.journal import Journal
 from sadm.training.latents import TrainingSet
 from sadm.training.learner import Learner
 from sadm.training.model_folder import Model, load_model, save_model, spec_for
+from sadm.training.shapes import describe_shapes
 from sadm.training.signals import PreparedSignals, prepare_signals
 from sadm.training.training_set import check_sizes, training_set
 
@@ -104,6 +106,7 @@ def fit_for(data: DataConfig) -> Fit:
         overlap=data.overlap,
         scale=data.scale,
         crop_margin=data.crop_margin,
+        bucket_multiple=data.bucket_multiple,
         white_level=data.white_level,
         max_megapixels=data.max_megapixels,
         clean_class=data.clean_class,
@@ -159,6 +162,8 @@ class _Session:
             return self._result(facts)
         check_sizes(self.config, self.images)
         self._check_autoencoder(facts)
+        if self.images.shaped is not None:
+            self.reporter.say(describe_shapes(self.images, self.config.optimiser.batch))
         write_yaml(self.folder / CONFIG, self.config)
         self._write_facts(finished=False, steps=0)
         state = latest_checkpoint(self.folder / CHECKPOINTS, self.reporter.say)
@@ -286,7 +291,9 @@ class _Session:
             averaged = spec.around(learner.ema.module).eval()
             model = Model(averaged, spec, sampling, facts, learner.device, autoencoder)
             labels = grid_labels(len(spec.class_names), count)
-            write_grid(self.folder / "samples" / f"step-{learner.step:08d}.png", model.sample(count, labels=labels))
+            write_grid(
+                self.folder / "samples" / f"step-{learner.step:08d}.png", model.sample_shapes(count, labels=labels)
+            )
 
     def _data_facts(self) -> dict[str, Any]:
         facts = {"source": self.images.source, "train_images": len(self.images), "fingerprint": self.fingerprint}
@@ -321,9 +328,10 @@ def grid_columns(classes: int, count: int) -> int:
     return classes if 2 <= classes <= 12 else max(1, math.isqrt(count))
 
 
-def write_grid(path: Path, images: torch.Tensor, columns: int = 10) -> None:
-    """Writes images [N, C, H, W] in [-1, 1] as one PNG."""
-    write_atomically(path, grid_png(to_uint8(images).permute(0, 2, 3, 1).numpy(), columns))
+def write_grid(path: Path, images: Sequence[torch.Tensor], columns: int = 10) -> None:
+    """Writes images [C, H, W] in [-1, 1] as one PNG, each in the middle of its place where they are of several shapes."""
+    pictures = [to_uint8(image).permute(1, 2, 0).numpy() for image in images]
+    write_atomically(path, grid_png(centred(pictures), columns))
 
 
 def read_run_config(folder: str | Path) -> TrainConfig:

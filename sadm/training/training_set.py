@@ -13,6 +13,7 @@ from sadm.training.encoding import codec_for, encode_images, plan_cache
 from sadm.training.latents import KIND, LatentSet, TrainingSet
 from sadm.training.model_folder import ModelSpec, spec_for
 from sadm.training.moments import Layout
+from sadm.training.shapes import why_not, why_not_sides
 
 
 def training_set(config: TrainConfig, images: ImageSet, folder: Path, reporter: Reporter) -> TrainingSet:
@@ -60,8 +61,13 @@ def check_sizes(config: TrainConfig, images: ImageSet) -> None:
     """Refuses sizes that do not fit each other, before anything is written or encoded.
 
     Raises:
-        UserError: the network does not fit the images or their latents, or the autoencoder does not fit the images.
+        UserError: the network does not fit the images or their latents, the autoencoder does not fit the images, or something
+            takes images of one shape alone, and these have several.
     """
+    if images.shaped is not None:
+        reason = why_not(config) or why_not_sides(config, *images.shaped.sizes.unique().tolist())
+        if reason:
+            raise UserError(f"{images.source} holds images of several shapes, and {reason}.")
     if config.data.autoencoder is None:
         spec_for(images, config.net, config.process, config.data.augment).build()
         return

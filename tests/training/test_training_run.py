@@ -17,8 +17,9 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sadm.core.conditions import Cond
 from sadm.core.errors import InterruptedRun, UserError
+from sadm.training.frequencies import labels_at_frequencies
 from sadm.training.journal import read_metrics
-from sadm.training.model_folder import labels_at_frequencies, load_model
+from sadm.training.model_folder import load_model
 from sadm.training.run import train
 from tiny import TINY, equal_bits, tiny_config, tiny_images
 
