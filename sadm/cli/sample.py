@@ -104,7 +104,7 @@ def run(arguments: list[str]) -> None:
             images = model.sample_shapes(*how)
         else:
             if model.spec.shapes and size not in model.spec.shapes:
-                reporter.say(f"Training saw no image of {options.size} pixels; expect less of these samples.")
+                reporter.say(f"Training saw no image of {size[1]}x{size[0]} pixels; expect less of these samples.")
             images = list(model.sample(*how, size))
     out = Path(options.out) if options.out else Path(options.model) / "generated"
     for index, image in enumerate(images):

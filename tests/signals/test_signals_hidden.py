@@ -152,3 +152,24 @@ def test_what_can_not_work_is_refused() -> None:
     broken.taps["blocks.0"][3, 2, 1] = math.inf
     with pytest.raises(UserError, match=r"stopped at step 0: .*NaN or infinite"):
         signal()(broken, g_dsm)
+
+
+def test_each_shape_of_images_has_its_own_grid_of_places() -> None:
+    """Batches of three shapes in turn, kept by index: a token's feature is the mean over the pixels of its patch."""
+    maps = nn.Sequential(nn.Conv2d(1, 3, 1), nn.Flatten()).double()
+    target = FeaturesAtPlaces(maps, "0", (2, 4))
+    draws = torch.Generator().manual_seed(0)
+    pools = [torch.randn(4, 1, *size, generator=draws, dtype=torch.float64) for size in ((8, 8), (4, 12), (12, 4))]
+    for turn in range(6):
+        x0, index = pools[turn % 3], torch.arange(4) + 4 * (turn % 3)
+        rows, columns = target.grid(x0)
+        assert (rows, columns) == (x0.shape[2] // 2, x0.shape[3] // 4)
+        found = target(x0, index)
+        assert found.shape == (4, rows * columns, 3)
+        with torch.no_grad():
+            seen = maps[0](x0)
+        for row in range(rows):
+            for column in range(columns):
+                patch = seen[:, :, 2 * row : 2 * row + 2, 4 * column : 4 * column + 4].mean((2, 3))
+                torch.testing.assert_close(found[:, row * columns + column], patch)
+    assert len(target.cache) == 12

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 from typing import Any
@@ -11,10 +12,14 @@ import torch
 from sadm.core.config import merge
 from sadm.core.progress import Silent
 from sadm.data import ImageSet
+from sadm.data.ragged import Ragged
+from sadm.data.resampling import resize_array
 from sadm.training.config import TrainConfig, load_train_config
 from sadm.training.learner import Learner
 from sadm.training.model_folder import spec_for
 from sadm.training.signals import prepare_signals
+
+SIZES = ((8, 8), (4, 12), (12, 4), (8, 12))
 
 TINY: dict[str, Any] = {
     "signal": "structure",
@@ -65,6 +70,19 @@ def tiny_images(count: int = 24, labelled: bool = True) -> ImageSet:
     labels = kinds if labelled else None
     names = tuple(f"image {index}" for index in range(count))
     return ImageSet(pixels, labels, ("a", "b", "c") if labelled else (), names, "tiny")
+
+
+def tiny_shaped(count: int = 24, labelled: bool = True, sizes: tuple[tuple[int, int], ...] = SIZES) -> ImageSet:
+    """`tiny_images` in these heights and widths: half in the first, the others in turn; class c has none of size c + 1."""
+    images = tiny_images(count, labelled)
+    pixels, which = [], []
+    for i in range(count):
+        others = [k for k in range(1, len(sizes)) if k != i % 3 + 1]
+        which.append(others[i // 6 % len(others)] if i % 2 and others else 0)
+        height, width = sizes[which[-1]]
+        pixels.append(resize_array(images.images[i : i + 1], (width, height))[0])
+    shaped = Ragged.of(pixels)
+    return dataclasses.replace(images, images=shaped.resized((8, 8)), shaped=shaped)
 
 
 def tiny_learner(config: TrainConfig, images: ImageSet) -> Learner:
