@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -99,13 +99,13 @@ def run(arguments: list[str]) -> None:
         def show(done: int, total: int) -> None:
             reporter.update("sampling", done, total)
 
-        how = (options.count, options.seed, labels, sampling, show, weak)
+        how: dict[str, Any] = {"sampling": sampling, "progress": show, "weak": weak}
         if size is None:
-            images = model.sample_shapes(*how)
+            images = model.sample_shapes(options.count, options.seed, labels, **how)
         else:
             if model.spec.shapes and size not in model.spec.shapes:
                 reporter.say(f"Training saw no image of {size[1]}x{size[0]} pixels; expect less of these samples.")
-            images = list(model.sample(*how, size))
+            images = list(model.sample(options.count, options.seed, labels, size=size, **how))
     out = Path(options.out) if options.out else Path(options.model) / "generated"
     for index, image in enumerate(images):
         write_png(out / f"{options.seed:06d}-{index:06d}.png", to_uint8(image).permute(1, 2, 0).numpy())

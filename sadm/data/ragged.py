@@ -62,8 +62,20 @@ class Ragged:
         return shapes[order], place[which]
 
     def stacked(self, index: torch.Tensor) -> torch.Tensor:
-        """Images of one size as a new tensor [B, C, H, W], uint8; `index` [B], int64, says which."""
-        return torch.stack([self[i] for i in index.tolist()])
+        """Images of one size as a new tensor [B, C, H, W], uint8; `index` [B], int64, at least one, says which.
+
+        Raises:
+            UserError: they are of several sizes.
+        """
+        sizes = self.sizes[index]
+        if not bool((sizes == sizes[0]).all()):
+            raise UserError(
+                f"one tensor was asked for of images of {len(sizes.unique(dim=0))} sizes; expected one size."
+            )
+        height, width = sizes[0].tolist()
+        length = self.channels * height * width
+        flat = torch.stack([self.pixels[start : start + length] for start in self.starts[index].tolist()])
+        return flat.view(-1, self.channels, height, width)
 
     def resized(self, size: tuple[int, int]) -> torch.Tensor:
         """All images resized to one (width, height), whatever their own; those that have it stay as they are.

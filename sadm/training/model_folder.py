@@ -156,30 +156,34 @@ class Model:
         count: int,
         seed: int = 0,
         labels: torch.Tensor | None = None,
-        sampling: SamplingConfig | None = None,
+        *,
         progress: Callable[[int, int], None] = lambda done, total: None,
-        weak: Model | None = None,
+        **options: Any,
     ) -> list[torch.Tensor]:
         """Draws `count` images [C, H, W], in the shapes of the training images and as often (see `training_sizes`).
 
-        Arguments and errors as of `sample`. Image i is the one that `sample` draws in its shape, for this seed and its label.
+        Image i is the one that `sample` draws in its shape, for this seed and its label.
+
+        Args and errors as of `sample`; `options` are its `sampling` and `weak`.
         """
         labels = self.training_labels(count, seed) if labels is None else labels
         sizes, seeds = self.training_sizes(count, seed, labels), image_seeds(seed, count)
         drawn: dict[int, torch.Tensor] = {}
         for height, width in sizes.unique(dim=0).tolist():
             rows = ((sizes[:, 0] == height) & (sizes[:, 1] == width)).nonzero().flatten()
-            some = None if labels is None else labels[rows]
             before = len(drawn)
-            images = self._draw(
+
+            def show(done: int, total: int, before: int = before) -> None:
+                progress(before + done, count)
+
+            of_one_shape = self._draw(
                 [seeds[i] for i in rows.tolist()],
-                some,
+                None if labels is None else labels[rows],
                 (height, width) if self.spec.shapes else None,
-                sampling,
-                lambda done, total, before=before: progress(before + done, count),  # type: ignore[misc]
-                weak,
+                progress=show,
+                **options,
             )
-            drawn.update(zip(rows.tolist(), images, strict=True))
+            drawn.update(zip(rows.tolist(), of_one_shape, strict=True))
         return [drawn[i] for i in range(count)]
 
     def sample_for_judging(
@@ -189,7 +193,7 @@ class Model:
 
         Arguments and errors as of `sample`. A model that draws NaN or infinity anywhere gives NaN alone.
         """
-        drawn = self.sample_shapes(count, seed, labels, sampling)
+        drawn = self.sample_shapes(count, seed, labels, sampling=sampling)
         if not self.spec.shapes:
             return torch.stack(drawn)
         channels, height, width = self.spec.shape
@@ -202,9 +206,9 @@ class Model:
         seeds: list[int],
         labels: torch.Tensor | None,
         size: tuple[int, int] | None,
-        sampling: SamplingConfig | None,
-        progress: Callable[[int, int], None],
-        weak: Model | None,
+        sampling: SamplingConfig | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+        weak: Model | None = None,
     ) -> torch.Tensor:
         """An image for each seed, of one size [N, C, H, W]."""
         settings = sampler_settings(sampling or self.sampling, clamp=self.autoencoder is None)

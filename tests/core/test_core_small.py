@@ -17,7 +17,7 @@ import torch
 from PIL import Image
 
 from sadm.core.conditions import Cond
-from sadm.core.grids import check_pictures, grid_png, write_png
+from sadm.core.grids import centred, check_pictures, grid_png, write_png
 from sadm.core.provenance import peak_memory_mib
 from sadm.core.seeds import derive_seed, generator, noise_per_image
 from sadm.core.stopping import StopRequest
@@ -142,6 +142,23 @@ def test_transparent_pictures_stay_so_in_a_grid() -> None:
     assert np.array_equal(grid[:, :3], images[0])
     assert np.array_equal(grid[:, 7:], images[1])
     assert (grid[:, 3:7] == 0).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_pictures_of_several_sizes_are_centred_on_transparent_ground(channels: int) -> None:
+    sizes = [(4, 2), (3, 5), (1, 1)]
+    images = [pictures(1, *size, channels)[0] for size in sizes]
+    found = centred(images)
+    assert found.shape == (3, 4, 5, 4)
+    for place, image, (height, width) in zip(found, images, sizes, strict=True):
+        expected = np.zeros((4, 5, 4), np.uint8)
+        top, left = (4 - height) // 2, (5 - width) // 2
+        for y in range(height):
+            for x in range(width):
+                pixel = image[y, x].tolist()
+                expected[top + y, left + x] = pixel if channels == 4 else [*(pixel * 3)[:3], 255]
+        assert np.array_equal(place, expected)
+    assert np.array_equal(centred([images[0], images[0]]), np.stack([images[0]] * 2))
 
 
 @pytest.mark.parametrize(("height", "width", "factor"), [(8, 8, 8), (7, 5, 10), (64, 64, 1), (28, 28, 3), (100, 3, 1)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from fractions import Fraction
 
 import pytest
 import torch
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
-from sadm.data import BatchStream, ImageSet, class_order
+from sadm.data import BatchStream, EpochOrder, ImageSet, class_order
 
 SIZES = st.lists(st.integers(0, 30), min_size=1, max_size=5)
 
@@ -111,6 +112,55 @@ def test_batches_follow_the_order() -> None:
     seen = torch.cat([stream.batch(step).index for step in range(3 * int(order.length) // 5 + 1)])
     expected = torch.cat([order.epoch(number) for number in range(4)])
     assert torch.equal(seen, expected[: len(seen)])
+
+
+@given(
+    sizes=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+    parts=st.lists(st.tuples(st.integers(1, 40), st.integers(1, 9)), min_size=4, max_size=4),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=60, deadline=None)
+def test_quotas_may_be_fractions(sizes: list[int], parts: list[tuple[int, int]], seed: int) -> None:
+    """Against a loop that keeps accounts: what a kind has earned so far, rounded down, it has had."""
+    kinds = list(torch.arange(sum(sizes)).split(sizes))
+    quotas = [Fraction(*part) for part in parts[: len(sizes)]]
+    order = EpochOrder(kinds, quotas, seed)
+    laid, counts, earned = [], Counter(), [Fraction(0)] * len(sizes)
+    for number in range(12):
+        assert order.start(number) == len(laid)
+        epoch = order.epoch(number)
+        laid += epoch.tolist()
+        counts.update(epoch.tolist())
+        for k, kind in enumerate(kinds):
+            earned[k] += quotas[k]
+            times = [counts[int(i)] for i in kind]
+            assert sum(times) == int(earned[k])
+            assert max(times) - min(times) <= 1
+    for first in range(0, len(laid), 7):
+        assert order.between(first, min(first + 10, len(laid))).tolist() == laid[first : first + 10]
+        number, place = order.find(first)
+        assert laid[first] == int(order.epoch(number)[place])
+
+
+@given(sizes=SIZES, balance=st.floats(0, 1), seed=st.integers(0, 99))
+@settings(max_examples=60, deadline=None)
+def test_some_of_the_images_come_as_often_as_among_all(sizes: list[int], balance: float, seed: int) -> None:
+    assume(sum(sizes))
+    images = set_of(sizes)
+    chosen = torch.rand(len(images), generator=torch.Generator().manual_seed(seed)) < 0.5
+    assume(bool(chosen.any()))
+    whole = class_order(images, seed, balance)
+    epochs = 60
+    all_of_them, some = (
+        Counter(torch.cat([order.epoch(number) for number in range(epochs)]).tolist())
+        for order in (whole, whole.only(chosen))
+    )
+    assert set(some) <= set(chosen.nonzero().flatten().tolist())
+    for i in chosen.nonzero().flatten().tolist():
+        assert abs(some[i] - all_of_them[i]) <= 2  # each rounded by itself
+    assert (
+        whole.only(torch.ones(len(images), dtype=torch.bool)).between(3, 90).tolist() == whole.between(3, 90).tolist()
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from benchmarks import resampling
+from sadm.data.buckets import bucket_shapes
 from sadm.data.decoding import FORMATS
 from sadm.training.data_config import DataConfig
 
@@ -52,14 +53,14 @@ def test_scans_are_put_together_as_the_page_says(here: Path) -> None:
 def test_a_network_is_trained_on_buckets_as_the_page_says(here: Path) -> None:
     (snippet,) = (code for code in SNIPPETS if "BucketedStream" in code)
     names = run(snippet)
-    assert len({bucket.shape for bucket in names["buckets"]}) == 3
+    assert len(names["stream"].shapes) == 3
     assert len({names["stream"].batch(step).x0.shape for step in range(6)}) == 3
     assert any(bool(parameter.ne(0).any()) for parameter in names["net"].final_layer.parameters())
 
 
 def test_every_block_of_the_page_was_looked_at() -> None:
-    assert PAGE.count("```") == 2 * (len(SNIPPETS) + 1)
-    assert (len(SNIPPETS), len(COMMANDS)) == (2, 2)
+    assert PAGE.count("```") == 2 * (len(SNIPPETS) + 2)
+    assert (len(SNIPPETS), len(COMMANDS)) == (2, 3)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -69,7 +70,14 @@ def test_commands_are_understood(command: str) -> None:
 
     (_, recipe), rest = take(shlex.split(command), "out", "recipe")
     config = parse(TrainConfig, rest, "train", "", load_train_config(recipe))
-    assert config.data.fit in ("tiles", "random-crop")
+    assert config.data.fit in ("tiles", "random-crop", "buckets")
+
+
+def test_the_shapes_that_the_page_names_are_those_of_that_resolution() -> None:
+    named = re.search(r"Resolution (\d+) has the shapes ([^.]*)\.", PAGE)
+    assert named is not None
+    shapes = [f"{width}x{height}" for width, height in bucket_shapes(int(named[1]), DataConfig().bucket_multiple)]
+    assert re.findall(r"\d+x\d+", named[2]) == shapes
 
 
 def test_options_and_formats_exist() -> None:

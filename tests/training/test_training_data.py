@@ -44,7 +44,7 @@ def scans(folder: Path, count: int = 6, side: int = 40, channels: int = 3) -> Pa
         ),
         ({"pad_colour": "white"}, "data.pad_colour has a meaning with data.fit 'pad' alone, got 'crop'"),
         ({"crop_margin": 0.5}, "data.crop_margin has a meaning with data.fit 'random-crop' alone, got 'crop'"),
-        ({"fit": "buckets", "resolution": 8}, "'crop', 'pad', 'random-crop' or 'tiles'"),
+        ({"fit": "stretch", "resolution": 8}, "'crop', 'pad', 'random-crop', 'tiles' or 'buckets'"),
         ({"white_level": 12}, "greater than or equal to 255"),
         ({"channels": 2}, "1, 3 or 4"),
     ],
@@ -61,12 +61,17 @@ def test_every_option_reaches_the_images() -> None:
     assert fit_for(config.data) == Fit(
         32, 4, "tiles", overlap=0.25, scale=0.5, white_level=4095, max_megapixels=120.0, clean_class="good"
     )
-    for change in ({"fit": "pad", "pad_colour": "black"}, {"fit": "random-crop", "crop_margin": 0.5}):
+    for change in (
+        {"fit": "pad", "pad_colour": "black"},
+        {"fit": "random-crop", "crop_margin": 0.5},
+        {"fit": "buckets", "bucket_multiple": 2},
+    ):
         fit = fit_for(load_train_config(overrides={"data": {"resolution": 8, **change}}).data)
-        assert (fit.policy, fit.pad_colour, fit.crop_margin) == (
+        assert (fit.policy, fit.pad_colour, fit.crop_margin, fit.bucket_multiple) == (
             change["fit"],
             change.get("pad_colour", "edge"),
             change.get("crop_margin", 0.125),
+            change.get("bucket_multiple", 8),
         )
 
 
