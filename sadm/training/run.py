@@ -93,6 +93,8 @@ def split_for(config: TrainConfig, reporter: Reporter | None = None) -> Split:
     say_skipped(split.train, shown)
     _say_never_held_out(split, shown)
     _say_notes(split.train, shown)
+    if split.train.shaped is not None:
+        shown.say(describe_shapes(split.train, config.optimiser.batch))
     return split
 
 
@@ -162,8 +164,6 @@ class _Session:
             return self._result(facts)
         check_sizes(self.config, self.images)
         self._check_autoencoder(facts)
-        if self.images.shaped is not None:
-            self.reporter.say(describe_shapes(self.images, self.config.optimiser.batch))
         write_yaml(self.folder / CONFIG, self.config)
         self._write_facts(finished=False, steps=0)
         state = latest_checkpoint(self.folder / CHECKPOINTS, self.reporter.say)

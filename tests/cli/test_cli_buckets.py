@@ -108,7 +108,7 @@ def test_they_are_judged_as_squares(trained: Path, capsys: pytest.CaptureFixture
     assert found.fd == pytest.approx(facts["fd"], rel=1e-6)
 
 
-def test_exported_and_prepared_folders_train(photos: Path, tmp_path: Path) -> None:
+def test_exported_and_prepared_folders_train(photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["export", "surfaces:count=8,size=48", "--out", str(tmp_path / "exported")]) == 0
     with Image.open(next((tmp_path / "exported" / "good").glob("*.png"))) as image:
         image.resize((96, 48)).save(image.filename)
@@ -116,6 +116,7 @@ def test_exported_and_prepared_folders_train(photos: Path, tmp_path: Path) -> No
     for source in ("exported", "prepared"):
         out = str(tmp_path / f"run of {source}")
         assert run(["train", "--data", str(tmp_path / source), "--out", out, *BUCKETS, *TINY]) == 0
+        assert capsys.readouterr().err.count("Training images by shape (width x height): ") == 1
         shapes = json.loads((Path(out) / "model" / "model.json").read_text())["shapes"]
         assert {(width, height) for height, width in shapes} <= SHAPES
         assert len(shapes) > 1

@@ -109,11 +109,8 @@ def test_a_training_goes_on_from_a_model_of_squares_and_back(tmp_path: Path) -> 
     assert [len(load_model(tmp_path / name).spec.shapes) for name in images] == [0, 4, 0]
 
 
-def test_what_there_is_of_each_shape_is_said(tmp_path: Path) -> None:
-    heard = Listener()
-    train(tiny_config(signal="none"), tmp_path / "run", heard, tiny_shaped())
+def test_what_there_is_of_each_shape_is_said() -> None:
     said = describe_shapes(tiny_shaped(), 8)
-    assert said in heard.said
     assert said.startswith(f"Training images by shape (width x height): {shown(tiny_shaped())}. Of 3 of these 4 shapes")
     assert describe_shapes(tiny_shaped(), 1).endswith(").")
 
