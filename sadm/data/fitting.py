@@ -47,7 +47,7 @@ class Fitted:
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """How images are read and brought to one shape. Everything is resized with an antialiasing filter, also upwards.
+    """How images are read and brought to one shape, or to few. Everything is resized with an antialiasing filter, also upwards.
 
     Attributes:
         resolution: side in pixels; None keeps images as they are.

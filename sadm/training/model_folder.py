@@ -114,7 +114,7 @@ class Model:
     def training_sizes(self, count: int, seed: int, labels: torch.Tensor | None) -> torch.Tensor:
         """Heights and widths [count, 2] at the frequencies of the training images of each class, shuffled by `seed`.
 
-        A class that training had no image of has the shapes of all; a model of one shape has that one.
+        A class that training had no image of, and the null class, have the shapes of all; a model of one shape has that one.
         """
         spec = self.spec
         if not spec.shapes:
@@ -124,7 +124,8 @@ class Model:
         which = torch.empty(count, dtype=torch.int64)
         for label in labels.unique().tolist():
             rows = (labels == label).nonzero().flatten()
-            counts = table[:, label] if int(table[:, label].sum()) else table.sum(1)
+            own = table[:, label : label + 1].sum(1)  # [S]; nothing of the null class
+            counts = own if int(own.sum()) else table.sum(1)
             which[rows] = drawn_evenly(counts, len(rows), generator(seed, "shapes", label))
         return torch.tensor(spec.shapes)[which]
 
@@ -193,9 +194,9 @@ class Model:
 
         Arguments and errors as of `sample`. A model that draws NaN or infinity anywhere gives NaN alone.
         """
-        drawn = self.sample_shapes(count, seed, labels, sampling=sampling)
         if not self.spec.shapes:
-            return torch.stack(drawn)
+            return self.sample(count, seed, labels, sampling)
+        drawn = self.sample_shapes(count, seed, labels, sampling=sampling)
         channels, height, width = self.spec.shape
         if not all(bool(torch.isfinite(image).all()) for image in drawn):
             return torch.full((count, channels, height, width), torch.nan)

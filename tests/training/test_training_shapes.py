@@ -245,10 +245,11 @@ def test_a_class_without_images_has_the_shapes_of_all_and_models_may_have_no_cla
 ) -> None:
     table = tuple((0, *counts[1:]) for counts in model.spec.shape_counts)
     rare = dataclasses.replace(model, spec=dataclasses.replace(model.spec, shape_counts=table))
-    sizes = rare.training_sizes(32, 0, torch.zeros(32, dtype=torch.int64))
-    for size, counts in zip(rare.spec.shapes, table, strict=True):
-        found = int((sizes == torch.tensor(size)).all(1).sum())
-        assert abs(found - 32 * sum(counts) / sum(map(sum, table))) < 1
+    for label in (0, 3):  # 3 = unknown
+        sizes = rare.training_sizes(32, 0, torch.full((32,), label))
+        for size, counts in zip(rare.spec.shapes, table, strict=True):
+            found = int((sizes == torch.tensor(size)).all(1).sum())
+            assert abs(found - 32 * sum(counts) / sum(map(sum, table))) < 1
     train(tiny_config(signal="hidden"), tmp_path / "run", images=tiny_shaped(labelled=False))
     plain = load_model(tmp_path / "run")
     assert [len(counts) for counts in plain.spec.shape_counts] == [1] * 4
