@@ -46,7 +46,7 @@ class FeaturesAtPlaces:
             UserError: an image that has changed since its features were kept.
         """
         try:
-            (features,) = self.cache.through(index, x0, lambda: (self._features(x0),))
+            (features,) = self.cache.through(index, x0, lambda images: (self._features(images),))
         except StructureError as error:
             raise UserError(f"features of the training images can't be used: {error}.") from error
         return features

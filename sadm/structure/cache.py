@@ -14,6 +14,7 @@ from sadm.structure.players.outputs import Stages
 MAX_BYTES = 2**28
 _FINGERPRINT_TOLERANCE = 1e-4  # of numbers of order 1; rounding changes them by 1e-6, a flip or a shift by 0.1
 
+_ROWS = 32  # of fewer, some processors sum the last ones in another order
 _REMEDY = "with flips, crops or other augmentation leave index out"
 
 
@@ -51,8 +52,9 @@ class EmbeddingCache:
     whose weights change empties the cache; of one without weights (such as `DenoiserFeatures`) nothing tells whether it changes,
     so nothing of it is kept.
 
-    Batches are answered whole or not at all, and embedded whole: an encoder's last digits can depend on the batch size, and so
-    the numbers of a training do not depend on what happens to be in the cache, nor on a resumption.
+    The numbers of a training do not depend on what happens to be in the cache, nor on a resumption, although an encoder's last
+    digits can depend on the batch: batches are answered whole or not at all, and embedded whole, in numbers that processors treat
+    all rows alike in (seen for encoders whose numbers of channels are multiples of 8).
 
     Args:
         encoder: the frozen encoder.
@@ -72,17 +74,20 @@ class EmbeddingCache:
         """Memory set aside for embeddings."""
         return sum(shelf.room * shelf.bytes_each for shelf in self._shelves.values())
 
-    def through(self, index: torch.Tensor | None, x0: torch.Tensor, embed: Callable[[], Stages]) -> Stages:
+    def through(self, index: torch.Tensor | None, x0: torch.Tensor, embed: Callable[[torch.Tensor], Stages]) -> Stages:
         """The stages of these images, kept or from `embed`; without an index nothing is looked up or kept.
+
+        What is kept is embedded in batches of whole `_ROWS`, the last image repeated.
 
         Raises:
             StructureError: what `get` refuses.
         """
         if index is None:
-            return embed()
+            return embed(x0)
         stages = self.get(index, x0)
         if stages is None:
-            stages = embed()
+            whole = torch.cat([x0, x0[-1:].expand(-len(x0) % _ROWS, *x0.shape[1:])]) if len(x0) % _ROWS else x0
+            stages = tuple(stage[: len(x0)] for stage in embed(whole))
             self.put(index, x0, stages)
         return stages
 

@@ -43,7 +43,7 @@ class FrozenDiscriminator(StructureDiscriminator):
         self.cache = EmbeddingCache(encoder)
 
     def _embed(self, x0: torch.Tensor, leaf: torch.Tensor, index: torch.Tensor | None) -> tuple[Stages, Stages]:
-        return self.cache.through(index, x0, lambda: self._real(x0)), stages_of(self.encoder(leaf), len(leaf))
+        return self.cache.through(index, x0, self._real), stages_of(self.encoder(leaf), len(leaf))
 
     @torch.no_grad()
     def _real(self, x0: torch.Tensor) -> Stages:
