@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -191,16 +193,16 @@ def test_equal_sizes_are_kept_without_a_resolution(tmp_path: Path) -> None:
         assert torch.equal(images.images[1], torch.from_numpy(np.array(image)).permute(2, 0, 1))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads folders whatever their permissions")
-def test_a_forbidden_class_folder_is_refused(tmp_path: Path) -> None:
-    fill(tmp_path / "ok")
-    fill(tmp_path / "secret")
-    (tmp_path / "secret").chmod(0)
-    try:
-        with pytest.raises(UserError, match=r"cannot read the folder .*secret.*a whole class.*Check its permissions"):
-            read(tmp_path)
-    finally:
-        (tmp_path / "secret").chmod(0o755)
+def test_a_forbidden_class_folder_is_refused(
+    open_folder: Path, ordinary_user: Callable[[], AbstractContextManager[None]]
+) -> None:
+    fill(open_folder / "ok")
+    fill(open_folder / "secret")
+    (open_folder / "secret").chmod(0)
+    refused = pytest.raises(UserError, match=r"cannot read the folder .*secret.*a whole class.*Check its permissions")
+    with ordinary_user(), refused:
+        read(open_folder)
+    (open_folder / "secret").chmod(0o755)
 
 
 # ---- files that are skipped ------------------------------------------------------------------------------------------

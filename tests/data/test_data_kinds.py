@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import zipfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -122,29 +123,28 @@ def test_addresses_are_taken_apart(place: str, rows: int, label: str) -> None:
     assert address.example("image", "x") == f"hub:{place}?rows={rows}&label={label}&image=x"
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads folders and files whatever their permissions")
 @pytest.mark.parametrize("name", ["folder", "file.npy"])
-def test_a_source_that_may_not_be_read(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
+def test_a_source_that_may_not_be_read(
+    open_folder: Path, ordinary_user: Callable[[], AbstractContextManager[None]], name: str
+) -> None:
+    path = open_folder / name
     if name == "folder":
         fill(path, ["1.png", "2.png"])
     else:
         np.save(path, np.zeros((2, 8, 8), np.uint8))
     path.chmod(0)
-    try:
-        with pytest.raises(UserError, match=rf"cannot read .*{name}: Permission denied\. Check"):
-            open_source(str(path))
-    finally:
-        path.chmod(0o755)
+    with ordinary_user(), pytest.raises(UserError, match=rf"cannot read .*{name}: Permission denied\. Check"):
+        open_source(str(path))
+    path.chmod(0o755)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads folders and files whatever their permissions")
-def test_what_may_not_be_read_within_a_folder_is_a_reason(tmp_path: Path) -> None:
-    fill(tmp_path, ["a/1.png", "a/2.png", "a/3.png", "a/secret/4.png"])
-    (tmp_path / "a" / "3.png").chmod(0)
-    (tmp_path / "a" / "secret").chmod(0)
-    try:
-        reasons = {skip.path: skip.reason for skip in read(tmp_path).skipped}
-    finally:
-        (tmp_path / "a" / "secret").chmod(0o755)
+def test_what_may_not_be_read_within_a_folder_is_a_reason(
+    open_folder: Path, ordinary_user: Callable[[], AbstractContextManager[None]]
+) -> None:
+    fill(open_folder, ["a/1.png", "a/2.png", "a/3.png", "a/secret/4.png"])
+    (open_folder / "a" / "3.png").chmod(0)
+    (open_folder / "a" / "secret").chmod(0)
+    with ordinary_user():
+        reasons = {skip.path: skip.reason for skip in read(open_folder).skipped}
+    (open_folder / "a" / "secret").chmod(0o755)
     assert reasons == {"a/3.png": "permission denied", "a/secret": "the folder cannot be read: Permission denied"}

@@ -6,6 +6,8 @@ import hashlib
 import json
 import os
 import signal
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import imagehash
@@ -149,11 +151,11 @@ def test_what_is_not_there_or_no_file(tmp_path: Path) -> None:
     assert found == {"gone.png": "missing", "loop.png": "missing", "pipe.png": "special_file"}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads files whatever their permissions")
-def test_a_forbidden_file(tmp_path: Path) -> None:
-    path = write(tmp_path / "a.png", noise(0))
+def test_a_forbidden_file(open_folder: Path, ordinary_user: Callable[[], AbstractContextManager[None]]) -> None:
+    path = write(open_folder / "a.png", noise(0))
     path.chmod(0)
-    assert facts_of(path).problem == "forbidden"
+    with ordinary_user():
+        assert facts_of(path).problem == "forbidden"
 
 
 def test_a_bomb_by_the_limit_at_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

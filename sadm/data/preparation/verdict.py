@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sadm.data.preparation.facts import PROBLEMS
+
 USABLE, LOOK, UNUSABLE = "usable", "look", "unusable"
 
 Point = dict[str, Any]
 """What a person should know: ``key`` of the sentence, ``level``, and what goes into it."""
 
+_OUT_OF_REACH = ("missing", "forbidden", "changing")
+_BROKEN = tuple(problem for problem in PROBLEMS if problem not in (*_OUT_OF_REACH, "too_large"))
 _UNBALANCED = 10  # images of the most frequent class for each of the rarest
 _FEW = 100  # images to train on
 
@@ -28,19 +32,23 @@ def points(summary: Mapping[str, Any]) -> list[Point]:
 
     outcomes, reasons, classes = summary["outcomes"], summary["reasons"], summary["classes"]
     leakage, near, split = summary["leakage"], summary["near_duplicates"], summary["split"]
-    say("no_split", "stop", split["why_not"], usable=outcomes["usable"])
+    several = sum(count["usable"] > 0 for count in classes["classes"].values())
+    key = "no_split_of_classes" if several > 1 else "no_split"
+    say(key, "stop", split["why_not"], usable=outcomes["usable"], classes=several)
     say("lost_classes", "look", classes["lost"], names=classes["lost"])
     say("wrong_label", "look", reasons.get("wrong_label"), count=reasons.get("wrong_label"))
     crossing = sum(leakage[kind] for kind in ("group", "exact", "near"))
     say("leakage", "look", crossing, count=crossing, moved=leakage["moved"])
-    broken = sum(count for key, count in reasons.items() if key not in ("wrong_label", "too_small", "blank"))
-    say("unreadable", "look", broken, count=broken)
+    for key, of in (("unreadable", _BROKEN), ("out_of_reach", _OUT_OF_REACH)):
+        count = sum(reasons.get(reason, 0) for reason in of)
+        say(key, "look", count, count=count)
+    say("too_large", "look", reasons.get("too_large"), count=reasons.get("too_large"))
     say("blank", "look", reasons.get("blank"), count=reasons.get("blank"))
     say("too_small", "look", reasons.get("too_small"), count=reasons.get("too_small"), side=summary["resolution"])
     say("not_listed", "look", outcomes["not_listed"], count=outcomes["not_listed"])
     say("near_other_label", "look", near["with_other_labels"], count=near["with_other_labels"])
     say("duplicates", "note", outcomes["duplicate"], count=outcomes["duplicate"])
-    say("near", "note", near["images"], images=near["images"], clusters=near["clusters"])
+    say("near", "note", near["images"], images=near["images"], count=near["clusters"])
     say("few_of_class", "look", classes["few"], names=classes["few"])
     say("not_held_out", "look", split["classes_not_held_out"], names=split["classes_not_held_out"])
     ratio = classes["ratio"]

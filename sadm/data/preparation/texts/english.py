@@ -22,6 +22,9 @@ ENGLISH = {
     "point_no_split": "{usable} usable images cannot be divided into images to train on and images to judge with: "
     "that takes at "
     "least 2 of each, and what belongs together stays together. Add images.",
+    "point_no_split_of_classes": "{usable} usable images in {classes} classes cannot be divided into images to train on and "
+    "images to judge with: that takes at least 2 of each, every class needs one to train on, and what belongs together stays "
+    "together. Add images, or put rare classes together.",
     "point_lost_classes": "No usable image is left of {names}. Mend its images or add others; the class is left "
     "out until then.",
     "point_wrong_label": "{count} images carry a label that an identical image contradicts. They are left out "
@@ -38,6 +41,12 @@ ENGLISH = {
     "point_unreadable": "{count} files cannot be read as images. Copy them again from where they came from, or "
     "remove them.",
     "point_unreadable_one": "One file cannot be read as an image. Copy it again from where it came from, or remove it.",
+    "point_out_of_reach": "{count} files could not be read this time: they are missing, forbidden, or were being written to. "
+    "Mend that, then run the same command again.",
+    "point_out_of_reach_one": "One file could not be read this time: it is missing, forbidden, or was being written to. Mend "
+    "that, then run the same command again.",
+    "point_too_large": "{count} images have more pixels than is allowed. If they are real scans, raise --max-megapixels.",
+    "point_too_large_one": "One image has more pixels than is allowed. If it is a real scan, raise --max-megapixels.",
     "point_blank": "{count} images show nothing: all pixels are alike.",
     "point_blank_one": "One image shows nothing: all pixels are alike.",
     "point_too_small": "{count} images are smaller than {side} pixels and would have to be enlarged.",
@@ -56,9 +65,10 @@ ENGLISH = {
     "point_few_images": "Only {count} images to train on: expect a model that copies more than it invents.",
     "point_duplicates": "{count} files repeat another file’s pixels exactly. One of each is kept.",
     "point_duplicates_one": "One file repeats another file’s pixels exactly. One of the two is kept.",
-    "point_near": "{images} images in {clusters} groups look like copies of each other (resized, compressed anew, "
-    "brightened, "
+    "point_near": "{images} images in {count} groups look like copies of each other (resized, compressed anew, brightened, "
     "turned, mirrored or cropped). They are kept, all of a group on one side of the split.",
+    "point_near_one": "{images} images look like copies of each other (resized, compressed anew, brightened, turned, mirrored "
+    "or cropped). They are kept, all on one side of the split.",
     # ---- the sheet
     "title": "Contact sheet: {source}",
     "subtitle": "What is in the folder, what is wrong with it, and what to do next",
