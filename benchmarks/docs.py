@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks import data, samplers, solvers, structure, theory, throughput
+from benchmarks import data, prepare, samplers, solvers, structure, theory, throughput
 from benchmarks.common import ROOT, change, result_path, stored
 from benchmarks.peers import page as peers
 from sadm.experiments.report import verdict_sentence
@@ -42,7 +42,9 @@ def main() -> None:
     if result_path(samplers.NAME, "summary").exists():
         pages.append(samplers.section(stored(samplers.NAME, "summary")))
     pages.append(structure.section())
-    pages += [part for part in (throughput.section(), data.section(), peers.section()) if part is not None]
+    pages += [
+        part for part in (throughput.section(), data.section(), prepare.section(), peers.section()) if part is not None
+    ]
     (ROOT / "docs" / "results.md").write_text("\n".join(pages), encoding="utf-8")
     theory.write_page()
 

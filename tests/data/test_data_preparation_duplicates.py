@@ -117,6 +117,31 @@ def test_copies_of_parts_are_found_among_parts(alike: Originals, kind: str) -> N
     assert false == 0
 
 
+def test_halves_of_small_parts_are_found_among_parts() -> None:
+    assert plant(with_facts([part(seed) for seed in range(60)]), range(0, 60, 6), "half the size") == (1, 0)
+
+
+def test_few_images_of_a_kind_are_told_apart_by_their_labels() -> None:
+    pictures, labels = (
+        [part(seed, kind=kind) for kind in range(12) for seed in range(4)],
+        [str(i // 4) for i in range(48)],
+    )
+    facts = [fact(picture) for picture in pictures]
+    assert near_duplicates(facts)  # the sixth nearest is of another kind
+    assert near_duplicates(facts, labels=labels) == []
+    copies = [fact(jpeg(pictures[i], 85)) for i in (5, 5 * 4, 5 * 4)]
+    copies[2] = fact(half(pictures[5 * 4]))
+    found = near_duplicates([*facts, *copies], labels=[*labels, "1", "5", "5"])
+    assert {pair.both for pair in found} == {(5, 48), (20, 49), (20, 50), (49, 50)}
+
+
+def test_a_class_of_one_image_and_its_copies_and_another(varied: Originals) -> None:
+    copies = [fact(COPIES[kind](varied[0][20])) for kind in ("JPEG 85", "grey")]
+    labels = ["rare", "rare", *"abcabcabcabcabcabc", "rare", "rare"]
+    found = near_duplicates([*varied[1][20:40], *copies], labels=labels)
+    assert {pair.both for pair in found} == {(0, 20), (0, 21), (20, 21)}
+
+
 def test_how_a_copy_was_made_is_said(varied: Originals) -> None:
     originals = varied[0][10:30]
     copies = [COPIES[kind](originals[i]) for i, kind in ((3, "mirrored"), (9, "half the size"))]

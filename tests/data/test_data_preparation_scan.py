@@ -13,7 +13,9 @@ from pathlib import Path
 import imagehash
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch.nn import functional
 
 from parts_photos import encoded, part, write
 from sadm.core.errors import InterruptedRun, UserError
@@ -60,13 +62,25 @@ def test_facts_against_numpy_and_hashlib(tmp_path: Path) -> None:
     for side, kept in zip((16, 32, 64), fact.kept, strict=True):
         blocks = grey.reshape(side, 128 // side, side, 128 // side).mean(axis=(1, 3))
         assert kept == pytest.approx(blocks.var() / grey.var(), abs=0.01)
-    thumb = grey.reshape(32, 4, 32, 4).mean(axis=(1, 3))
     found = np.frombuffer(fact.thumb, np.uint8).reshape(32, 32)
-    assert np.corrcoef(found.ravel(), thumb.ravel())[0, 1] > 0.9999
+    assert np.corrcoef(found.ravel(), shrunk(grey).ravel())[0, 1] > 0.9999
     assert (found.min(), found.max()) == (0, 255)
     assert fact.phash == str(imagehash.phash(Image.fromarray(found)))
     assert set(fact.tint) <= {127, 128}
     assert Facts.from_json(json.loads(json.dumps(fact.to_json()))) == fact
+
+
+def shrunk(grey: np.ndarray) -> np.ndarray:
+    """To 32 x 32 by the bicubic filter of another library."""
+    levels = torch.from_numpy(grey)[None, None]
+    return functional.interpolate(levels, (32, 32), mode="bicubic", antialias=True)[0, 0].numpy()
+
+
+def test_fingerprints_of_large_images_are_those_of_the_whole_filter(tmp_path: Path) -> None:
+    image = noise(5, 40, 30).resize((1300, 900), Image.Resampling.BICUBIC)
+    fact = facts_of(write(tmp_path / "large.png", image))
+    found = np.frombuffer(fact.thumb, np.uint8)
+    assert np.corrcoef(found, shrunk(np.asarray(image.convert("L"), dtype=float)).ravel())[0, 1] > 0.9999
 
 
 def test_equal_pixels_in_any_format_have_one_hash_and_others_another(tmp_path: Path) -> None:

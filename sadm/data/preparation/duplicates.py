@@ -3,8 +3,9 @@
 Photographs of parts on one machine look alike, and their perceptual hashes are often equal. What tells a copy from another part
 is how *little* differs, by the standard of its surroundings: two images are near duplicates where the difference between their
 fingerprints is below a twentieth of the difference between either of them and its sixth nearest image (see `Surroundings`).
-Not the median image: where a folder holds several kinds of parts, all of one kind would be copies by that standard. A copy that
-was cropped is first brought into register with its original.
+Not the median image: where a folder holds several kinds of parts, all of one kind would be copies by that standard. In a class
+of few images the standard is no more than the farthest of these, or all of a rare kind would be copies. A copy that was cropped
+is first brought into register with its original.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import torch
 from sadm.data.preparation.alignment import difference_in_register
 from sadm.data.preparation.clusters import Clusters
 from sadm.data.preparation.facts import Facts, thumbs, tints
-from sadm.data.preparation.surroundings import Surroundings
+from sadm.data.preparation.surroundings import SmallClasses, Surroundings
 
 DISTANCE = 12  # bits of 64 by which the hashes of candidates may differ
 _TURNED_DISTANCE = 8  # the same for mirrored and turned copies
@@ -78,13 +79,16 @@ def exact_duplicates(facts: Sequence[Facts]) -> list[list[int]]:
     return [members for members in clusters.values() if len(members) > 1]
 
 
-def near_duplicates(facts: Sequence[Facts], distance: int = DISTANCE, seed: int = 0) -> list[Pair]:
+def near_duplicates(
+    facts: Sequence[Facts], distance: int = DISTANCE, labels: Sequence[str | None] = (), seed: int = 0
+) -> list[Pair]:
     """Finds pairs that are copies of each other: resized, compressed anew, of another brightness or contrast, grey, turned,
     mirrored, slightly cropped.
 
     Args:
         facts: of images that are no exact duplicates, and not flat.
         distance: bits of 64 by which the hashes of candidates may differ.
+        labels: the class of each image, where there are any: what tells copies apart in a class of few images.
         seed: see `Surroundings`.
 
     Returns:
@@ -92,7 +96,7 @@ def near_duplicates(facts: Sequence[Facts], distance: int = DISTANCE, seed: int 
     """
     if len(facts) < 2:
         return []
-    search = _Search(facts, distance, seed)
+    search = _Search(facts, distance, labels, seed)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         blocks = [(o, start) for o in range(len(ORIENTATIONS)) for start in range(0, len(facts), _ROWS)]
         results = list(pool.map(lambda block: search.block(*block), blocks))
@@ -140,7 +144,7 @@ def turned_hashes(levels: np.ndarray) -> np.ndarray:
 class _Search:
     """What the comparison of any two images needs. Candidates are columns (first, second, distance, orientation, difference)."""
 
-    def __init__(self, facts: Sequence[Facts], distance: int, seed: int) -> None:
+    def __init__(self, facts: Sequence[Facts], distance: int, labels: Sequence[str | None], seed: int) -> None:
         self.distance = distance
         self.fingerprints, self.tints = thumbs(facts), tints(facts)  # [N, 32, 32], [N, 2, 8, 8]
         self.hashes = turned_hashes(self.fingerprints)
@@ -149,6 +153,7 @@ class _Search:
         self.grey = np.abs(self.tints).max(axis=(1, 2, 3)) <= _GREY
         self.coarse = _averaged(self.fingerprints)  # [N, 8, 8]
         self.surroundings = Surroundings(self.fingerprints, seed)
+        self.small_classes = SmallClasses(self.fingerprints, labels)
         self.clusters = Clusters(len(facts))
         self.around = self.surroundings.widest
 
@@ -216,7 +221,8 @@ class _Search:
             known = copies.sum()
             for i, j in candidates[:2, copies].T.astype(np.int64):
                 self.clusters.join((i, j))
-            self.around = self.surroundings.differing(np.array(self.clusters.roots()))
+            cluster = np.array(self.clusters.roots())
+            self.around = self.small_classes.bound(self.surroundings.differing(cluster), cluster)
         return _pairs(candidates[:, copies])
 
     def in_register(self, candidates: np.ndarray) -> list[Pair]:

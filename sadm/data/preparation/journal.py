@@ -14,7 +14,7 @@ from sadm.core.files import user_errors_for, write_atomically
 from sadm.data.preparation.facts import PASSING, Facts
 
 FILE = "scan.jsonl"
-_VERSION = 1  # of `Facts`; what another version found is found again
+_VERSION = 2  # of `Facts`; what another version found is found again
 
 
 class Journal:

@@ -22,7 +22,8 @@ from sadm.data.preparation.facts import SIDES, THUMB, TINT, Facts
 from sadm.data.records import Record, Unreadable
 
 _FLAT = 1.0  # standard deviation in grey levels below which nothing can be seen
-_FINE = 4  # fingerprints are averaged from an image of this many times their side, whose levels are whole numbers
+_FINE = 4  # times a fingerprint's side is left of an image before the filter, whose levels are whole numbers until then
+_STRIP = 64  # rows
 _BITS = {"1": 1, "I": 32, "F": 32}
 _TIFF_MAGIC = (b"II*\0", b"MM\0*")
 _LEVELS = np.arange(256)
@@ -184,19 +185,17 @@ def _measures(plain: Image.Image) -> dict[str, Any]:
     Args:
         plain: mode L or RGB.
     """
-    digest = hashlib.sha256(f"{plain.width} x {plain.height}\n".encode())
-    digest.update((plain if plain.mode == "RGB" else plain.convert("RGB")).tobytes())
     grey = plain if plain.mode == "L" else plain.convert("L")
     brightness, contrast = _moments(grey)
-    small = plain.resize((_FINE * THUMB, _FINE * THUMB), Image.Resampling.BILINEAR, reducing_gap=2.0)
-    thumb = np.asarray(small.convert("L").convert("F").resize((THUMB, THUMB), Image.Resampling.BOX))
+    # Of Pillow's filters, copies of another size or quality differ least by the bicubic one: docs/prepare.md.
+    thumb = np.asarray(_shrunk(grey, "F", THUMB, Image.Resampling.BICUBIC))
     low, high = float(thumb.min()), float(thumb.max())
     thumb = np.rint((thumb - low) * (255 / max(high - low, 1e-3))).astype(np.uint8)
-    tint = np.asarray(small.convert("YCbCr").resize((TINT, TINT), Image.Resampling.BOX))[..., 1:]
+    tint = np.asarray(_shrunk(plain, "YCbCr", TINT, Image.Resampling.BOX))[..., 1:]
     return {
         "width": plain.width,
         "height": plain.height,
-        "pixels": digest.hexdigest(),
+        "pixels": _pixel_digest(plain),
         "brightness": round(brightness, 2),
         "contrast": round(contrast, 2),
         "flat": contrast < _FLAT and max(ImageStat.Stat(plain).stddev) < _FLAT,
@@ -205,6 +204,24 @@ def _measures(plain: Image.Image) -> dict[str, Any]:
         "thumb": thumb.tobytes(),
         "tint": tint.transpose(2, 0, 1).tobytes(),
     }
+
+
+def _pixel_digest(plain: Image.Image) -> str:
+    """SHA-256 of size and RGB values, strip by strip: a scan of 100 megapixels need not be there twice."""
+    digest = hashlib.sha256(f"{plain.width} x {plain.height}\n".encode())
+    for top in range(0, plain.height, _STRIP):
+        strip = plain.crop((0, top, plain.width, min(top + _STRIP, plain.height)))
+        digest.update((strip if strip.mode == "RGB" else strip.convert("RGB")).tobytes())
+    return digest.hexdigest()
+
+
+def _shrunk(image: Image.Image, mode: str, side: int, resampling: Image.Resampling) -> Image.Image:
+    """[side, side] in another mode, averaged over whole blocks first as long as `_FINE` times the side is left."""
+    across, down = (max(length // (_FINE * side), 1) for length in image.size)
+    box = (0.0, 0.0, image.width / across, image.height / down)  # the last blocks may be cut
+    if (across, down) != (1, 1):
+        image = image.reduce((across, down))
+    return image.convert(mode).resize((side, side), resampling, box)
 
 
 def _moments(grey: Image.Image) -> tuple[float, float]:

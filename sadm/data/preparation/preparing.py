@@ -175,7 +175,9 @@ def examine(
     usable = [i for i, finding in enumerate(findings) if finding.outcome == USABLE]
     pairs = [
         dataclasses.replace(pair, first=usable[pair.first], second=usable[pair.second])
-        for pair in near_duplicates([facts[i] for i in usable], settings.near_duplicates)
+        for pair in near_duplicates(
+            [facts[i] for i in usable], settings.near_duplicates, [records[i].class_name for i in usable]
+        )
     ]
     groups = leakage.together(records, usable, exact, pairs)
     kept = [records[i] for i in usable]

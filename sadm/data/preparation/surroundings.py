@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
@@ -12,6 +14,7 @@ _REFERENCES = 4096  # images that may be surroundings; of more, as many are draw
 _LISTED = 64  # neighbours of each image that are kept
 _ALONE = 0.05  # the standard where there are no others
 _ROWS = 256  # at a time
+_FEWEST = 3  # images of a class: of two, nobody can tell by the class whether they are copies
 
 
 class Surroundings:
@@ -43,14 +46,15 @@ class Surroundings:
         """More than `differing` can ever say [N]."""
         return np.full(self.count, _ALONE) if self.count < 3 else self.differences[:, -1]
 
-    def differing(self, cluster: np.ndarray) -> np.ndarray:
-        """Difference of each image from the sixth nearest cluster beside its own [N].
+    def differing(self, cluster: np.ndarray, otherwise: float | None = None) -> np.ndarray:
+        """Difference of each image from the sixth nearest cluster beside its own, or the farthest of fewer [N].
 
         Args:
             cluster: of each image [N]; copies that are known to be copies count once.
+            otherwise: where there is no other cluster; None = the difference of the farthest copy.
         """
         if self.count < 3:
-            return np.full(self.count, _ALONE)
+            return np.full(self.count, _ALONE if otherwise is None else otherwise)
         labels = cluster[self.places]
         rank = np.zeros(labels.shape, dtype=np.int64)
         for column in range(labels.shape[1]):
@@ -60,4 +64,29 @@ class Surroundings:
         wanted = np.minimum(_RANK, rank[:, -1])  # a small set has fewer
         at = (rank >= wanted[:, None]).argmax(axis=1)
         at[rank[:, -1] == 0] = -1  # all that is near is a copy of it
-        return self.differences[np.arange(self.count), at]
+        found = self.differences[np.arange(self.count), at]
+        return found if otherwise is None else np.where(rank[:, -1] == 0, otherwise, found)
+
+
+class SmallClasses:
+    """The same within each class that is so small that its images' sixth nearest may be of another class.
+
+    Args:
+        images: fingerprints [N, S, S] of mean 0 and norm 1.
+        labels: the class of each; None = of none.
+    """
+
+    def __init__(self, images: np.ndarray, labels: Sequence[str | None]) -> None:
+        members: dict[str, list[int]] = {}
+        for i, label in enumerate(labels):
+            if label is not None:
+                members.setdefault(label, []).append(i)
+        small = [np.array(index) for index in members.values() if _FEWEST <= len(index) <= _LISTED]
+        self._classes = [(index, Surroundings(images[index], 0)) for index in small]
+
+    def bound(self, around: np.ndarray, cluster: np.ndarray) -> np.ndarray:
+        """`Surroundings.differing` of all images, and no more than the farthest image of a small class differs [N]."""
+        bounded = around.copy()
+        for index, surroundings in self._classes:
+            bounded[index] = np.minimum(around[index], surroundings.differing(cluster[index], np.inf))
+        return bounded

@@ -100,9 +100,9 @@ ENGLISH = {
     "more_shown": "{shown} of {count} are shown.",
     "exact_intro": "Files with the same pixels, whatever their names and formats. The first is kept, the others "
     "are left out.",
-    "near_intro": "Images that differ by less than one twentieth of what distinguishes others around them. Judge "
-    "by eye: photographs "
-    "of different parts of a kind that is rare in the folder can be among them. near_duplicates.csv lists all pairs.",
+    "near_intro": "Images that differ by less than one twentieth of what distinguishes others around them. Judge by eye: "
+    "where there are no classes, photographs of different parts of a rare kind can be among them. near_duplicates.csv lists "
+    "all pairs.",
     "leakage_intro": "The source puts these on both sides of its split. A model that has seen one side knows the "
     "other.",
     "kept": "kept",
