@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 
+from sadm.cli.prepare import OWN_SIDES
 from sadm.core.config import build_config, merge
 from sadm.data import ImageSet
 from sadm.training.config import TrainConfig, load_train_config
 from sadm.training.learner import Learner
 from sadm.training.model_folder import spec_for
 
-SIDES = {"digits": 8, "fashion-mnist": 28}
 IMAGES = 1024
 CLASSES = 10
 
@@ -32,7 +32,7 @@ def recipe_learner(recipe: str, change: dict[str, Any] | None = None) -> Learner
 
 def shape_of(config: TrainConfig) -> tuple[int, int, int]:
     """(C, H, W) of the images of a recipe."""
-    side = config.data.resolution or SIDES.get(config.data.source, 32)
+    side = config.data.resolution or OWN_SIDES.get(config.data.source, 32)
     return config.data.channels or 1, side, side
 
 

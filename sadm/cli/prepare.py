@@ -31,6 +31,10 @@ examples:
 """
 
 
+OWN_SIDES = {"digits": 8, "fashion-mnist": 28}
+"""Side in pixels of the images of built-in sources that recipes take as they are."""
+
+
 @dataclasses.dataclass(frozen=True)
 class PrepareOptions:
     """Options of ``sadm prepare``."""
@@ -98,9 +102,11 @@ def recipes() -> list[Recipe]:
     found = []
     for name in recipe_names():
         config = load_train_config(name)
-        own = config.data.source if "source" in config.data.model_fields_set else None
-        optimiser = config.optimiser
-        found.append(Recipe(name, own, config.data.resolution, config.net.patch, optimiser.batch, optimiser.steps))
+        data, optimiser = config.data, config.optimiser
+        own = data.source if "source" in data.model_fields_set else None
+        side = data.resolution or OWN_SIDES[data.source]
+        steps, patch = optimiser.steps, config.net.patch
+        found.append(Recipe(name, own, data.resolution, side, patch, optimiser.batch, steps, data.channels))
     return found
 
 

@@ -57,6 +57,7 @@ class Listing:
         skipped: what is known to be unusable without decoding it.
         class_names: all classes in the order of their indices; None = those of the records, sorted.
         notes: what the source was taken to mean, where people might think otherwise.
+        others: how many files are no images by their names, by extension.
     """
 
     source: str
@@ -64,6 +65,7 @@ class Listing:
     skipped: list[Skipped] = dataclasses.field(default_factory=list)
     class_names: tuple[str, ...] | None = None
     notes: list[Note] = dataclasses.field(default_factory=list)
+    others: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
 
 def readable_name(name: str) -> str:

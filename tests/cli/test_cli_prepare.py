@@ -437,10 +437,68 @@ def test_a_scan_of_100_megapixels_has_its_option(tmp_path: Path, capsys: Capture
 # ---- what to type next -----------------------------------------------------------------------------------------------
 
 
-def test_the_suggested_command_trains(faulty: Path, tmp_path: Path, capsys: Captured) -> None:
-    command = as_json(capsys, faulty, tmp_path / "準備 済み")["advice"]["command"]
+def small_scans(folder: Path) -> str:
+    draws = np.random.default_rng(0)
+    for i in range(4):
+        write(folder / f"{i}.png", Image.fromarray(draws.integers(0, 256, (300, 400), dtype=np.uint8)))
+    return str(folder)
+
+
+def unbalanced(folder: Path) -> str:
+    return str(fill(folder, {"good": 30, "dent": 3}))
+
+
+def wide_and_small(folder: Path) -> str:
+    for i in range(12):
+        write(folder / f"{i}.png", part(i, 40).resize((48, 18)))
+    return str(folder)
+
+
+def wide_arrays(folder: Path) -> str:
+    pixels = np.random.default_rng(0).integers(0, 256, (30, 40, 80), dtype=np.uint8)
+    np.save(folder.with_suffix(".npy"), pixels)
+    return str(folder.with_suffix(".npy"))
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (unbalanced, ["--data.balance 0.5", "--augment photos", "--data.channels 1"]),
+        (small_scans, ["--data.fit tiles", "--recipe folder32"]),
+        (wide_and_small, ["--recipe fashion_mnist_16", "--data.fit pad"]),
+        (lambda folder: "digits", ["--recipe digits"]),
+        (lambda folder: "surfaces:count=60", ["--recipe folder32"]),
+        (lambda folder: "surfaces:count=60,size=48", ["--recipe folder32", "--data.resolution 48"]),
+        (wide_arrays, ["--recipe folder32"]),
+    ],
+    ids=["unbalanced", "scans", "wide and small", "digits", "surfaces", "surfaces of a size", "wide arrays"],
+)
+def test_the_suggested_command_trains(
+    tmp_path: Path, capsys: Captured, make: Callable[[Path], str], expected: list[str]
+) -> None:
+    command = as_json(capsys, make(tmp_path / "元 データ"), tmp_path / "準備 済み")["advice"]["command"]
+    assert all(option in command for option in expected), command
     program, *arguments = shlex.split(command)
     assert program == "sadm"
     assert run([*arguments, "--out", str(tmp_path / "run"), *FEW_STEPS]) == 0
     facts = json.loads((tmp_path / "run" / "run.json").read_text("utf-8"))
     assert facts["finished"]
+    assert not re.search("Left out|files could not be read", capsys.readouterr().err)
+
+
+def test_what_the_source_left_out_is_counted_and_shown(tmp_path: Path, capsys: Captured) -> None:
+    folder = fill(tmp_path / "in", {"a": 4, "b": 4})
+    for name in ("a/IMG_1.HEIC", "a/IMG_2.heic", "notes.txt", "a/.hidden.txt"):
+        (folder / name).write_bytes(b"x")
+    found = as_json(capsys, folder, tmp_path / "out")
+    assert found["other_files"] == {".heic": 2, ".txt": 1}
+    points = {point["key"]: point for point in found["points"]}
+    assert points["other_pictures"]["count"] == 2
+    sheet = (tmp_path / "out" / "contact_sheet.html").read_text("utf-8")
+    assert "<li>.heic: 2</li>" in sheet
+    assert "<li>.txt: 1</li>" in sheet
+    lines = ["file_name,label", *(f"{path.relative_to(folder)},x" for path in folder.rglob("*.png")), "gone.png,x"]
+    (folder / "metadata.csv").write_text("\n".join(lines))
+    found = as_json(capsys, folder, tmp_path / "out")
+    assert found["outcomes"]["not_listed"] == 1
+    assert "<li>gone.png <small>" in (tmp_path / "out" / "contact_sheet.html").read_text("utf-8")

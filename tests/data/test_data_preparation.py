@@ -23,9 +23,9 @@ from sadm.data.preparation.preparing import Preparation, Settings, prepare
 from sadm.data.preparation.texts import TEXTS
 
 RECIPES = (
-    Recipe("folder32", None, 32, 4, 64, 10_000),
-    Recipe("folder64", None, 64, 4, 32, 20_000),
-    Recipe("digits", "digits", None, 4, 64, 600),
+    Recipe("folder32", None, 32, 32, 4, 64, 10_000, 3),
+    Recipe("folder64", None, 64, 64, 4, 32, 20_000, 3),
+    Recipe("digits", "digits", None, 8, 4, 64, 600),
 )
 
 

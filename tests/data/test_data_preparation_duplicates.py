@@ -225,7 +225,7 @@ def naive_pairs(facts: list[Facts]) -> set[tuple[int, int]]:
     found = set()
     for i, j in itertools.combinations(range(len(facts)), 2):
         bits = imagehash.hex_to_hash(facts[i].phash) - imagehash.hex_to_hash(facts[j].phash)
-        allowed = min(max(0.05 * min(around[i], around[j]), 1e-4), 0.05)
+        allowed = min(max(min(around[i], around[j]) / 12, 1e-4), 0.05)
         if bits <= 12 and differences[i][j] <= allowed:
             found.add((i, j))
     return found

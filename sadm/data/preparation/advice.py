@@ -1,4 +1,4 @@
-"""What to type next: resolution, fit, recipe, batch size and steps, from what the images are."""
+"""What to type next: recipe, resolution, channels, fit, batch size, augmentation and balance, from what the images are."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from sadm.data.preparation.facts import SIDES, Facts
+from sadm.data.preparation.facts import GREY, SIDES, Facts, tints
 
-_SIDES = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+_SIDES = (8, 16, 24, 28, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 _ENLARGED = 0.05  # share of the images that may be smaller than the resolution
 _ENLARGED_OF_CLASS = 0.2  # the same for each class, so that none is lost
 _CROPPED = 0.25  # share of an image's area that a centre crop may take away
 _KEPT = 0.7  # share of the contrast that should be left
 _LARGE = 8  # times the resolution that a scan's smaller side measures
 _MANY_PASSES = 500  # times that training sees each image
+UNBALANCED = 10  # images of the most frequent class for each of the rarest
+_BALANCE = 0.5  # as docs/loading.md advises to begin with
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,16 +31,20 @@ class Recipe:
         name: for ``--recipe``.
         source: the data it is made for; None = any folder of images.
         resolution: in pixels; None = the images' own.
+        side: of the images that it is made for, in pixels.
         patch: side that divides every resolution it can have.
         batch, steps: of training.
+        channels: of the images; None = as they are.
     """
 
     name: str
     source: str | None
     resolution: int | None
+    side: int
     patch: int
     batch: int
     steps: int
+    channels: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +71,9 @@ class Advice:
     Attributes:
         target: resolution and recipe.
         fit: how images become squares, as in ``--data.fit``.
+        channels: as in ``--data.channels``; None = the recipe's.
+        augment: as in ``--augment``.
+        balance: as in ``--data.balance``.
         batch: images a step.
         steps: of training.
         passes: times that training sees each image.
@@ -74,6 +83,9 @@ class Advice:
 
     target: Target
     fit: str
+    channels: int | None
+    augment: str
+    balance: float
     batch: int
     steps: int
     passes: float
@@ -88,6 +100,9 @@ class Advice:
             "resolution_allowed": self.target.allowed,
             "recipe": recipe.name if recipe else None,
             "fit": self.fit,
+            "channels": self.channels,
+            "augment": self.augment,
+            "balance": self.balance,
             "batch": self.batch,
             "steps": self.steps,
             "passes": round(self.passes, 1),
@@ -98,8 +113,8 @@ class Advice:
 def choose_target(
     facts: Sequence[Facts], labels: Sequence[str | None], asked: int | None, recipes: Sequence[Recipe], source: str
 ) -> Target:
-    """Chooses recipe and resolution: a recipe for this very source, else one for any folder, the finest that enlarges hardly
-    any image.
+    """Chooses recipe and resolution: a recipe for this very source, else the one for the largest images that enlarges hardly any
+    of these; of several, one for any folder.
 
     Args:
         facts: of images that can be read.
@@ -110,70 +125,114 @@ def choose_target(
     """
     allowed = _allowed([fact.smaller_side for fact in facts], labels)
     own = [recipe for recipe in recipes if recipe.source == source]
-    general = [recipe for recipe in recipes if recipe.source is None and recipe.resolution is not None]
     if own:
-        recipe: Recipe | None = max(own, key=lambda one: one.resolution or 1 << 20)
-    else:
-        general.sort(key=lambda one: one.resolution or 0)
-        fitting = [one for one in general if (one.resolution or 0) <= allowed]
-        recipe = fitting[-1] if fitting else general[0] if general else None
-    if asked is not None or recipe is None or recipe.resolution is None:
-        return Target(asked or (None if own else allowed), allowed, recipe, asked is not None)
-    if recipe.resolution <= allowed:
-        return Target(recipe.resolution, allowed, recipe, False)
-    smallest = min((fact.smaller_side for fact in facts), default=allowed)
-    return Target(max(smallest // recipe.patch, 1) * recipe.patch, allowed, recipe, False)
+        recipe = max(own, key=lambda one: one.side)
+        return Target(asked or recipe.resolution, allowed, recipe, asked is not None)
+    by_side = sorted(recipes, key=lambda one: (one.side, one.source is None))
+    fitting = [one for one in by_side if one.side <= (asked or allowed)]
+    recipe_or_none = fitting[-1] if fitting else by_side[0] if by_side else None
+    if asked is not None or recipe_or_none is None:
+        return Target(asked or allowed, allowed, recipe_or_none, asked is not None)
+    if recipe_or_none.side <= allowed:
+        return Target(recipe_or_none.side, allowed, recipe_or_none, False)
+    smallest, patch = min((fact.smaller_side for fact in facts), default=allowed), recipe_or_none.patch
+    return Target(max(smallest // patch, 1) * patch, allowed, recipe_or_none, False)
 
 
-def advise(
-    target: Target,
-    facts: Sequence[Facts],
-    training_images: int,
-    data: str,
-    run: str,
-    why_not: str = "",
-    max_megapixels: float | None = None,
-) -> Advice:
-    """Puts together how to train.
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What the advice is about.
 
-    Args:
-        target: from `choose_target`.
+    Attributes:
         facts: of the usable images.
-        training_images: how many of them are trained on.
+        labels: of each.
+        trained: whether each is for training.
         data: the prepared folder, for the command.
         run: a folder for the run.
         why_not: why the images cannot be trained on; empty where they can.
         max_megapixels: the limit that was asked for.
+        arrays: the images come as arrays, which are not cut or padded.
     """
+
+    facts: Sequence[Facts]
+    labels: Sequence[str | None]
+    trained: Sequence[bool]
+    data: str
+    run: str
+    why_not: str = ""
+    max_megapixels: float | None = None
+    arrays: bool = False
+
+    def pictures(self, side: int | None) -> int:
+        """Images to train on; as tiles of a side, where one is given."""
+        facts = [fact for fact, trained in zip(self.facts, self.trained, strict=True) if trained]
+        return len(facts) if side is None else sum(-(-fact.width // side) * -(-fact.height // side) for fact in facts)
+
+    def of_classes(self) -> list[int]:
+        """Images to train on of each class."""
+        pairs = zip(self.labels, self.trained, strict=True)
+        return [*Counter(label for label, trained in pairs if trained and label is not None).values()]
+
+
+def advise(target: Target, subject: Subject) -> Advice:
+    """Puts together how to train on something, from `choose_target`."""
     reasons: list[tuple[str, dict[str, Any]]] = []
-    fit = _fit(target, facts, reasons)
+    fit = _fit(target, subject, reasons)
     recipe = target.recipe
     if recipe is None:
-        return Advice(target, fit, 0, 0, 0.0, tuple(reasons), "")
+        return Advice(target, fit, None, "none", 0.0, 0, 0, 0.0, tuple(reasons), "")
+    count = subject.pictures(target.resolution if fit == "tiles" else None)
+    channels = _channels(recipe, subject.facts, reasons)
     batch = recipe.batch
-    while batch > 2 and 2 * batch > training_images:
+    while batch > 2 and 2 * batch > count:
         batch //= 2
-    passes = recipe.steps * batch / max(training_images, 1)
+    passes = recipe.steps * batch / max(count, 1)
     if batch < recipe.batch:
-        reasons.append(("batch_smaller", {"batch": batch, "usual": recipe.batch, "images": training_images}))
+        reasons.append(("batch_smaller", {"batch": batch, "usual": recipe.batch, "images": count}))
     else:
         reasons.append(("batch_usual", {"batch": batch}))
-    key = "passes_many" if passes > _MANY_PASSES else "passes"
-    reasons.append((key, {"steps": recipe.steps, "passes": round(passes), "images": training_images}))
-    words = ["sadm", "train", "--recipe", recipe.name, "--data", data, "--out", run]
-    if target.resolution != recipe.resolution:
-        words += ["--data.resolution", str(target.resolution)]
-    if fit != "crop":
-        words += ["--data.fit", fit]
-    if max_megapixels is not None:
-        words += ["--data.max-megapixels", f"{max_megapixels:g}"]
-    if batch != recipe.batch:
-        words += ["--optimiser.batch", str(batch)]
-    return Advice(target, fit, batch, recipe.steps, passes, tuple(reasons), "" if why_not else shlex.join(words))
+    often = passes > _MANY_PASSES
+    reasons.append(("passes", {"steps": recipe.steps, "passes": round(passes), "images": count}))
+    if often:
+        reasons.append(("augment", {}))
+    counts = subject.of_classes()
+    ratio = max(counts) / min(counts) if counts else 1.0
+    balance = _BALANCE if ratio > UNBALANCED else 0.0
+    if balance:
+        reasons.append(("balance", {"ratio": ratio}))
+    advice = Advice(
+        target, fit, channels, "photos" if often else "none", balance, batch, recipe.steps, passes, tuple(reasons), ""
+    )
+    return advice if subject.why_not else dataclasses.replace(advice, command=_command(advice, recipe, subject))
 
 
-def _fit(target: Target, facts: Sequence[Facts], reasons: list[tuple[str, dict[str, Any]]]) -> str:
-    resolution = target.resolution
+def _command(advice: Advice, recipe: Recipe, subject: Subject) -> str:
+    options = {
+        "--data.resolution": (advice.target.resolution, recipe.resolution),
+        "--data.channels": (advice.channels, None),
+        "--data.fit": (advice.fit, "crop"),
+        "--data.max-megapixels": (subject.max_megapixels, None),
+        "--data.balance": (advice.balance, 0.0),
+        "--augment": (advice.augment, "none"),
+        "--optimiser.batch": (advice.batch, recipe.batch),
+    }
+    words = ["sadm", "train", "--recipe", recipe.name, "--data", subject.data, "--out", subject.run]
+    for option, (value, usual) in options.items():
+        if value != usual:
+            words += [option, f"{value:g}" if isinstance(value, float) else str(value)]
+    return shlex.join(words)
+
+
+def _channels(recipe: Recipe, facts: Sequence[Facts], reasons: list[tuple[str, dict[str, Any]]]) -> int | None:
+    """1 where all images are grey and would be trained on in colour."""
+    if not facts or recipe.channels != 3 or np.abs(tints(facts)).max() > GREY:
+        return None
+    reasons.append(("grey", {}))
+    return 1
+
+
+def _fit(target: Target, subject: Subject, reasons: list[tuple[str, dict[str, Any]]]) -> str:
+    resolution, facts = target.resolution, subject.facts
     if resolution is None or not facts:
         reasons.append(("own_size", {}))
         return "crop"
@@ -185,6 +244,8 @@ def _fit(target: Target, facts: Sequence[Facts], reasons: list[tuple[str, dict[s
     kept = kept_at(facts, resolution)
     if kept is not None:
         reasons.append(("kept", {"kept": kept, "resolution": resolution}))
+    if subject.arrays:
+        return "crop"
     smaller = float(np.median([fact.smaller_side for fact in facts]))
     if kept is not None and kept < _KEPT and smaller >= _LARGE * resolution:
         reasons.append(("tiles", {"side": round(smaller), "resolution": resolution}))

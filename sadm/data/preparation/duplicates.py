@@ -2,7 +2,7 @@
 
 Photographs of parts on one machine look alike, and their perceptual hashes are often equal. What tells a copy from another part
 is how *little* differs, by the standard of its surroundings: two images are near duplicates where the difference between their
-fingerprints is below a twentieth of the difference between either of them and its sixth nearest image (see `Surroundings`).
+fingerprints is below a twelfth of the difference between either of them and its sixth nearest image (see `Surroundings`).
 Not the median image: where a folder holds several kinds of parts, all of one kind would be copies by that standard. In a class
 of few images the standard is no more than the farthest of these, or all of a rare kind would be copies. A copy that was cropped
 is first brought into register with its original.
@@ -21,18 +21,17 @@ import torch
 
 from sadm.data.preparation.alignment import difference_in_register
 from sadm.data.preparation.clusters import Clusters
-from sadm.data.preparation.facts import Facts, thumbs, tints
+from sadm.data.preparation.facts import GREY, Facts, thumbs, tints
 from sadm.data.preparation.surroundings import SmallClasses, Surroundings
 
 DISTANCE = 12  # bits of 64 by which the hashes of candidates may differ
 _TURNED_DISTANCE = 8  # the same for mirrored and turned copies
-_SHARE = 0.05  # of the surroundings' difference: less is a copy
+_SHARE = 1 / 12  # of the surroundings' difference: less is a copy
 _ALWAYS = 1e-4  # a smaller difference is that of a copy whatever the surroundings
 _TURNED = 0.5  # both are that much stricter for mirrored and turned copies: seven kinds of them to be mistaken for
 _MOST = 0.05  # a larger difference is never a copy, however varied the set
 _ROUNDS = 50
 _TINT = 12.0  # root mean square of levels in Cb and Cr: more is another colour
-_GREY = 2.0  # levels in Cb and Cr up to which an image is grey: it may be a grey copy
 _COARSE = 8  # side of the fingerprint that weeds out candidates
 _CROPPED_MOST = 0.35  # difference that a cropped copy stays below before it is in register
 _REGISTERS = 0.15  # where the surroundings differ by less, no register is exact enough to tell a copy
@@ -150,7 +149,7 @@ class _Search:
         self.hashes = turned_hashes(self.fingerprints)
         self.hashes[:, 0] = [int(fact.phash, 16) for fact in facts]
         self.large = np.array([fact.smaller_side >= _LARGE for fact in facts])
-        self.grey = np.abs(self.tints).max(axis=(1, 2, 3)) <= _GREY
+        self.grey = np.abs(self.tints).max(axis=(1, 2, 3)) <= GREY
         self.coarse = _averaged(self.fingerprints)  # [N, 8, 8]
         self.surroundings = Surroundings(self.fingerprints, seed)
         self.small_classes = SmallClasses(self.fingerprints, labels)

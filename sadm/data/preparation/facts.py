@@ -11,6 +11,7 @@ import numpy as np
 
 THUMB = 32  # pixels on each side of the grey fingerprint
 TINT = 8  # pixels on each side of the colour fingerprint
+GREY = 2.0  # levels in Cb and Cr up to which an image is grey: compression leaves some
 SIDES = (16, 32, 64, 128, 256)  # sides that `kept` speaks of
 
 _BYTES = ("thumb", "tint")

@@ -15,7 +15,7 @@ from sadm.core.files import locked, make_folder, refuse_foreign_folder, remove_l
 from sadm.core.progress import Reporter, Silent
 from sadm.data.fitting import Fit
 from sadm.data.preparation import leakage, manifest, outcomes, statistics
-from sadm.data.preparation.advice import Advice, Recipe, Target, advise, choose_target
+from sadm.data.preparation.advice import Advice, Recipe, Subject, Target, advise, choose_target
 from sadm.data.preparation.clusters import Clusters
 from sadm.data.preparation.duplicates import DISTANCE, Pair, exact_duplicates, near_duplicates
 from sadm.data.preparation.facts import Facts
@@ -26,6 +26,7 @@ from sadm.data.preparation.scanning import scan
 from sadm.data.preparation.verdict import points, verdict
 from sadm.data.records import Listing
 from sadm.data.splitting import check_share
+from sadm.data.surfaces import is_surfaces, parse_settings
 
 _MOST_DISTANCE = 32  # bits: half of a hash differs between unrelated images
 
@@ -145,7 +146,7 @@ def prepare(
             lambda done, total: shown.update("images", done, total),
         )
         shown.say("Comparing images.")
-        found = examine(listing, facts, chosen, recipes, str(out))
+        found = examine(listing, facts, chosen, recipes, str(out), arrays=fingerprint is not None)
         _write(folder, found)
         left_out = [fact.name for fact, finding in zip(facts, found.findings, strict=True) if finding.outcome != USABLE]
         usable = [facts[i] for i in found.usable]
@@ -154,7 +155,12 @@ def prepare(
 
 
 def examine(
-    listing: Listing, facts: Sequence[Facts], settings: Settings, recipes: Sequence[Recipe], folder: str
+    listing: Listing,
+    facts: Sequence[Facts],
+    settings: Settings,
+    recipes: Sequence[Recipe],
+    folder: str,
+    arrays: bool = False,
 ) -> Preparation:
     """All that follows from the facts.
 
@@ -164,12 +170,18 @@ def examine(
         settings: what is asked for.
         recipes: training recipes that there are.
         folder: the prepared folder, as the user named it.
+        arrays: the source is one of arrays.
     """
     records = listing.records
+    size = parse_settings(listing.source).size if is_surfaces(listing.source) else None
     exact = exact_duplicates(facts)
     seen = [i for i, fact in enumerate(facts) if not fact.problem and not fact.flat]
     target = choose_target(
-        [facts[i] for i in seen], [records[i].class_name for i in seen], settings.resolution, recipes, listing.source
+        [facts[i] for i in seen],
+        [records[i].class_name for i in seen],
+        settings.resolution or size,
+        recipes,
+        listing.source,
     )
     findings = outcomes.judge(records, facts, exact, target.resolution or 1)
     usable = [i for i, finding in enumerate(findings) if finding.outcome == USABLE]
@@ -189,9 +201,17 @@ def examine(
     else:
         parts, moved = leakage.keep_split(kept, groups)
         why_not = leakage.too_few(parts)
-    train = parts.count(leakage.TRAIN)
-    run = str(Path("runs") / Path(folder).name)
-    advice = advise(target, [facts[i] for i in usable], train, folder, run, why_not, settings.max_megapixels)
+    subject = Subject(
+        [facts[i] for i in usable],
+        [record.class_name for record in kept],
+        [part == leakage.TRAIN for part in parts],
+        folder,
+        str(Path("runs") / Path(folder).name),
+        why_not,
+        settings.max_megapixels,
+        arrays,
+    )
+    advice = advise(target, subject)
     leaks = leakage.leaks(records, exact, pairs)
     found = Preparation(listing, facts, findings, exact, pairs, leaks, usable, groups, parts, advice, {})
     summary = _summary(found, target, made, len(moved), why_not)
@@ -220,6 +240,7 @@ def _summary(found: Preparation, target: Target, made: bool, moved: int, why_not
             "not_listed": len(found.listing.skipped),
         },
         "reasons": {key: reasons[key] for key in outcomes.REASONS if reasons[key]},
+        "other_files": dict(found.listing.others),
         "exact_duplicates": {"clusters": len(found.exact), "images": sum(map(len, found.exact))},
         "near_duplicates": {
             "pairs": len(found.pairs),

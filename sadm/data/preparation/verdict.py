@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sadm.data.preparation.advice import UNBALANCED
 from sadm.data.preparation.facts import PROBLEMS
 
 USABLE, LOOK, UNUSABLE = "usable", "look", "unusable"
@@ -14,7 +15,23 @@ Point = dict[str, Any]
 
 _OUT_OF_REACH = ("missing", "forbidden", "changing")
 _BROKEN = tuple(problem for problem in PROBLEMS if problem not in (*_OUT_OF_REACH, "too_large"))
-_UNBALANCED = 10  # images of the most frequent class for each of the rarest
+_PICTURES = (
+    ".arw",
+    ".avif",
+    ".cr2",
+    ".cr3",
+    ".dng",
+    ".heic",
+    ".heif",
+    ".j2k",
+    ".jp2",
+    ".jxl",
+    ".nef",
+    ".pdf",
+    ".psd",
+    ".svg",
+)
+"""Kinds of files that people keep pictures in and that are not read."""
 _FEW = 100  # images to train on
 
 
@@ -46,13 +63,15 @@ def points(summary: Mapping[str, Any]) -> list[Point]:
     say("blank", "look", reasons.get("blank"), count=reasons.get("blank"))
     say("too_small", "look", reasons.get("too_small"), count=reasons.get("too_small"), side=summary["resolution"])
     say("not_listed", "look", outcomes["not_listed"], count=outcomes["not_listed"])
+    pictures = {kind: count for kind, count in summary["other_files"].items() if kind in _PICTURES}
+    say("other_pictures", "look", pictures, count=sum(pictures.values()), kinds=[*pictures])
     say("near_other_label", "look", near["with_other_labels"], count=near["with_other_labels"])
     say("duplicates", "note", outcomes["duplicate"], count=outcomes["duplicate"])
     say("near", "note", near["images"], images=near["images"], count=near["clusters"])
     say("few_of_class", "look", classes["few"], names=classes["few"])
     say("not_held_out", "look", split["classes_not_held_out"], names=split["classes_not_held_out"])
     ratio = classes["ratio"]
-    say("unbalanced", "look", ratio is not None and ratio > _UNBALANCED, ratio=ratio)
+    say("unbalanced", "look", ratio is not None and ratio > UNBALANCED, ratio=ratio)
     say("few_images", "look", not split["why_not"] and split["train"] < _FEW, count=split["train"])
     found.sort(key=lambda point: ("stop", "look", "note").index(point["level"]))
     return found

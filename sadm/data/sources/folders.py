@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import posixpath
+from collections import Counter
 
 from sadm.core.errors import UserError
 from sadm.data.imageset import HELD_OUT, TRAIN, Note
@@ -10,6 +11,7 @@ from sadm.data.records import Listing, Record, examples
 from sadm.data.sources.trees import ACCEPTED, Tree
 from sadm.data.sources.words import composed, part_of, quoted
 
+OTHERS = "files that are not read as images"
 _SHOWN = 5  # kinds of files in a message
 
 
@@ -23,7 +25,7 @@ def list_classes(tree: Tree) -> Listing:
     Raises:
         UserError: there are no images, or images lie both beside and inside class folders.
     """
-    listing = Listing(tree.source, skipped=list(tree.skipped))
+    listing = Listing(tree.source, skipped=list(tree.skipped), others=kinds_of_others(tree))
     check_some(tree)
     parts = part_folders(tree)
     for name in tree.sorted_images():
@@ -34,6 +36,9 @@ def list_classes(tree: Tree) -> Listing:
     if HELD_OUT in parts.values():
         folders = quoted(sorted(name for name, part in parts.items() if part == HELD_OUT))
         listing.notes.append(Note(tree.source, f"images of the folder {folders} are held out, never trained on"))
+    if listing.others:
+        found = ", ".join(f"{kind} ({count})" for kind, count in [*listing.others.items()][:_SHOWN])
+        listing.notes.append(Note(tree.source, f"{OTHERS}: {found}"))
     _check_one_layout(tree, listing)
     return listing
 
@@ -47,13 +52,19 @@ def part_folders(tree: Tree) -> dict[str, str]:
     return {top: part or "" for top, part in parts.items()}
 
 
+def kinds_of_others(tree: Tree) -> dict[str, int]:
+    """How many files are no images by their names, by extension or, without one, by name; the most frequent first."""
+    kinds = Counter(posixpath.splitext(name)[1].lower() or posixpath.basename(name) for name in tree.others)
+    return dict(kinds.most_common())
+
+
 def check_some(tree: Tree) -> None:
     """Raises a `UserError` where a tree holds no images."""
     if tree.images:
         return
     if tree.skipped:
         raise UserError(f"{tree.where} holds no image that can be reached: {examples(tree.skipped)}.")
-    kinds = sorted({posixpath.splitext(name)[1].lower() or posixpath.basename(name) for name in tree.others})
+    kinds = sorted(kinds_of_others(tree))
     found = f"only {', '.join(kinds[:_SHOWN])}" if kinds else "it is empty"
     raise UserError(
         f"{tree.where} holds no images ({found}); expected files of {ACCEPTED}, flat or in one subfolder per class."

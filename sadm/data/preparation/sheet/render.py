@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from sadm.data.preparation.outcomes import QUARANTINED, REASONS
 from sadm.data.preparation.preparing import Preparation
 from sadm.data.preparation.sheet.pictures import pictures
 from sadm.data.preparation.texts import sentence, texts
+from sadm.data.sources.folders import OTHERS
 
 _CLASSES = 40
 _OF_CLASS = 8  # pictures
@@ -25,6 +27,21 @@ _CLUSTERS = 24
 _OF_CLUSTER = 6
 _EXACT_CLUSTERS = 12
 _LEAKS = 40
+
+
+_NOTES = 12
+_ROWS = {
+    "tiles": "fit",
+    "pad": "fit",
+    "crop": "fit",
+    "grey": "channels",
+    "balance": "balance",
+    "augment": "augment",
+    "batch_smaller": "batch",
+    "batch_usual": "batch",
+    "passes": "steps",
+}
+"""The row of the advice that a reason belongs to; others are about the resolution."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,12 +84,13 @@ def render_sheet(found: Preparation, lang: str = "en", max_megapixels: float | N
         level=summary["verdict"],
         lines=verdict_lines(summary, lang),
         points=[(point["level"], point_text(point, lang)) for point in summary["points"]],
-        command=found.advice.command,
+        command=[shlex.quote(word) for word in shlex.split(found.advice.command)],
         cards=_cards(summary, lang),
         sections=sections,
         class_count=_cut(len(summary["classes"]["classes"]), _CLASSES, "classes_cut", lang),
         cluster_count=_cut(len(found.near), _CLUSTERS, "more_shown", lang),
         exact_count=_cut(len(_kept_clusters(found)), _EXACT_CLUSTERS, "more_shown", lang),
+        reading=_reading(found, lang),
         leaks=[_leak(found, leak, lang) for leak in found.leaks[:_LEAKS]],
         leak_count=_cut(len(found.leaks), _LEAKS, "more_shown", lang),
         sizes=_sizes(summary, lang),
@@ -104,15 +122,18 @@ def advice_rows(found: Preparation, lang: str) -> list[tuple[str, str, list[str]
     """The suggested settings: what, value, and why."""
     advice, message = found.advice, texts(lang)
     recipe, resolution = advice.target.recipe, advice.target.resolution
-    why: dict[str, list[str]] = {"resolution": [], "fit": [], "batch": [], "steps": []}
+    why: dict[str, list[str]] = {row: [] for row in ("resolution", *_ROWS.values())}
     for key, values in advice.reasons:
-        place = {"tiles": "fit", "pad": "fit", "crop": "fit", "batch_smaller": "batch", "batch_usual": "batch"}
-        row = place.get(key, "steps" if key.startswith("passes") else "resolution")
-        why[row].append(sentence(lang, f"why_{key}", **values))
+        why[_ROWS.get(key, "resolution")].append(sentence(lang, f"why_{key}", **values))
     size = message["advice_own_size"] if resolution is None else message["advice_pixels"].format(side=resolution)
     rows = [(message["advice_resolution"], size, why["resolution"])]
-    if why["fit"]:
-        rows.append((message["advice_fit"], f"--data.fit {advice.fit}", why["fit"]))
+    options = {
+        "fit": f"--data.fit {advice.fit}",
+        "channels": f"--data.channels {advice.channels}",
+        "balance": f"--data.balance {advice.balance:g}",
+        "augment": f"--augment {advice.augment}",
+    }
+    rows += [(message[f"advice_{row}"], value, why[row]) for row, value in options.items() if why[row]]
     if recipe is not None:
         rows += [
             (message["advice_recipe"], recipe.name, []),
@@ -189,6 +210,20 @@ def _quarantine(found: Preparation, lang: str) -> list[dict[str, Any]]:
                 }
             )
     return groups
+
+
+def _reading(found: Preparation, lang: str) -> list[dict[str, Any]]:
+    """What the source left out before any image was looked at, and what it was taken to mean."""
+    message, listing = texts(lang), found.listing
+    skipped = [(entry.path, entry.reason) for entry in listing.skipped]
+    others = [(f"{kind}: {count:,}", "") for kind, count in listing.others.items()]
+    notes = [(note.text, "") for note in listing.notes if not note.text.startswith(OTHERS)]  # which are listed above
+    lists = {"source_skipped": skipped, "source_others": others, "source_notes": notes}
+    return [
+        {"title": message[key], "names": names[:_NOTES], "more": _cut(len(names), _NOTES, "more_shown", lang)}
+        for key, names in lists.items()
+        if names
+    ]
 
 
 def _quarantined(found: Preparation, position: int) -> _Tile:

@@ -59,9 +59,12 @@ ENGLISH = {
     "wrong.",
     "point_few_of_class": "Fewer than 10 usable images of {names}: too few to learn or to judge such a class well.",
     "point_not_held_out": "No image of {names} is held out: nothing can be measured on it.",
-    "point_unbalanced": "The most frequent class has {ratio} times as many images as the rarest. --data.balance 1 "
-    "shows all classes "
-    "equally often in training.",
+    "point_unbalanced": "The most frequent class has {ratio} times as many images as the rarest. --data.balance shows rare "
+    "classes more often in training.",
+    "point_other_pictures": "{count} files ({kinds}) are pictures of a kind that is not read. Save them as PNG, JPEG or TIFF if "
+    "they belong to the set.",
+    "point_other_pictures_one": "One file ({kinds}) is a picture of a kind that is not read. Save it as PNG, JPEG or TIFF if it "
+    "belongs to the set.",
     "point_few_images": "Only {count} images to train on: expect a model that copies more than it invents.",
     "point_duplicates": "{count} files repeat another file’s pixels exactly. One of each is kept.",
     "point_duplicates_one": "One file repeats another file’s pixels exactly. One of the two is kept.",
@@ -78,6 +81,10 @@ ENGLISH = {
     "heading_classes": "Classes",
     "heading_images": "Images",
     "heading_quarantine": "Quarantine",
+    "heading_source": "How the source was read",
+    "source_notes": "What it was taken to mean",
+    "source_others": "Files that are not read as images",
+    "source_skipped": "Entries that could not be used",
     "heading_exact": "Exact duplicates",
     "heading_near": "Near duplicates",
     "heading_leakage": "Both sides of the split",
@@ -100,7 +107,7 @@ ENGLISH = {
     "more_shown": "{shown} of {count} are shown.",
     "exact_intro": "Files with the same pixels, whatever their names and formats. The first is kept, the others "
     "are left out.",
-    "near_intro": "Images that differ by less than one twentieth of what distinguishes others around them. Judge by eye: "
+    "near_intro": "Images that differ by less than one twelfth of what distinguishes others around them. Judge by eye: "
     "where there are no classes, photographs of different parts of a rare kind can be among them. near_duplicates.csv lists "
     "all pairs.",
     "leakage_intro": "The source puts these on both sides of its split. A model that has seen one side knows the "
@@ -127,6 +134,9 @@ ENGLISH = {
     "advice_own_size": "the images’ own size",
     "advice_pixels": "{side} × {side} pixels",
     "advice_fit": "How images become squares",
+    "advice_channels": "Channels",
+    "advice_augment": "Augmentation",
+    "advice_balance": "Balance of classes",
     "advice_recipe": "Recipe",
     "advice_batch": "Images a step",
     "advice_steps": "Steps",
@@ -152,11 +162,13 @@ ENGLISH = {
     "training images, since "
     "training relates different images to each other.",
     "why_passes": "The recipe’s own; each of the {images} training images is seen about {passes} times.",
-    "why_passes_many": "The recipe’s own; each of the {images} training images is seen about {passes} times, and "
-    "a model that sees "
-    "so few images so often can learn them by heart. No measurement here says where that begins: look at the "
-    "samples, and train "
-    "for fewer steps (--optimiser.steps) where they repeat training images.",
+    "why_grey": "All images are grey: one channel says all that three equal ones say.",
+    "why_balance": "The most frequent class has {ratio} times as many training images as the rarest; this shows rare classes "
+    "more often, as docs/loading.md says, without showing some images all the time.",
+    "why_augment": "A model that sees so few images so often can learn them by heart. Augmentation delays that without "
+    "showing in the samples: ‘photos’ here, ‘parts’ where left and right, up and down mean nothing, as in parts seen from above. "
+    "No measurement here says how many steps are too many: look at the samples, and train for fewer (--optimiser.steps) where "
+    "they repeat training images.",
     # ---- reasons of quarantine
     "reason_missing": "The file is not there",
     "reason_forbidden": "No permission to read the file",

@@ -39,8 +39,10 @@ JAPANESE = {
     "どちらかのラベルが誤りでないか確認してください。",
     "point_few_of_class": "{names}の使用可の画像は10枚未満です。学習にも評価にも少なすぎます。",
     "point_not_held_out": "{names}には評価用の画像がなく、このクラスの評価ができません。",
-    "point_unbalanced": "最も多いクラスの画像は、最も少ないクラスの {ratio} 倍あります。--data.balance 1 とすると、"
-    "学習では全クラスが同じ頻度になります。",
+    "point_unbalanced": "最も多いクラスの画像は、最も少ないクラスの {ratio} 倍あります。--data.balance で、"
+    "学習時に少ないクラスを多めに見せられます。",
+    "point_other_pictures": "{count} 個のファイル（{kinds}）は、読めない種類の画像です。学習に使うなら、"
+    "PNG、JPEG、TIFFのいずれかで保存してください。",
     "point_few_images": "学習用の画像が {count} 枚しかありません。新しい画像よりも、"
     "学習画像の写しが多く生成されるおそれがあります。",
     "point_duplicates": "{count} 個のファイルは、別のファイルと画素が完全に同じです。それぞれ1枚だけを残します。",
@@ -56,6 +58,10 @@ JAPANESE = {
     "heading_classes": "クラス",
     "heading_images": "画像",
     "heading_quarantine": "隔離した画像",
+    "heading_source": "元データの読み取り方",
+    "source_notes": "解釈",
+    "source_others": "画像として読まないファイル",
+    "source_skipped": "使えなかった項目",
     "heading_exact": "完全な重複",
     "heading_near": "よく似た画像",
     "heading_leakage": "学習用と評価用にまたがるもの",
@@ -76,7 +82,7 @@ JAPANESE = {
     "全件は quarantine.csv にあります。",
     "more_shown": "{count} 件のうち {shown} 件を示します。",
     "exact_intro": "名前や形式が違っても画素が同じファイルです。先頭の1枚を残し、ほかを除外します。",
-    "near_intro": "周囲の画像どうしの違いの20分の1未満しか違わない画像です。目で確かめてください。"
+    "near_intro": "周囲の画像どうしの違いの12分の1未満しか違わない画像です。目で確かめてください。"
     "クラス分けのないフォルダーでは、数枚しかない品種の別の部品の写真が含まれることもあります。"
     "全件は near_duplicates.csv にあります。",
     "leakage_intro": "元データの分割では、次のものが両側に入っています。片側を見たモデルは、もう片側を知っています。",
@@ -102,6 +108,9 @@ JAPANESE = {
     "advice_own_size": "画像の元の大きさ",
     "advice_pixels": "{side} × {side} 画素",
     "advice_fit": "正方形にする方法",
+    "advice_channels": "チャンネル",
+    "advice_augment": "データ拡張",
+    "advice_balance": "クラスの均衡",
     "advice_recipe": "レシピ",
     "advice_batch": "1ステップの枚数",
     "advice_steps": "ステップ数",
@@ -123,10 +132,13 @@ JAPANESE = {
     "why_batch_smaller": "レシピの標準は {usual} ですが、異なる画像どうしを関係づけて学習するため、"
     "学習用 {images} 枚の半分以下にします。",
     "why_passes": "レシピの標準です。学習用の {images} 枚をそれぞれ約 {passes} 回使います。",
-    "why_passes_many": "レシピの標準です。学習用の {images} 枚をそれぞれ約 {passes} 回使います。"
-    "少ない画像を何度も使うと、"
-    "モデルが画像を丸暗記することがあります。どこから始まるかは測定していません。生成画像を見て、"
-    "学習画像の写しが多ければステップ数（--optimiser.steps）を減らしてください。",
+    "why_grey": "すべての画像がグレーなので、1チャンネルで足ります。",
+    "why_balance": "学習用の画像は、最も多いクラスが最も少ないクラスの {ratio} 倍あります。少ないクラスを多めに見せますが、"
+    "一部の画像ばかりを見せるほどにはしません（docs/loading.md）。",
+    "why_augment": "少ない画像を何度も使うと、モデルが画像を丸暗記することがあります。データ拡張はそれを遅らせ、"
+    "生成画像には現れません。ここでは photos、真上から撮った部品のように左右・上下に意味がなければ parts が適しています。"
+    "何ステップで多すぎるかは測定していません。生成画像を見て、学習画像の写しが多ければ"
+    "ステップ数（--optimiser.steps）を減らしてください。",
     # ---- reasons of quarantine
     "reason_missing": "ファイルがない",
     "reason_forbidden": "読み取り権限がない",
