@@ -502,3 +502,24 @@ def test_what_the_source_left_out_is_counted_and_shown(tmp_path: Path, capsys: C
     found = as_json(capsys, folder, tmp_path / "out")
     assert found["outcomes"]["not_listed"] == 1
     assert "<li>gone.png <small>" in (tmp_path / "out" / "contact_sheet.html").read_text("utf-8")
+
+
+def test_the_commands_of_the_page_run_and_are_what_is_suggested(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "prepare.md").read_text("utf-8")
+    blocks = re.findall(r"```\n(.*?)```", page, re.DOTALL)
+    commands = [line.removesuffix(" > summary.json").split()[1:] for line in "".join(blocks).splitlines()]
+    assert [command[0] for command in commands] == ["export", "prepare", "train", "prepare", "compare"]
+    monkeypatch.chdir(tmp_path)
+    assert run(commands[0]) == 0
+    assert run(commands[1]) == 0
+    assert (
+        "sadm " + " ".join(commands[2][:-2])
+        == json.loads(Path("prepared/parts/summary.json").read_text())["advice"]["command"]
+    )
+    assert run([*commands[2], *FEW_STEPS]) == 0
+    capsys.readouterr()
+    assert run(commands[3]) == 0
+    for key in json.loads(capsys.readouterr().out):
+        assert f"`{key}`" in page, key

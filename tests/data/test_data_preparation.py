@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 from parts_photos import part, write
 from sadm.core.errors import UserError
+from sadm.core.progress import Silent
 from sadm.data import ImageSet, Split, load_split, open_source
 from sadm.data.preparation.advice import Recipe
 from sadm.data.preparation.outcomes import REASONS
@@ -243,6 +244,27 @@ def test_the_table_may_be_edited(tmp_path: Path) -> None:
     assert len(images) == 7
     assert images.class_names == ("a", "b", "欠け")
     assert images.class_names[int(images.labels[images.names.index("a/01.png")])] == "欠け"
+
+
+def test_an_edited_table_is_not_overwritten(tmp_path: Path) -> None:
+    folder, out = fill(tmp_path / "in", {"a": 4, "b": 4}), tmp_path / "out"
+    said: list[str] = []
+
+    class Heard(Silent):
+        def say(self, text: str) -> None:
+            said.append(text)
+
+    for number in (1, 2):
+        prepare(str(folder), out)
+        prepare(str(folder), out, reporter=Heard())
+        assert len(list(out.glob("metadata.edited-*"))) == number - 1
+        written = (out / "metadata.csv").read_bytes()
+        edited = written.replace(b"a/01.png,a,", "a/01.png,欠け,".encode())
+        (out / "metadata.csv").write_bytes(edited)
+        prepare(str(folder), out, reporter=Heard())
+        assert (out / "metadata.csv").read_bytes() == written
+        assert (out / f"metadata.edited-{number}.csv").read_bytes() == edited
+        assert f"the edited table is now {out / f'metadata.edited-{number}.csv'}" in said[-1]
 
 
 @pytest.mark.parametrize(

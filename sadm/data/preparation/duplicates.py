@@ -99,8 +99,8 @@ def near_duplicates(
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
         blocks = [(o, start) for o in range(len(ORIENTATIONS)) for start in range(0, len(facts), _ROWS)]
         results = list(pool.map(lambda block: search.block(*block), blocks))
-    copies = search.confirm(np.concatenate([close for close, _ in results], axis=1))
-    cropped = search.in_register(np.concatenate([far for _, far in results], axis=1))
+    copies, rest = search.confirm(np.concatenate([close for close, _ in results], axis=1))
+    cropped = search.in_register(np.concatenate([rest, *(far for _, far in results)], axis=1))
     found: dict[tuple[int, int], Pair] = {}
     for pair in (*copies, *cropped):
         found.setdefault(
@@ -205,8 +205,8 @@ class _Search:
         both = candidates[:2].astype(np.int64)
         return np.asarray((self.around[both] >= _REGISTERS).all(axis=0) & self.large[both].all(axis=0))
 
-    def confirm(self, candidates: np.ndarray) -> list[Pair]:
-        """The copies among candidates [5, M].
+    def confirm(self, candidates: np.ndarray) -> tuple[list[Pair], np.ndarray]:
+        """The copies among candidates [5, M], and the candidates of the same orientation that may still be cropped copies.
 
         Copies of one image are each other's nearest neighbours, and many of them would hide that the next image is far away:
         those that are known to be copies count as one, until no more are found.
@@ -222,7 +222,7 @@ class _Search:
                 self.clusters.join((i, j))
             cluster = np.array(self.clusters.roots())
             self.around = self.small_classes.bound(self.surroundings.differing(cluster), cluster)
-        return _pairs(candidates[:, copies])
+        return _pairs(candidates[:, copies]), candidates[:, ~copies & (candidates[3] == 0)]
 
     def in_register(self, candidates: np.ndarray) -> list[Pair]:
         """The copies among candidates [5, M] once one image is scaled and shifted onto the other."""

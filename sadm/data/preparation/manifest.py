@@ -1,6 +1,7 @@
 """The prepared folder: lists that people and programs read, and that `sadm train --data` takes as a source.
 
-metadata.csv        the usable images: file name, label, group, split, SHA-256, size; may be edited
+metadata.csv        the usable images: file name, label, group, split, SHA-256, size; may be edited (and is then kept under
+                    another name where it would be overwritten)
 prepared.json       where the originals are, and what each was like
 quarantine.csv      what was left out, and why
 near_duplicates.csv pairs of images that look alike
@@ -11,12 +12,14 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
+import json
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from sadm.core.files import write_atomically, write_json
+from sadm.core.files import sha256_of_file, user_errors_for, write_atomically, write_json
 from sadm.data.preparation.duplicates import Pair
 from sadm.data.preparation.facts import Facts
 from sadm.data.preparation.listing import Place
@@ -24,6 +27,7 @@ from sadm.data.preparation.outcomes import USABLE, Finding
 from sadm.data.records import Record
 from sadm.data.sources.prepared import COLUMNS, FACTS, FORMAT, METADATA, PREPARED
 
+_EDITED = "metadata.edited-{}.csv"
 QUARANTINE, NEAR, SUMMARY = "quarantine.csv", "near_duplicates.csv", "summary.json"
 
 
@@ -38,6 +42,22 @@ def write_metadata(
     _write_csv(folder / METADATA, [*COLUMNS, *FACTS], rows)
 
 
+def keep_edited(folder: Path) -> Path | None:
+    """Where a table that people have edited since it was written is put, so that it isn't overwritten; None where none was."""
+    table = folder / METADATA
+    try:
+        written = json.loads((folder / PREPARED).read_text("utf-8"))["table"]
+        if sha256_of_file(table) == written:
+            return None
+    except (OSError, ValueError, KeyError, TypeError):  # there is none yet
+        return None
+    number = next(n for n in itertools.count(1) if not (folder / _EDITED.format(n)).exists())
+    kept = folder / _EDITED.format(number)
+    with user_errors_for(kept):
+        os.replace(table, kept)
+    return kept
+
+
 def write_prepared(
     folder: Path,
     source: str,
@@ -46,7 +66,7 @@ def write_prepared(
     usable: Sequence[Facts],
     left_out: Sequence[str],
 ) -> None:
-    """Writes where the originals are.
+    """Writes where the originals are, and what the table was like.
 
     Args:
         folder: the prepared folder.
@@ -64,6 +84,7 @@ def write_prepared(
         "from_here": None if place.path is None else os.path.relpath(place.path, folder.resolve()),
         "options": place.options,
         "usable": len(usable),
+        "table": sha256_of_file(folder / METADATA),
         "fingerprint": fingerprint,
         "files": files,
         "left_out": [] if fingerprint else list(left_out),

@@ -147,6 +147,8 @@ def prepare(
         )
         shown.say("Comparing images.")
         found = examine(listing, facts, chosen, recipes, str(out), arrays=fingerprint is not None)
+        if edited := manifest.keep_edited(folder):
+            shown.say(f"{manifest.METADATA} was edited since it was written; the edited table is now {edited}.")
         _write(folder, found)
         left_out = [fact.name for fact, finding in zip(facts, found.findings, strict=True) if finding.outcome != USABLE]
         usable = [facts[i] for i in found.usable]
