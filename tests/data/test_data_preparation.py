@@ -14,13 +14,15 @@ import pytest
 import torch
 from PIL import Image, ImageOps
 
-from parts_photos import part, write
+from parts_photos import fill_parts as fill
+from parts_photos import part, plant_faults, snapshot, write
 from sadm.core.errors import UserError
 from sadm.core.progress import Silent
 from sadm.data import ImageSet, Split, load_split, open_source
 from sadm.data.preparation.advice import Recipe
 from sadm.data.preparation.outcomes import REASONS
 from sadm.data.preparation.preparing import Preparation, Settings, prepare
+from sadm.data.preparation.sheet import render_sheet
 from sadm.data.preparation.texts import TEXTS
 
 RECIPES = (
@@ -28,14 +30,6 @@ RECIPES = (
     Recipe("folder64", None, 64, 64, 4, 32, 20_000, 3),
     Recipe("digits", "digits", None, 8, 4, 64, 600),
 )
-
-
-def fill(folder: Path, counts: dict[str, int], side: int = 64) -> Path:
-    """Parts in class folders, none like another."""
-    for c, (name, count) in enumerate(counts.items()):
-        for i in range(count):
-            write(folder / name / f"{i:02d}.png", part(100 * c + i, side, kind=c))
-    return folder
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -47,10 +41,6 @@ def outcome(found: Preparation) -> dict[str, str]:
     names = [record.name for record in found.listing.records]
     pairs = zip(names, found.findings, strict=True)
     return {name: finding.reason or finding.outcome for name, finding in pairs if finding.outcome != "usable"}
-
-
-def snapshot(folder: Path) -> dict[str, tuple[int, bytes]]:
-    return {str(path): (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()}
 
 
 def opened(source: Path | str, **options: object) -> ImageSet:
@@ -66,37 +56,21 @@ def opened(source: Path | str, **options: object) -> ImageSet:
 def faulty(tmp_path: Path) -> Path:
     """Twelve good parts and nine scratched ones, and what has gone wrong with others."""
     folder = fill(tmp_path / "部品 写真", {"良品": 12, "傷 あり": 9})
-    good, bad = folder / "良品", folder / "傷 あり"
-    shutil.copy(good / "00.png", good / "00 - コピー.png")
-    Image.open(good / "01.png").save(good / "01 gespeichert.bmp")
-    shutil.copy(good / "02.png", bad / "IMG_1.png")
-    (good / "空.jpg").write_bytes(b"")
-    (good / "切れ.png").write_bytes((good / "03.png").read_bytes()[:2000])
-    (good / "メモ.png").write_text("画像ではありません")
-    Image.new("RGB", (64, 64)).save(good / "黒.png")
-    Image.fromarray(np.full((64, 64), 0.5, np.float32)).save(good / "値.tif")
-    Image.open(good / "04.png").resize((20, 30)).save(good / "小.png")
-    Image.open(good / "05.png").resize((96, 96)).save(bad / "似.png")
-    (good / "loop").symlink_to(good)
+    plant_faults(folder / "良品", folder / "傷 あり")
+    Image.open(folder / "良品" / "05.png").resize((96, 96)).save(folder / "傷 あり" / "似.png")
     return folder
 
 
-def test_every_planted_fault_is_found_and_nothing_else(faulty: Path, tmp_path: Path) -> None:
-    before = snapshot(faulty)
+def test_every_planted_fault_is_found_and_nothing_else(tmp_path: Path) -> None:
+    folder = fill(tmp_path / "in", {"good": 12, "bad": 9})
+    planted = plant_faults(folder / "good", folder / "bad")
+    before = snapshot(folder)
+    assert outcome(prepare(str(folder), tmp_path / "out", recipes=RECIPES[:1])) == planted
+    assert snapshot(folder) == before
+
+
+def test_the_summary_counts_what_was_planted(faulty: Path, tmp_path: Path) -> None:
     found = prepare(str(faulty), tmp_path / "out", recipes=RECIPES[:1])
-    assert snapshot(faulty) == before
-    assert outcome(found) == {
-        "良品/00 - コピー.png": "duplicate",
-        "良品/01 gespeichert.bmp": "duplicate",
-        "良品/02.png": "wrong_label",
-        "傷 あり/IMG_1.png": "wrong_label",
-        "良品/空.jpg": "empty",
-        "良品/切れ.png": "truncated",
-        "良品/メモ.png": "not_an_image",
-        "良品/黒.png": "blank",
-        "良品/値.tif": "odd_channels",
-        "良品/小.png": "too_small",
-    }
     pairs = [{found.facts[i].name for i in (pair.first, pair.second)} for pair in found.pairs]
     assert pairs == [{"良品/05.png", "傷 あり/似.png"}]
     summary = found.summary
@@ -118,13 +92,14 @@ def test_the_lists_hold_each_image_once(faulty: Path, tmp_path: Path) -> None:
     assert twins == {
         "良品/00 - コピー.png": "良品/00.png",
         "良品/01 gespeichert.bmp": "良品/01.png",
-        "良品/02.png": "傷 あり/IMG_1.png",
-        "傷 あり/IMG_1.png": "良品/02.png",
+        "良品/02.png": "傷 あり/IMG 1.png",
+        "傷 あり/IMG 1.png": "良品/02.png",
     }
     assert all(row["label"] == row["file_name"].split("/")[0] for row in usable)
     assert {row["split"] for row in usable} == {"train", "held_out"}
     near = rows(tmp_path / "out" / "near_duplicates.csv")
     assert [(row["label"], row["twin_label"]) for row in near] == [("傷 あり", "良品")]
+    assert TEXTS["en"]["near_marked"] in render_sheet(found)
     together = {row["group"] for row in usable if row["file_name"] in ("良品/05.png", "傷 あり/似.png")}
     assert together == {"傷 あり/似.png"}
     assert (tmp_path / "out" / "metadata.csv").read_bytes().startswith(b"\xef\xbb\xbf")  # for Excel

@@ -110,6 +110,7 @@ ENGLISH = {
     "near_intro": "Images that differ by less than one twelfth of what distinguishes others around them. Judge by eye: "
     "where there are no classes, photographs of different parts of a rare kind can be among them. near_duplicates.csv lists "
     "all pairs.",
+    "near_marked": "In an orange frame: images with different labels.",
     "leakage_intro": "The source puts these on both sides of its split. A model that has seen one side knows the "
     "other.",
     "kept": "kept",
