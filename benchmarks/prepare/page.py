@@ -12,6 +12,11 @@ DEFINITIONS = """Of sets without copies, one image in ten is copied in one way a
 images that are taken for copies of each other where nothing was planted. Beside it, perceptual hashes alone
 (`imagehash.phash`, 64 bits): equal ones, and those that differ by a few bits."""
 
+BUSY = (
+    " The machine had more to do than it has cores: rates are comparable with each other on one thread, and what several threads "
+    "gain could not show."
+)
+
 
 def section() -> str | None:
     """The stored result; None where there is none."""
@@ -49,7 +54,7 @@ def speed_table(found: dict[str, Any]) -> list[str]:
         f"decodes and hashes perceptually. Comparing {comparing['images']} images with each other in all eight orientations "
         f"takes {seconds['sadm']:.3g} s, comparing their hashes in one {seconds['hashes alone']:.3g} s. {where['machine']}, "
         f"{where['cores']} cores, load average {found['load_average']:.2g} when it ended; Pillow {where['pillow']}, ImageHash "
-        f"{where['imagehash']}; commit {where['commit']}.",
+        f"{where['imagehash']}; commit {where['commit']}.{BUSY if found['load_average'] > where['cores'] else ''}",
         "",
     ]
 
