@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from sadm.data.preparation.advice import Recipe
     from sadm.data.preparation.preparing import Preparation
 
+SMALL = "_small"
+"""What ends the name of a recipe for a processor without a GPU."""
 DESCRIPTION = """Finds out what is wrong with a folder of images, and what to type next. Nothing in it is changed.
 
 Every image is decoded once, on all cores: unreadable and truncated files, exact and near duplicates, contradictory labels, images
@@ -62,6 +64,7 @@ class PrepareOptions:
 def run(arguments: list[str]) -> None:
     """Parses the arguments, prepares, and says what was found."""
     options: PrepareOptions = parse(PrepareOptions, arguments, "prepare", DESCRIPTION)
+    from sadm.core.devices import resolve_device
     from sadm.core.files import write_atomically
     from sadm.data.preparation.preparing import Settings, prepare
     from sadm.data.preparation.sheet import render_sheet
@@ -75,7 +78,7 @@ def run(arguments: list[str]) -> None:
     )
     out = options.out or default_folder(options.source)
     with ConsoleReporter() as reporter:
-        found = prepare(options.source, out, settings, recipes(), reporter)
+        found = prepare(options.source, out, settings, recipes(resolve_device("auto").type), reporter)
     path = Path(out).expanduser() / "contact_sheet.html"
     write_atomically(path, render_sheet(found, options.lang, options.max_megapixels))
     print(
@@ -95,12 +98,12 @@ def default_folder(source: str) -> str:
     return str(folder)
 
 
-def recipes() -> list[Recipe]:
-    """The packaged recipes, as far as the advice needs to know them."""
+def recipes(device: str) -> list[Recipe]:
+    """The packaged recipes that suit a kind of device, as far as the advice needs to know them."""
     from sadm.data.preparation.advice import Recipe
 
     found = []
-    for name in recipe_names():
+    for name in recipes_for(device):
         config = load_train_config(name)
         data, optimiser = config.data, config.optimiser
         own = data.source if "source" in data.model_fields_set else None
@@ -108,6 +111,14 @@ def recipes() -> list[Recipe]:
         steps, patch = optimiser.steps, config.net.patch
         found.append(Recipe(name, own, data.resolution, side, patch, optimiser.batch, steps, data.channels))
     return found
+
+
+def recipes_for(device: str) -> list[str]:
+    """Names of recipes: of one that comes in a small form, too, that form on the CPU, and the other elsewhere."""
+    names = recipe_names()
+    pairs = {f"{name}{SMALL}": name for name in names if f"{name}{SMALL}" in names}
+    unsuitable = pairs.values() if device == "cpu" else pairs.keys()
+    return [name for name in names if name not in unsuitable]
 
 
 def described(found: Preparation, sheet: Path, lang: str) -> str:

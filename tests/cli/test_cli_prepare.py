@@ -25,6 +25,7 @@ from PIL import Image, ImageDraw
 from parts_photos import fill_parts as fill
 from parts_photos import part, plant_faults, snapshot, write
 from sadm.cli.main import INTERRUPTED, USER_ERROR, run
+from sadm.cli.prepare import recipes_for
 from sadm.core.progress import ConsoleReporter
 from sadm.data import load_split
 from sadm.data.preparation.texts import TEXTS
@@ -116,6 +117,13 @@ def test_counts_are_those_of_the_planted_faults(faulty: Faulty, tmp_path: Path, 
     assert found["peculiarities"].keys() == {"cmyk", "frames", "wide", "alpha", "grey"}
 
 
+def test_a_recipe_suits_the_machine() -> None:
+    on_cpu, on_gpu = recipes_for("cpu"), recipes_for("cuda")
+    assert {"folder32_small", "digits"} <= set(on_cpu)
+    assert {"folder32", "digits"} <= set(on_gpu)
+    assert set(on_cpu) ^ set(on_gpu) == {"folder32", "folder32_small"}
+
+
 @pytest.mark.parametrize("lang", ["en", "ja"])
 def test_the_outcome_in_both_languages(faulty: Faulty, tmp_path: Path, capsys: Captured, lang: str) -> None:
     prepared(faulty.folder, tmp_path / "out", "--lang", lang, "--max-megapixels", "1")
@@ -127,7 +135,7 @@ def test_the_outcome_in_both_languages(faulty: Faulty, tmp_path: Path, capsys: C
         assert words[f"reason_{reason}"] in "\n".join(lines)
     assert lines[-2] == words["sheet_written"].format(path=tmp_path / "out" / "contact_sheet.html")
     command = lines[-1].removeprefix(words["next"].format(command=""))
-    assert command.startswith("sadm train --recipe folder32 --data ")
+    assert command.startswith("sadm train --recipe folder32_small --data ")
     sheet = (tmp_path / "out" / "contact_sheet.html").read_text("utf-8")
     assert f'<html lang="{lang}">' in sheet
     assert words["near_marked"] not in sheet  # no look-alikes were planted
@@ -434,12 +442,12 @@ def wide_arrays(folder: Path) -> str:
     ("make", "expected"),
     [
         (unbalanced, ["--data.balance 0.5", "--augment photos", "--data.channels 1"]),
-        (small_scans, ["--data.fit tiles", "--recipe folder32"]),
+        (small_scans, ["--data.fit tiles", "--recipe folder32_small"]),
         (wide_and_small, ["--recipe fashion_mnist_16", "--data.fit pad"]),
         (lambda folder: "digits", ["--recipe digits"]),
-        (lambda folder: "surfaces:count=60", ["--recipe folder32"]),
-        (lambda folder: "surfaces:count=60,size=48", ["--recipe folder32", "--data.resolution 48"]),
-        (wide_arrays, ["--recipe folder32"]),
+        (lambda folder: "surfaces:count=60", ["--recipe folder32_small"]),
+        (lambda folder: "surfaces:count=60,size=48", ["--recipe folder32_small", "--data.resolution 48"]),
+        (wide_arrays, ["--recipe folder32_small"]),
     ],
     ids=["unbalanced", "scans", "wide and small", "digits", "surfaces", "surfaces of a size", "wide arrays"],
 )
@@ -485,7 +493,7 @@ def test_the_commands_of_the_page_run_and_are_what_is_suggested(
     assert run(commands[0]) == 0
     assert run(commands[1]) == 0
     assert (
-        "sadm " + " ".join(commands[2][:-2])
+        "sadm " + " ".join(commands[2])
         == json.loads(Path("prepared/parts/summary.json").read_text())["advice"]["command"]
     )
     assert run([*commands[2], *FEW_STEPS]) == 0

@@ -30,7 +30,7 @@ def advice_for(
     facts: list[Facts], labels: list[str] | None = None, asked: int | None = None, source: str = "in"
 ) -> Advice:
     classes: list[str | None] = [None] * len(facts) if labels is None else [*labels]
-    target = choose_target(facts, classes, asked, recipes(), source)
+    target = choose_target(facts, classes, asked, recipes("cuda"), source)
     return advise(target, Subject(facts, classes, [True] * len(facts), "my images", "runs/mine"))
 
 
@@ -113,5 +113,5 @@ def test_scans_are_cut_into_tiles_which_are_what_is_counted() -> None:
 
 def test_images_that_cannot_be_divided_get_no_command() -> None:
     facts = [fact(coloured(64, 64))]
-    target = choose_target(facts, [None], None, recipes(), "in")
+    target = choose_target(facts, [None], None, recipes("cuda"), "in")
     assert advise(target, Subject(facts, [None], [True], "in", "out", why_not="too few")).command == ""
