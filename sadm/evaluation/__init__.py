@@ -1,29 +1,63 @@
-"""Judging generated images in independent feature spaces: distances with a floor, precision and recall, class by class."""
+"""Judging generated images in independent feature spaces: distances with a floor, precision and recall, structure, class by
+class.
+"""
 
-from sadm.evaluation.coverage import Coverage, Manifold, precision_recall
+from sadm.evaluation.coverage import Coverage, DensityCoverage, Manifold, precision_recall
 from sadm.evaluation.evaluator import Evaluation, Evaluator, HeldOutParts
 from sadm.evaluation.frechet import GaussianFit, frechet_distance
+from sadm.evaluation.frechet_limit import FrechetLimit, effective_dimension, frechet_limit
+from sadm.evaluation.full import FullEvaluation
+from sadm.evaluation.inception_score import InceptionScore, inception_score
 from sadm.evaluation.judges import Judge, MlpJudge, PixelJudge, RandomConvJudge, build_judges
-from sadm.evaluation.kernel import kernel_distance
+from sadm.evaluation.kernel import (
+    KernelBlocks,
+    KernelEstimate,
+    kernel_distance,
+    kernel_distance_blocks,
+    kernel_distance_interval,
+)
 from sadm.evaluation.neighbours import nearest_neighbours
 from sadm.evaluation.per_class import ClassEvaluation, PerClass
+from sadm.evaluation.spatial import spatial_features
+from sadm.evaluation.statistics_file import ReferenceStatistics, read_statistics, write_statistics
+from sadm.evaluation.structure_metric import StructureGaps, mean_gaps, patch_gaps, patches, structure_gaps
 
 __all__ = [
     "ClassEvaluation",
     "Coverage",
+    "DensityCoverage",
     "Evaluation",
     "Evaluator",
+    "FrechetLimit",
+    "FullEvaluation",
     "GaussianFit",
     "HeldOutParts",
+    "InceptionScore",
     "Judge",
+    "KernelBlocks",
+    "KernelEstimate",
     "Manifold",
     "MlpJudge",
     "PerClass",
     "PixelJudge",
     "RandomConvJudge",
+    "ReferenceStatistics",
+    "StructureGaps",
     "build_judges",
+    "effective_dimension",
     "frechet_distance",
+    "frechet_limit",
+    "inception_score",
     "kernel_distance",
+    "kernel_distance_blocks",
+    "kernel_distance_interval",
+    "mean_gaps",
     "nearest_neighbours",
+    "patch_gaps",
+    "patches",
     "precision_recall",
+    "read_statistics",
+    "spatial_features",
+    "structure_gaps",
+    "write_statistics",
 ]

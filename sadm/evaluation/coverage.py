@@ -1,7 +1,8 @@
-"""Improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991): is what is generated real, and is all that is
-real generated?
+"""Is what is generated real, and is all that is real generated?
 
-A set's manifold is the union of balls around its features, each reaching to the k-th nearest other feature of the set.
+Improved precision and recall (Kynkäänniemi et al. 2019, arXiv 1904.06991), density and coverage (Naeem et al. 2020,
+arXiv 2002.09797). A set's manifold is the union of balls around its features, each reaching to the k-th nearest other feature of
+the set, the border included; the package prdc leaves the border out, which matters for copies alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from scipy.spatial.distance import cdist
 
 from sadm.core.errors import UserError
+from sadm.evaluation.checks import checked_features, refuse_other_length
 
 NEIGHBOURS = 3
 _CHUNK = 512  # rows of a distance matrix held at a time
@@ -31,6 +33,20 @@ class Coverage:
     recall: float
 
 
+@dataclasses.dataclass(frozen=True)
+class DensityCoverage:
+    """Counts in real images' balls alone, so that stray generated images can't widen anything.
+
+    Attributes:
+        density: real balls that hold a generated image, in the mean over generated images, over k; >= 0, about 1 for real
+            images, above 1 where they crowd together.
+        coverage: share of real images, in [0, 1], whose ball holds a generated one.
+    """
+
+    density: float
+    coverage: float
+
+
 class Manifold:
     """The manifold of features, as the paper estimates it (equation 1).
 
@@ -45,14 +61,9 @@ class Manifold:
     """
 
     def __init__(self, features: np.ndarray, neighbours: int = NEIGHBOURS) -> None:
-        values = np.asarray(features, dtype=np.float64)
-        if values.ndim != 2 or len(values) <= neighbours:
-            raise UserError(
-                f"a manifold of {neighbours} neighbours needs features [N, d] of at least {neighbours + 1} images, got "
-                f"shape {values.shape}."
-            )
-        if not np.isfinite(values).all():
-            raise UserError("features hold NaN or infinite values; check the images that they were computed from.")
+        if neighbours < 1:
+            raise UserError(f"a manifold needs at least 1 neighbour, got {neighbours}.")
+        values = checked_features(features, neighbours + 1, f"a manifold of {neighbours} neighbours")
         self.features, self.neighbours = values, neighbours
         self.radii = np.concatenate(  # [N]; a feature's nearest, at distance 0, is itself
             [np.partition(distances, neighbours, axis=1)[:, neighbours] for distances in self._distances(values)]
@@ -62,12 +73,30 @@ class Manifold:
         """Share of `points` [M, d] that lie in a ball.
 
         Raises:
-            UserError: points of another length than the manifold's features.
+            UserError: no point, points of another length than the manifold's features, or values that are not finite.
         """
-        points = np.asarray(points, dtype=np.float64)
-        if points.ndim != 2 or points.shape[1] != self.features.shape[1]:
-            raise UserError(f"features of different length: shapes {points.shape} and {self.features.shape}.")
+        points = self._checked(points)
         return float(np.concatenate([(part <= self.radii).any(axis=1) for part in self._distances(points)]).mean())
+
+    def density_coverage(self, points: np.ndarray) -> DensityCoverage:
+        """Density and coverage of generated features [M, d], this being the manifold of real ones.
+
+        Raises:
+            UserError: as for `share_inside`.
+        """
+        points = self._checked(points)
+        held = 0
+        covered = np.zeros(len(self.features), dtype=bool)
+        for part in self._distances(points):
+            inside = part <= self.radii  # [<= _CHUNK, N]
+            held += int(inside.sum())
+            covered |= inside.any(axis=0)
+        return DensityCoverage(held / (self.neighbours * len(points)), float(covered.mean()))
+
+    def _checked(self, points: np.ndarray) -> np.ndarray:
+        values = checked_features(points, 1, "a manifold")
+        refuse_other_length(values, self.features)
+        return values
 
     def _distances(self, points: np.ndarray) -> Iterator[np.ndarray]:
         for start in range(0, len(points), _CHUNK):

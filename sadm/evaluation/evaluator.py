@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +15,7 @@ from sadm.core.seeds import generator
 from sadm.data import ImageSet, to_uint8
 from sadm.evaluation.coverage import Manifold, precision_recall
 from sadm.evaluation.frechet import GaussianFit, frechet_distance
+from sadm.evaluation.full import FullEvaluation, Metrics
 from sadm.evaluation.judges import Judge, MlpJudge, build_judges
 from sadm.evaluation.kernel import kernel_distance
 from sadm.evaluation.per_class import ClassEvaluation, PerClass
@@ -135,22 +137,17 @@ class Evaluator:
         Raises:
             UserError: N is no multiple of the group, or another image shape.
         """
-        if len(images) == 0 or len(images) % self.group or tuple(images.shape[1:]) != self.parts.reference.shape:
-            raise UserError(
-                f"expected a multiple of {self.group} images of shape {self.parts.reference.shape}, got "
-                f"{tuple(images.shape)}."
-            )
-        generated = self._image_set(images, labels)
-        parts = torch.arange(len(generated)).split(self.group)
-        groups = [self._features(generated.subset(part)) for part in parts]
+        groups = [self._features(group) for group in self._groups(images, labels)]
         kids = [{name: kernel_distance(x, self._reference[name]) for name, x in group.items()} for group in groups]
         classifier = next((judge for judge in self.judges if isinstance(judge, MlpJudge)), None)
         precision, recall = self._coverage(groups) if coverage else (None, None)
         return Evaluation(
             fd=_mean_of([self._fd(group) for group in groups]),
             kid=_mean_of(kids),
-            label_accuracy=None if classifier is None or labels is None else classifier.accuracy(generated),
-            images=len(generated),
+            label_accuracy=None
+            if classifier is None or labels is None
+            else classifier.accuracy(self._image_set(images, labels)),
+            images=len(images),
             group=self.group,
             precision=precision,
             recall=recall,
@@ -171,6 +168,25 @@ class Evaluator:
         """
         return self.by_class.evaluate(self._image_set(images, labels))
 
+    def evaluate_fully(
+        self,
+        images: torch.Tensor,
+        labels: torch.Tensor | None = None,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> dict[str, Metrics]:
+        """Judges generated images by the dearer metrics; see `FullEvaluation.evaluate`.
+
+        Args:
+            images: [N, C, H, W] in [-1, 1]; N a multiple of `group`.
+            labels: the classes that they were drawn for [N], or None.
+            progress: is told how many of how many feature spaces are done.
+
+        Raises:
+            UserError: N is no multiple of the group, or another image shape.
+        """
+        full = FullEvaluation(self.judges, self.parts.reference, self.parts.floor)
+        return full.evaluate(self._groups(images, labels), progress)
+
     def describe(self) -> dict[str, dict[str, Any]]:
         """Each judge's title, kind, feature length, whether it decides, and a classifier's accuracy on the reference."""
         facts: dict[str, dict[str, Any]] = {}
@@ -184,6 +200,15 @@ class Evaluator:
             if isinstance(judge, MlpJudge):
                 facts[judge.name]["accuracy"] = judge.accuracy(self.parts.reference)
         return facts
+
+    def _groups(self, images: torch.Tensor, labels: torch.Tensor | None) -> list[ImageSet]:
+        if len(images) == 0 or len(images) % self.group or tuple(images.shape[1:]) != self.parts.reference.shape:
+            raise UserError(
+                f"expected a multiple of {self.group} images of shape {self.parts.reference.shape}, got "
+                f"{tuple(images.shape)}."
+            )
+        generated = self._image_set(images, labels)
+        return [generated.subset(part) for part in torch.arange(len(generated)).split(self.group)]
 
     def _image_set(self, images: torch.Tensor, labels: torch.Tensor | None) -> ImageSet:
         names = tuple(str(index) for index in range(len(images)))

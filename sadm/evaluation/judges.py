@@ -7,6 +7,7 @@ images only): a metric that resembles the encoder would reward what the game opt
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Protocol
 
 import numpy as np
@@ -18,6 +19,7 @@ from sklearn.neural_network import MLPClassifier
 
 from sadm.core.seeds import generator
 from sadm.data import ImageSet
+from sadm.evaluation.spatial import spatial_features
 
 JUDGE_SEED = 20240227
 
@@ -73,7 +75,11 @@ class MlpJudge:
 
     def predict(self, images: ImageSet) -> np.ndarray:
         """Predicted class indices [N]."""
-        return self.model.classes_[self.model.predict_proba(_flat(images)).argmax(axis=1)]
+        return self.model.classes_[self.probabilities(images).argmax(axis=1)]
+
+    def probabilities(self, images: ImageSet) -> np.ndarray:
+        """Probabilities [N, classes] of the classes that it was trained on."""
+        return self.model.predict_proba(_flat(images))
 
 
 class PixelJudge:
@@ -117,14 +123,22 @@ class RandomConvJudge:
         self.second = torch.randn(width, width, 3, 3, generator=draws) / (9 * width) ** 0.5
 
     def features(self, images: ImageSet) -> np.ndarray:
-        parts = []
+        parts = [
+            torch.cat([maps.flatten(2).mean(2), maps.flatten(2).std(2)], dim=1) for maps in self._responses(images)
+        ]
+        return torch.cat(parts).double().numpy()
+
+    def spatial_features(self, images: ImageSet, grid: int = 4) -> np.ndarray:
+        """Its first channels where they stand, on a coarse grid, flattened as `spatial_features` does: [N, grid^2 * 7]."""
+        size = min(grid, images.shape[1]), min(grid, images.shape[2])
+        maps = torch.cat([F.adaptive_avg_pool2d(maps, size) for maps in self._responses(images)])
+        return spatial_features(maps.numpy())
+
+    def _responses(self, images: ImageSet) -> Iterator[torch.Tensor]:
+        """The last layer's responses [n, width, H, W], in batches."""
         for start in range(0, len(images), 512):
             x = images.floats(torch.arange(start, min(start + 512, len(images))))  # [n, C, H, W]
-            response = F.conv2d(F.relu(F.conv2d(x, self.first, padding=1)), self.second, padding=1).flatten(
-                2
-            )  # [n, width, H W]
-            parts.append(torch.cat([response.mean(2), response.std(2)], dim=1))
-        return torch.cat(parts).double().numpy()
+            yield F.conv2d(F.relu(F.conv2d(x, self.first, padding=1)), self.second, padding=1)
 
 
 def build_judges(images: ImageSet) -> list[Judge]:

@@ -115,7 +115,7 @@ def test_values_that_can_not_be_compared_are_refused() -> None:
     broken[2, 1] = np.nan
     with pytest.raises(UserError, match="NaN or infinite"):
         Manifold(broken)
-    with pytest.raises(UserError, match=r"different length: shapes \(5, 2\) and \(6, 3\)"):
+    with pytest.raises(UserError, match="different length: 2 and 3"):
         Manifold(points(12, 6, 3)).share_inside(points(13, 5, 2))
 
 

@@ -102,7 +102,7 @@ def test_values_that_are_not_finite_are_refused(bad: float) -> None:
 def test_features_of_different_length_are_refused() -> None:
     with pytest.raises(UserError, match="different length: 3 and 4"):
         distance(features(1, 5, 3), features(1, 5, 4))
-    with pytest.raises(UserError, match=r"of one length, got \(5, 3\) and \(5, 4\)"):
+    with pytest.raises(UserError, match="different length: 3 and 4"):
         kernel_distance(features(1, 5, 3), features(1, 5, 4))
 
 
@@ -140,7 +140,7 @@ def test_its_mean_over_equal_distributions_is_zero_and_over_others_is_not() -> N
 
 @pytest.mark.parametrize("shapes", [((1, 3), (5, 3)), ((5, 3), (1, 3)), ((0, 3), (5, 3)), ((5,), (5,)), ((5, 3), (5,))])
 def test_sets_without_pairs_are_refused(shapes: tuple[tuple[int, ...], tuple[int, ...]]) -> None:
-    with pytest.raises(UserError, match="two sets of at least 2 features of one length"):
+    with pytest.raises(UserError, match=r"kernel distance needs features \[N, d\] of at least 2 images, got shape"):
         kernel_distance(np.zeros(shapes[0]), np.zeros(shapes[1]))
 
 
