@@ -10,6 +10,7 @@ import dataclasses
 import io
 import os
 import zipfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -49,9 +50,10 @@ def read_statistics(path: str | os.PathLike[str], images: bool = False) -> Refer
     """
     path = Path(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise UserError(f"{path} holds a single array; expected an .npz archive with 'mu' and 'sigma'.")
+        loaded = np.load(path, allow_pickle=False)
+        if not isinstance(loaded, np.lib.npyio.NpzFile):
+            raise UserError(f"{path} holds a single array; expected an .npz archive with 'mu' and 'sigma'.")
+        with loaded as archive:
             keys = set(archive.files)
             return ReferenceStatistics(
                 fit=_fit(archive, path, "mu", "sigma"),
@@ -60,7 +62,7 @@ def read_statistics(path: str | os.PathLike[str], images: bool = False) -> Refer
             )
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
-    except (OSError, zipfile.BadZipFile, EOFError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise UserError(f"cannot read {path}: {error}. Download it again.") from error
     except ValueError as error:
         if "pickle" not in str(error):
