@@ -20,7 +20,20 @@ FD is a Fréchet distance in the named judge's features; the floor is what real 
 examples:
   sadm evaluate runs/digits
   sadm evaluate runs/digits --groups 8 --seed 1 --json
+  sadm evaluate runs/digits --full
 """
+
+SPACES = {"spatial": "random convolutions, by place", "patches": "pixels of patches"}
+METRICS = {
+    "kid": "KID",
+    "fd": "FD",
+    "fd_limit": "FD at infinitely many images",
+    "inception_score": "Inception score in its own classes",
+    "structure_distances": "structure: pairwise distances",
+    "structure_spectrum": "structure: spectrum of affinities",
+    "structure_mixing": "structure: neighbourhoods",
+    "structure_classes": "structure: within / between classes",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,6 +46,8 @@ class EvaluateOptions:
     """Generated images are judged in this many groups, each as large as the reference."""
     seed: int = 0
     """Seed of the generated images."""
+    full: bool = False
+    """Also precision, recall, density, coverage, Inception score, intervals, FD at infinitely many images and structure."""
     device: str = "auto"
     """'auto' = the accelerator if there is one, else 'cpu'."""
     json: bool = False
@@ -49,6 +64,9 @@ def run(arguments: list[str]) -> None:
     from sadm.training.model_folder import load_model
     from sadm.training.run import read_run_config, split_for
 
+    def progress(done: int, total: int) -> None:
+        reporter.update("Feature spaces", done, total)
+
     config = read_run_config(options.run)
     model = load_model(options.run, options.device)
     with ConsoleReporter() as reporter:
@@ -64,9 +82,17 @@ def run(arguments: list[str]) -> None:
         count = evaluator.group * options.groups
         reporter.say(f"Drawing {count} images.")
         labels = model.training_labels(count, options.seed)
-        result = evaluator.evaluate(model.sample_for_judging(count, options.seed, labels), labels)
+        images = model.sample_for_judging(count, options.seed, labels)
+        result = evaluator.evaluate(images, labels)
+        further = {"full": evaluator.evaluate_fully(images, labels, progress)} if options.full else {}
     path = Path(options.run) / "evaluation.json"
-    facts = {"judges": evaluator.describe(), "floor": evaluator.floor, "seed": options.seed, **result.as_dict()}
+    facts = {
+        "judges": evaluator.describe(),
+        "floor": evaluator.floor,
+        "seed": options.seed,
+        **result.as_dict(),
+        **further,
+    }
     write_json(path, facts)
     print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else table(facts))
     if not options.json:
@@ -81,4 +107,27 @@ def table(facts: dict[str, Any]) -> str:
         lines.append(f"{judge['title']:<40}{fd:>12.4g}{floor:>12.4g}{fd - floor:>12.4g}{facts['kid'][name]:>12.4g}")
     if facts["label_accuracy"] is not None:
         lines.append(f"Images that the classifying judge gives their own label: {facts['label_accuracy']:.1%}")
-    return "\n".join([*lines, f"{facts['images']} images in groups of {facts['group']}, seed {facts['seed']}."])
+    lines.append(f"{facts['images']} images in groups of {facts['group']}, seed {facts['seed']}.")
+    return "\n".join([*lines, *(["", *full_table(facts)] if "full" in facts else [])])
+
+
+def full_table(facts: dict[str, Any]) -> list[str]:
+    """The dearer metrics beside what real images score, feature space by feature space."""
+    titles = {name: judge["title"] for name, judge in facts["judges"].items()} | SPACES
+    lines = [f"{'metric':<40}{'generated':>22}{'real images':>22}"]
+    reasons = []
+    for space, metrics in facts["full"].items():
+        lines.append(titles[space])
+        for name, metric in metrics.items():
+            title = f"  {METRICS.get(name, name)}"
+            if "reason" in metric:
+                reasons.append(f"* {METRICS.get(name, name)}, {titles[space]}: {metric['reason']}")
+                lines.append(f"{title:<40}{'*':>22}")
+            else:
+                cells = [_cell(metric[key], metric.get(f"{key}_error")) for key in ("value", "real")]
+                lines.append(f"{title:<40}{cells[0]:>22}{cells[1]:>22}")
+    return [*lines, *reasons, "A range is one standard error. What each metric tells and doesn't: docs/metrics.md."]
+
+
+def _cell(value: float, error: float | None) -> str:
+    return f"{value:.4g}" if error is None else f"{value:.4g} ± {error:.2g}"

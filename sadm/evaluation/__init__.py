@@ -6,7 +6,7 @@ from sadm.evaluation.coverage import Coverage, DensityCoverage, Manifold, precis
 from sadm.evaluation.evaluator import Evaluation, Evaluator, HeldOutParts
 from sadm.evaluation.frechet import GaussianFit, frechet_distance
 from sadm.evaluation.frechet_limit import FrechetLimit, effective_dimension, frechet_limit
-from sadm.evaluation.full import FullEvaluation
+from sadm.evaluation.full import FullEvaluation, Metrics
 from sadm.evaluation.inception_score import InceptionScore, inception_score
 from sadm.evaluation.judges import Judge, MlpJudge, PixelJudge, RandomConvJudge, build_judges
 from sadm.evaluation.kernel import (
@@ -37,6 +37,7 @@ __all__ = [
     "KernelBlocks",
     "KernelEstimate",
     "Manifold",
+    "Metrics",
     "MlpJudge",
     "PerClass",
     "PixelJudge",

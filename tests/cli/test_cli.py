@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from sadm.cli.evaluate import METRICS
 from sadm.cli.main import COMMANDS, run
 from sadm.training.config import recipe_names
 
@@ -72,6 +73,14 @@ def test_from_a_folder_to_samples_and_a_judgement(class_folder: Path, tmp_path: 
     assert facts == json.loads((tmp_path / "run" / "evaluation.json").read_text())
     assert facts["judges"].keys() == facts["fd"].keys() == facts["floor"].keys() == {"mlp", "pixels", "random_conv"}
     assert facts["images"] == 2 * facts["group"] == 10
+    assert run(["evaluate", out, "--groups", "2", "--full"]) == 0
+    table = capsys.readouterr().out
+    full = json.loads((tmp_path / "run" / "evaluation.json").read_text()).pop("full")
+    assert full.keys() == {*facts["judges"], "spatial", "patches"}
+    for metrics in full.values():
+        for name, metric in metrics.items():
+            assert f"{METRICS.get(name, name)} " in table
+            assert metric["reason"] in table if "reason" in metric else f"{metric['value']:.4g}" in table
 
 
 def test_samples_do_not_depend_on_how_many_are_drawn(tmp_path, capsys):
