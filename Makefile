@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check wheel-test fashion-mnist clean-demo
+.PHONY: demo test check wheel-test test-reference benchmark-metrics fashion-mnist clean-demo
 
 demo: .venv/demo.stamp
 	$(BIN)/sadm compare --recipe digits --out runs/demo
@@ -27,6 +27,21 @@ fashion-mnist:
 wheel-test: .venv/dev.stamp
 	rm -rf build/wheel && $(BIN)/python -m build --wheel --outdir build/wheel . >/dev/null
 	tests/wheel_trains.sh build/wheel/*.whl
+
+# Metrics against public packages that pull torchvision, in an environment of its own: it sees the packages of .venv, and holds
+# those alone that are missing there.
+test-reference: .venv-reference/stamp
+	.venv-reference/bin/pip list 2>/dev/null | grep -iE '^(numpy|prdc|scipy|torch|torch[-_]fidelity|torchmetrics|torchvision) '
+	.venv-reference/bin/python -m pytest tests/reference
+
+benchmark-metrics: .venv-reference/stamp
+	.venv-reference/bin/python -m benchmarks.metrics --run
+
+.venv-reference/stamp: .venv/dev.stamp constraints-reference.txt
+	rm -rf .venv-reference && $(BIN)/python -m venv .venv-reference
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' >"$$(echo .venv-reference/lib/python3*/site-packages)/dependencies.pth"
+	.venv-reference/bin/pip install -q -c constraints-reference.txt torch-fidelity torchmetrics prdc torchvision
+	@touch $@
 
 .venv/bin/python:
 	$(PYTHON) -c 'import sys; sys.exit("python >= 3.10 is needed, this is " + sys.version) if sys.version_info < (3, 10) else 0'

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmarks import data, prepare, samplers, solvers, structure, theory, throughput
 from benchmarks.common import ROOT, change, result_path, stored
+from benchmarks.metrics import page as metrics
 from benchmarks.peers import page as peers
 from sadm.experiments.report import verdict_sentence
 from sadm.experiments.statistics import Interval, outcome
@@ -42,9 +43,8 @@ def main() -> None:
     if result_path(samplers.NAME, "summary").exists():
         pages.append(samplers.section(stored(samplers.NAME, "summary")))
     pages.append(structure.section())
-    pages += [
-        part for part in (throughput.section(), data.section(), prepare.section(), peers.section()) if part is not None
-    ]
+    sections = [throughput, data, prepare, peers, metrics]
+    pages += [part for part in (page.section() for page in sections) if part is not None]
     (ROOT / "docs" / "results.md").write_text("\n".join(pages), encoding="utf-8")
     theory.write_page()
 

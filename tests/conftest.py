@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -18,6 +19,9 @@ from PIL import Image
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 torch.set_num_threads(1)
+
+# These compare with packages that must not be in the usual environment: make test-reference.
+collect_ignore = [] if importlib.util.find_spec("torch_fidelity") else ["reference"]
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.operators import register_missing_operators
 from benchmarks.peers.contestant import CLASSES, Sampler, Task, count_parameters, seeded
 
 PACKAGE = "denoising-diffusion-pytorch"
@@ -152,14 +153,4 @@ class PairAtScaleOne:
         del self.net.forward_with_cond_scale
 
 
-def register_missing_operators() -> None:
-    """Lets torchvision's build for CUDA be imported beside a torch without it; the operators themselves are not used."""
-    signature = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-    for name in ("nms", "qnms"):
-        if not hasattr(torch.ops.torchvision, name):
-            _LIBRARY.append(torch.library.Library("torchvision", "FRAGMENT"))
-            _LIBRARY[-1].define(name + signature)
-
-
-_LIBRARY: list[Any] = []  # a definition lasts as long as its library object
 CONTESTANTS = {"ddpm_pytorch": DdpmPytorch()}

@@ -13,7 +13,7 @@ from benchmarks.peers.plan import NAME
 
 FOLDER = RUNS / NAME / "venv"
 DEFINITION = "import denoising_diffusion_pytorch, denoising_diffusion_pytorch.classifier_free_guidance"
-CHECK = f"from benchmarks.peers.ddpm_pytorch import register_missing_operators as r; r(); {DEFINITION}"
+CHECK = f"from benchmarks.operators import register_missing_operators as r; r(); {DEFINITION}"
 SECONDS_TO_BUILD = 1800
 LAST_LINES = 3
 

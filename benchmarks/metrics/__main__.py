@@ -1,0 +1,117 @@
+"""The command line of `benchmarks.metrics`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+import benchmarks.metrics
+from benchmarks.common import rounded, store, stored
+from benchmarks.metrics.page import NAME
+
+LENGTH = 2048
+COUNT, QUICK_COUNT = 10_000, 4096
+FEW = 500
+SEEDS = range(5)
+
+
+def main() -> None:
+    """Parses and runs."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.metrics",
+        description=benchmarks.metrics.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--quick", action="store_true", help="print error, speed and deviations as JSON, within 50 s")
+    action.add_argument("--run", action="store_true", help="measure with every package and store the result")
+    action.add_argument("--summary", action="store_true", help="print the stored result as JSON")
+    options = parser.parse_args()
+    if options.summary:
+        print(json.dumps(stored(NAME, "result"), indent=1))
+        return
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    from benchmarks.metrics import frechet_cost  # noqa: F401 - limits hold for libraries that are loaded
+
+    torch.set_num_threads(1)
+    with threadpool_limits(1):  # of numpy and scipy, each with its own
+        if options.quick:
+            print(json.dumps(quick(), indent=1))
+        else:
+            run()
+
+
+def quick() -> dict[str, Any]:
+    """One turn of scipy's square root, and deviations from what is installed."""
+    from benchmarks.metrics.frechet_cost import by_square_root, compare, draw_fits
+
+    largest, absent = deviations(1)
+    frechet = compare(draw_fits(QUICK_COUNT, LENGTH), by_square_root, turns=1)
+    return rounded(
+        {
+            "fd_relative_error": frechet["relative_error"],
+            "fd_speedup_over_scipy_sqrtm": frechet["speedup"],
+            "largest_deviation": {package: max(found.values()) for package, found in largest.items()},
+            "absent": absent,
+        }
+    )
+
+
+def run() -> None:
+    """Every route and package; needs them all."""
+    from benchmarks.metrics.frechet_cost import (
+        by_eigenvalue_form,
+        by_eigenvalues,
+        by_square_root,
+        compare,
+        draw_few,
+        draw_fits,
+    )
+
+    largest, absent = deviations(len(SEEDS))
+    if absent:
+        sys.exit(f"{', '.join(absent)} not installed: run make benchmark-metrics")
+    fits = draw_fits(COUNT, LENGTH)
+    routes = {
+        "scipy_sqrtm": compare(fits, by_square_root),
+        "eigenvalues_of_the_product": compare(fits, by_eigenvalues),
+        "eigenvalue_form": compare(fits, by_eigenvalue_form),
+        "eigenvalue_form_few_images": compare(draw_few(FEW, LENGTH), by_eigenvalue_form),
+    }
+    conditions = {"length": LENGTH, "count": COUNT, "few": FEW, "seeds": len(SEEDS), **versions()}
+    store(NAME, "result", rounded({"frechet": routes, "largest_deviation": largest, **conditions}))
+
+
+def deviations(seeds: int) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """By package and metric, the largest relative deviation over cases; and what is not installed."""
+    from benchmarks.metrics.packages import PACKAGES, deviation, draw_case
+
+    cases = [draw_case(seed) for seed in range(seeds)]
+    found: dict[str, dict[str, float]] = {}
+    absent = []
+    for package, function in PACKAGES.items():
+        try:
+            pairs = [function(case) for case in cases]
+        except ImportError:
+            absent.append(package)
+            continue
+        found[package] = {name: max(deviation(part[name]) for part in pairs) for name in pairs[0]}
+    return found, absent
+
+
+def versions() -> dict[str, Any]:
+    """Of the packages, and where it ran."""
+    from importlib import metadata
+
+    from benchmarks.metrics.packages import PACKAGES
+    from sadm.core.provenance import provenance
+
+    return {"packages": {name: metadata.version(name) for name in PACKAGES}, "provenance": provenance()}
+
+
+if __name__ == "__main__":
+    main()
