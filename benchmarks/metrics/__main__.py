@@ -47,10 +47,10 @@ def main() -> None:
 
 def quick() -> dict[str, Any]:
     """One turn of scipy's square root, and deviations from what is installed."""
-    from benchmarks.metrics.frechet_cost import by_square_root, compare, draw_fits
+    from benchmarks.metrics import frechet_cost
 
     largest, absent = deviations(1)
-    frechet = compare(draw_fits(QUICK_COUNT, LENGTH), by_square_root, turns=1)
+    frechet = frechet_cost.compare(frechet_cost.draw_fits(QUICK_COUNT, LENGTH), frechet_cost.by_square_root, turns=1)
     return rounded(
         {
             "fd_relative_error": frechet["relative_error"],
@@ -63,24 +63,17 @@ def quick() -> dict[str, Any]:
 
 def run() -> None:
     """Every route and package; needs them all."""
-    from benchmarks.metrics.frechet_cost import (
-        by_eigenvalue_form,
-        by_eigenvalues,
-        by_square_root,
-        compare,
-        draw_few,
-        draw_fits,
-    )
+    from benchmarks.metrics import frechet_cost as cost
 
     largest, absent = deviations(len(SEEDS))
     if absent:
         sys.exit(f"{', '.join(absent)} not installed: run make benchmark-metrics")
-    fits = draw_fits(COUNT, LENGTH)
+    fits = cost.draw_fits(COUNT, LENGTH)
     routes = {
-        "scipy_sqrtm": compare(fits, by_square_root),
-        "eigenvalues_of_the_product": compare(fits, by_eigenvalues),
-        "eigenvalue_form": compare(fits, by_eigenvalue_form),
-        "eigenvalue_form_few_images": compare(draw_few(FEW, LENGTH), by_eigenvalue_form),
+        "scipy_sqrtm": cost.compare(fits, cost.by_square_root),
+        "eigenvalues_of_the_product": cost.compare(fits, cost.by_eigenvalues),
+        "eigenvalue_form": cost.compare(fits, cost.by_eigenvalue_form),
+        "eigenvalue_form_few_images": cost.compare(cost.draw_few(FEW, LENGTH), cost.by_eigenvalue_form),
     }
     conditions = {"length": LENGTH, "count": COUNT, "few": FEW, "seeds": len(SEEDS), **versions()}
     store(NAME, "result", rounded({"frechet": routes, "largest_deviation": largest, **conditions}))
