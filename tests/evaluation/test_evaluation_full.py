@@ -12,6 +12,7 @@ from sadm.core.errors import UserError
 from sadm.data import ImageSet
 from sadm.evaluation import (
     Evaluator,
+    FullEvaluation,
     GaussianFit,
     Manifold,
     MlpJudge,
@@ -114,6 +115,23 @@ def test_what_can_not_be_told_has_a_reason() -> None:
     found = few.evaluate_fully(few.parts.floor.floats(), few.parts.floor.labels)
     assert "no line over 1 / N" in found["pixels"]["fd_limit"]["reason"]
     assert found["pixels"]["kid"]["value_error"] >= 0
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_judge_that_sees_nothing_stops_none_of_the_others() -> None:
+    class Blind:
+        name, title, kind, decides = "blind", "nothing", "label-free", False
+
+        def features(self, images: ImageSet) -> np.ndarray:
+            return np.ones((len(images), 3))
+
+    real, floor = striped(60), striped(60, seed=5)
+    found = FullEvaluation([Blind(), RandomConvJudge(1)], real, floor).evaluate([striped(60, seed=6)])
+    assert "all 60 real images have the same features" in found["blind"]["structure"]["reason"]
+    assert found["blind"]["kid"]["value"] == pytest.approx(0)
+    assert found["blind"]["fd_limit"]["value"] == pytest.approx(0)
+    assert (found["blind"]["precision"]["value"], found["blind"]["coverage"]["real"]) == (1, 1)
+    assert found["random_conv"]["structure_mixing"]["value"] < 0.5
     json.dumps(found, allow_nan=False)
 
 
