@@ -37,10 +37,10 @@ test-reference: .venv-reference/stamp
 benchmark-metrics: .venv-reference/stamp
 	.venv-reference/bin/python -m benchmarks.metrics --run
 
-.venv-reference/stamp: .venv/dev.stamp constraints-reference.txt
+.venv-reference/stamp: .venv/dev.stamp constraints.txt constraints-reference.txt
 	rm -rf .venv-reference && $(BIN)/python -m venv .venv-reference
 	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' >"$$(echo .venv-reference/lib/python3*/site-packages)/dependencies.pth"
-	.venv-reference/bin/pip install -q -c constraints-reference.txt torch-fidelity torchmetrics prdc torchvision
+	.venv-reference/bin/pip install -q -c constraints.txt -c constraints-reference.txt torch-fidelity torchmetrics prdc torchvision
 	@touch $@
 
 .venv/bin/python:
