@@ -111,6 +111,18 @@ def test_transformers_give_the_mean_of_the_last_hidden_state(
     torch.testing.assert_close(encoder(x), expected(normalised(x)), rtol=0, atol=1e-6)
 
 
+def test_of_a_model_of_tokens_the_first_one_can_be_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokens = Network(lambda x: types.SimpleNamespace(last_hidden_state=x.flatten(2).mT), image_size=8)
+    transformers_with(monkeypatch, tokens, image_mean=MEAN, image_std=STD)
+    x = images(4, 2, 3, 8, 8).clamp(-1, 1)
+    found = load_encoder("transformers:dino", pooling="first")(x)
+    torch.testing.assert_close(found, normalised(x)[:, :, 0, 0], rtol=0, atol=1e-6)
+    maps = Network(lambda x: types.SimpleNamespace(last_hidden_state=x), image_size=8)
+    transformers_with(monkeypatch, maps, image_mean=MEAN, image_std=STD)
+    with pytest.raises(StructureError, match=r"model with tokens \[B, T, D\]; its last hidden state is \[2, 3, 8, 8\]"):
+        load_encoder("transformers:resnet", pooling="first")(x)
+
+
 def test_of_a_model_of_images_and_text_the_vision_part_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     both = nn.Module()
     both.vision_model = Network(lambda x: types.SimpleNamespace(last_hidden_state=x), image_size=8)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -53,13 +53,15 @@ class PretrainedEncoder(nn.Module):
         return self.features(self.network((images - self.mean) / self.std))
 
 
-def load_encoder(name: str, side: int | None = None) -> PretrainedEncoder:
+def load_encoder(name: str, side: int | None = None, pooling: Literal["mean", "first"] = "mean") -> PretrainedEncoder:
     """A pre-trained network as encoder, in evaluation mode, for pixels in [-1, 1].
 
     Args:
         name: ``timm:MODEL``, such as ``timm:resnet18.a1_in1k`` (its pooled features), or ``transformers:MODEL``, a name or folder
-            that `AutoModel` loads, such as ``transformers:facebook/dinov2-small`` (the mean of its last hidden state).
+            that `AutoModel` loads, such as ``transformers:facebook/dinov2-small``.
         side: images are resized to side x side pixels; None = the size that the network was trained on.
+        pooling: of a model of transformers, the mean of its last hidden state, or its first token, which sums up the image in
+            many.
 
     Raises:
         StructureError: another form of name, a package that is not installed (the message names it), or a model that the
@@ -79,29 +81,30 @@ def load_encoder(name: str, side: int | None = None) -> PretrainedEncoder:
             f"encoder {name!r} needs the package {package}, which can't be imported ({error}). Install it: pip install {package}"
         ) from error
     try:
-        encoder = _LOADERS[package](module, model, side)
+        encoder = _LOADERS[package](module, model, side, pooling)
     except (RuntimeError, OSError, ValueError) as error:
         raise StructureError(f"{package} can't load the model {model!r}: {error}") from error
     return encoder.eval()
 
 
-def _from_timm(timm: Any, model: str, side: int | None) -> PretrainedEncoder:
+def _from_timm(timm: Any, model: str, side: int | None, pooling: str) -> PretrainedEncoder:
     network = timm.create_model(model, pretrained=True, num_classes=0)  # 0 classes: pooled features [B, d]
     config = timm.data.resolve_model_data_config(network)
     return PretrainedEncoder(network, _as_is, config["mean"], config["std"], side or config["input_size"][-1])
 
 
-def _from_transformers(transformers: Any, model: str, side: int | None) -> PretrainedEncoder:
+def _from_transformers(transformers: Any, model: str, side: int | None, pooling: str) -> PretrainedEncoder:
     whole = transformers.AutoModel.from_pretrained(model)
     network = getattr(whole, "vision_model", whole)  # of a model of images and text
     processor = transformers.AutoImageProcessor.from_pretrained(model)
     side = side or getattr(network.config, "image_size", None) or _processed_side(processor)
     # A processor without mean and deviation does not normalise.
     mean, std = processor.image_mean or [0.0] * 3, processor.image_std or [1.0] * 3
-    return PretrainedEncoder(network, _mean_hidden_state, mean, std, side)
+    pooled = _first_token if pooling == "first" else _mean_hidden_state
+    return PretrainedEncoder(network, pooled, mean, std, side)
 
 
-_LOADERS: dict[str, Callable[[Any, str, int | None], PretrainedEncoder]] = {
+_LOADERS: dict[str, Callable[[Any, str, int | None, str], PretrainedEncoder]] = {
     "timm": _from_timm,
     "transformers": _from_transformers,
 }
@@ -111,11 +114,25 @@ def _as_is(output: torch.Tensor) -> torch.Tensor:
     return output
 
 
-def _mean_hidden_state(output: Any) -> torch.Tensor:
+def _last_hidden_state(output: Any) -> torch.Tensor:
     # Not `pooler_output`: checkpoints often lack the pooler's weights, which are then random.
     hidden = getattr(output, "last_hidden_state", None)
     if hidden is None:
         raise StructureError(f"expected a vision model with a last hidden state; it gives a {type(output).__name__}")
+    return hidden
+
+
+def _first_token(output: Any) -> torch.Tensor:
+    hidden = _last_hidden_state(output)
+    if hidden.ndim != 3:
+        raise StructureError(
+            f"expected a vision model with tokens [B, T, D]; its last hidden state is {list(hidden.shape)}"
+        )
+    return hidden[:, 0]
+
+
+def _mean_hidden_state(output: Any) -> torch.Tensor:
+    hidden = _last_hidden_state(output)
     return hidden.mean(dim=1) if hidden.ndim == 3 else hidden.mean(dim=(2, 3))  # of [B, T, D] or [B, C, H, W]
 
 
