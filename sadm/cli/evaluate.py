@@ -21,6 +21,7 @@ examples:
   sadm evaluate runs/digits
   sadm evaluate runs/digits --groups 8 --seed 1 --json
   sadm evaluate runs/digits --full
+  sadm evaluate runs/photos --judges inception dinov2
 """
 
 SPACES = {"spatial": "random convolutions, by place", "patches": "pixels of patches"}
@@ -48,6 +49,8 @@ class EvaluateOptions:
     """Seed of the generated images."""
     full: bool = False
     """Also precision, recall, density, coverage, Inception score, intervals, FD at infinitely many images and structure."""
+    judges: tuple[str, ...] = ()
+    """Further feature spaces: inception[:FILE] (FID), dinov2[:MODEL], transformers:MODEL, timm:MODEL, python:MODULE:FUNCTION."""
     device: str = "auto"
     """'auto' = the accelerator if there is one, else 'cpu'."""
     json: bool = False
@@ -60,7 +63,7 @@ def run(arguments: list[str]) -> None:
     if options.groups < 1:
         raise UserError(f"--groups must be at least 1, got {options.groups}.")
     from sadm.core.files import write_json
-    from sadm.evaluation import Evaluator
+    from sadm.evaluation import Evaluator, network_judges
     from sadm.training.model_folder import load_model
     from sadm.training.run import read_run_config, split_for
 
@@ -78,20 +81,21 @@ def run(arguments: list[str]) -> None:
                 f"{stored[:12]}, now {split.train.fingerprint()[:12]}): held-out images could be training images."
             )
         reporter.say("Fitting judges on held-out images.")
-        evaluator = Evaluator(split.held_out)
+        further = network_judges(options.judges, options.device, Path(options.run) / "features", reporter)
+        evaluator = Evaluator(split.held_out, further)
         count = evaluator.group * options.groups
         reporter.say(f"Drawing {count} images.")
         labels = model.training_labels(count, options.seed)
         images = model.sample_for_judging(count, options.seed, labels)
         result = evaluator.evaluate(images, labels)
-        further = {"full": evaluator.evaluate_fully(images, labels, progress)} if options.full else {}
+        dearer = {"full": evaluator.evaluate_fully(images, labels, progress)} if options.full else {}
     path = Path(options.run) / "evaluation.json"
     facts = {
         "judges": evaluator.describe(),
         "floor": evaluator.floor,
         "seed": options.seed,
         **result.as_dict(),
-        **further,
+        **dearer,
     }
     write_json(path, facts)
     print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else table(facts))
@@ -113,7 +117,8 @@ def table(facts: dict[str, Any]) -> str:
 
 def full_table(facts: dict[str, Any]) -> list[str]:
     """The dearer metrics beside what real images score, feature space by feature space."""
-    titles = {name: judge["title"] for name, judge in facts["judges"].items()} | SPACES
+    titles = {name: judge["title"] for name, judge in facts["judges"].items()}
+    titles |= {f"spatial_{name}": f"{title}, by place" for name, title in titles.items()} | SPACES
     lines = [f"{'metric':<40}{'generated':>22}{'real images':>22}"]
     reasons = []
     for space, metrics in facts["full"].items():

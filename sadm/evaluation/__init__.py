@@ -4,11 +4,21 @@ class.
 
 from sadm.evaluation.coverage import Coverage, DensityCoverage, Manifold, precision_recall
 from sadm.evaluation.evaluator import Evaluation, Evaluator, HeldOutParts
+from sadm.evaluation.features import Extractor, extract, open_extractor
 from sadm.evaluation.frechet import GaussianFit, frechet_distance
 from sadm.evaluation.frechet_limit import FrechetLimit, effective_dimension, frechet_limit
 from sadm.evaluation.full import FullEvaluation, Metrics
 from sadm.evaluation.inception_score import InceptionScore, inception_score
-from sadm.evaluation.judges import Judge, MlpJudge, PixelJudge, RandomConvJudge, build_judges
+from sadm.evaluation.judges import (
+    InceptionJudge,
+    Judge,
+    MlpJudge,
+    NetworkJudge,
+    PixelJudge,
+    RandomConvJudge,
+    build_judges,
+    network_judges,
+)
 from sadm.evaluation.kernel import (
     KernelBlocks,
     KernelEstimate,
@@ -28,10 +38,12 @@ __all__ = [
     "DensityCoverage",
     "Evaluation",
     "Evaluator",
+    "Extractor",
     "FrechetLimit",
     "FullEvaluation",
     "GaussianFit",
     "HeldOutParts",
+    "InceptionJudge",
     "InceptionScore",
     "Judge",
     "KernelBlocks",
@@ -39,6 +51,7 @@ __all__ = [
     "Manifold",
     "Metrics",
     "MlpJudge",
+    "NetworkJudge",
     "PerClass",
     "PixelJudge",
     "RandomConvJudge",
@@ -46,6 +59,7 @@ __all__ = [
     "StructureGaps",
     "build_judges",
     "effective_dimension",
+    "extract",
     "frechet_distance",
     "frechet_limit",
     "inception_score",
@@ -54,6 +68,8 @@ __all__ = [
     "kernel_distance_interval",
     "mean_gaps",
     "nearest_neighbours",
+    "network_judges",
+    "open_extractor",
     "patch_gaps",
     "patches",
     "precision_recall",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -97,11 +97,12 @@ class Evaluator:
 
     Args:
         held_out: images that training never saw.
+        further: judges beside those that are fitted on them (see `network_judges`).
     """
 
-    def __init__(self, held_out: ImageSet) -> None:
+    def __init__(self, held_out: ImageSet, further: Sequence[Judge] = ()) -> None:
         self.parts = HeldOutParts.of(held_out)
-        self.judges: list[Judge] = build_judges(self.parts.judging)
+        self.judges: list[Judge] = [*build_judges(self.parts.judging), *further]
         self._reference = self._features(self.parts.reference)
         self._fits = {name: GaussianFit.of(values) for name, values in self._reference.items()}
         self.floor = self._fd(self._features(self.parts.floor))
@@ -188,7 +189,8 @@ class Evaluator:
         return full.evaluate(self._groups(images, labels), progress)
 
     def describe(self) -> dict[str, dict[str, Any]]:
-        """Each judge's title, kind, feature length, whether it decides, and a classifier's accuracy on the reference."""
+        """Each judge's title, kind, feature length, whether it decides, what it learned from, and a classifier's accuracy on the
+        reference."""
         facts: dict[str, dict[str, Any]] = {}
         for judge in self.judges:
             facts[judge.name] = {
@@ -196,6 +198,7 @@ class Evaluator:
                 "kind": judge.kind,
                 "dim": int(self._reference[judge.name].shape[1]),
                 "decides": judge.decides,
+                "learned_from": judge.learned_from,
             }
             if isinstance(judge, MlpJudge):
                 facts[judge.name]["accuracy"] = judge.accuracy(self.parts.reference)

@@ -14,7 +14,7 @@ from sadm.evaluation.coverage import Manifold, precision_recall
 from sadm.evaluation.frechet import GaussianFit, frechet_distance
 from sadm.evaluation.frechet_limit import FrechetLimit, frechet_limit
 from sadm.evaluation.inception_score import inception_score
-from sadm.evaluation.judges import Judge, MlpJudge, RandomConvJudge
+from sadm.evaluation.judges import Classifying, Judge, RandomConvJudge, SeeingPlaces
 from sadm.evaluation.kernel import KernelEstimate, kernel_distance_interval
 from sadm.evaluation.structure_metric import StructureGaps, patch_gaps, structure_gaps
 
@@ -55,17 +55,18 @@ class FullEvaluation:
             progress: is told how many of how many feature spaces are done.
 
         Returns:
-            Metrics by feature space: the judges' names, ``spatial`` (random convolutions by place) and ``patches`` (pixels).
+            Metrics by feature space: the judges' names; ``spatial``, the random convolutions by place, and ``spatial_NAME`` of
+            other judges that see places; and ``patches`` (pixels).
         """
-        by_place = [judge for judge in self.judges if isinstance(judge, RandomConvJudge)]
+        by_place = {_space_of(judge): judge for judge in self.judges if isinstance(judge, SeeingPlaces)}
         total = len(self.judges) + len(by_place) + 1
         report: dict[str, Metrics] = {}
         for judge in self.judges:
             progress(len(report), total)
             report[judge.name] = self._judged(judge, groups)
-        for conv in by_place:
+        for space, judge_of_places in by_place.items():
             progress(len(report), total)
-            report["spatial"] = self._by_place(conv, groups)
+            report[space] = self._by_place(judge_of_places, groups)
         progress(len(report), total)
         report["patches"] = self._patches(groups)
         progress(total, total)
@@ -92,18 +93,18 @@ class FullEvaluation:
             return _named(structure_gaps(first, second, self._labels(sample.images), self._labels(self.reference)))
 
         def score(sample: _Sample) -> dict[str, float]:
-            assert isinstance(judge, MlpJudge)  # noqa: S101 - for the type checker
+            assert isinstance(judge, Classifying)  # noqa: S101 - for the type checker
             return {"inception_score": inception_score(judge.probabilities(sample.images), 1, None).mean}
 
         return {
             "kid": _or_reason(lambda: _with_errors(kid(together), kid(floor.features))),
             "fd_limit": _or_reason(lambda: _with_errors(limit(together), limit(floor.features))),
             **_beside(shares, ours, floor),
-            **(_beside(score, ours, floor) if isinstance(judge, MlpJudge) else {}),
+            **(_beside(score, ours, floor) if isinstance(judge, Classifying) else {}),
             **_beside(structure, ours, floor),
         }
 
-    def _by_place(self, judge: RandomConvJudge, groups: Sequence[ImageSet]) -> Metrics:
+    def _by_place(self, judge: SeeingPlaces, groups: Sequence[ImageSet]) -> Metrics:
         fit = GaussianFit.of(judge.spatial_features(self.reference))
 
         def distance(images: ImageSet) -> dict[str, float]:
@@ -125,6 +126,11 @@ class FullEvaluation:
         labels = None if images.labels is None else images.labels.numpy()[: self._most]
         classes = 0 if labels is None else len(np.unique(labels))
         return labels if labels is not None and 1 < classes < len(labels) else None
+
+
+def _space_of(judge: Judge) -> str:
+    """What its features by place are called."""
+    return "spatial" if isinstance(judge, RandomConvJudge) else f"spatial_{judge.name}"
 
 
 def _named(gaps: StructureGaps) -> dict[str, float]:

@@ -6,22 +6,31 @@ images only): a metric that resembles the encoder would reward what the game opt
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Iterator
-from typing import Protocol
+import weakref
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.special import softmax
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
+from sadm.core.errors import UserError
+from sadm.core.progress import Reporter
 from sadm.core.seeds import generator
 from sadm.data import ImageSet
+from sadm.evaluation.features import Extractor, InceptionV3, extract, open_extractor
 from sadm.evaluation.spatial import spatial_features
 
 JUDGE_SEED = 20240227
+HELD_OUT_IMAGES, NOTHING, OTHER_IMAGES, UNKNOWN = "held-out images", "no images", "other images", "unknown"
+LABEL_BASED, LABEL_FREE = "label-based", "label-free"
 
 
 class Judge(Protocol):
@@ -32,15 +41,36 @@ class Judge(Protocol):
         title: what it is, for a report.
         kind: ``label-based`` or ``label-free``.
         decides: whether the verdict needs its agreement; other judges are shown beside it.
+        learned_from: `HELD_OUT_IMAGES` of its own, `NOTHING`, `OTHER_IMAGES`, or `UNKNOWN`: only then it might share training
+            images or weights with a structure encoder.
     """
 
     name: str
     title: str
     kind: str
     decides: bool
+    learned_from: str
 
     def features(self, images: ImageSet) -> np.ndarray:
         """Features [N, d] of images, float64."""
+        ...
+
+
+@runtime_checkable
+class Classifying(Protocol):
+    """A judge that knows classes."""
+
+    def probabilities(self, images: ImageSet) -> np.ndarray:
+        """Probabilities [N, classes] of its classes."""
+        ...
+
+
+@runtime_checkable
+class SeeingPlaces(Protocol):
+    """A judge that also has features that keep their place in the image."""
+
+    def spatial_features(self, images: ImageSet) -> np.ndarray:
+        """Flattened maps [N, d]; see `sadm.evaluation.spatial`."""
         ...
 
 
@@ -52,7 +82,8 @@ class MlpJudge:
         width: hidden units; the activations of the last layer are the features.
     """
 
-    name, title, kind, decides = "mlp", "classifier trained on other images", "label-based", True
+    name, title, kind, decides = "mlp", "classifier trained on other images", LABEL_BASED, True
+    learned_from = HELD_OUT_IMAGES
 
     def __init__(self, images: ImageSet, width: int = 64) -> None:
         assert images.labels is not None  # noqa: S101 - for the type checker; `build_judges` has checked
@@ -90,7 +121,8 @@ class PixelJudge:
         components: at most this many.
     """
 
-    name, title, kind, decides = "pixels", "principal components of the pixels", "label-free", True
+    name, title, kind, decides = "pixels", "principal components of the pixels", LABEL_FREE, True
+    learned_from = HELD_OUT_IMAGES
 
     def __init__(self, images: ImageSet, components: int = 32) -> None:
         flat = _flat(images)
@@ -114,7 +146,8 @@ class RandomConvJudge:
         decides: whether the verdict needs its agreement (it does where there are no labels for another).
     """
 
-    name, title, kind = "random_conv", "random convolutions (fine texture)", "label-free"
+    name, title, kind = "random_conv", "random convolutions (fine texture)", LABEL_FREE
+    learned_from = NOTHING
 
     def __init__(self, channels: int, width: int = 32, decides: bool = False) -> None:
         draws = generator(JUDGE_SEED, "random convolutions", channels)
@@ -139,6 +172,63 @@ class RandomConvJudge:
         for start in range(0, len(images), 512):
             x = images.floats(torch.arange(start, min(start + 512, len(images))))  # [n, C, H, W]
             yield F.conv2d(F.relu(F.conv2d(x, self.first, padding=1)), self.second, padding=1)
+
+
+class NetworkJudge:
+    """Features of a network that learned elsewhere, such as DINOv2.
+
+    Args:
+        extractor: the network.
+        cache: folder where features are kept; None = nowhere.
+        reporter: where progress is shown.
+    """
+
+    kind, decides = LABEL_FREE, True
+
+    def __init__(self, extractor: Extractor, cache: str | Path | None = None, reporter: Reporter | None = None) -> None:
+        self.name, self.title = extractor.name, extractor.title
+        self.learned_from = OTHER_IMAGES if extractor.published else UNKNOWN
+        self._extract = functools.partial(extract, extractor, cache=cache, reporter=reporter)
+        self._known: weakref.WeakKeyDictionary[ImageSet, dict[str, np.ndarray]] = weakref.WeakKeyDictionary()
+
+    def features(self, images: ImageSet) -> np.ndarray:
+        return self._of(images)["features"].astype(np.float64)
+
+    def _of(self, images: ImageSet) -> dict[str, np.ndarray]:
+        """What the network gives; kept as long as the images are."""
+        if images not in self._known:
+            self._known[images] = self._extract(images)
+        return self._known[images]
+
+
+class InceptionJudge(NetworkJudge):
+    """FID's network: its features give FID, its class probabilities the Inception score, its middle maps sFID."""
+
+    def probabilities(self, images: ImageSet) -> np.ndarray:
+        """Probabilities [N, 1008] of its classes."""
+        return softmax(self._of(images)["logits"].astype(np.float64), axis=1)
+
+    def spatial_features(self, images: ImageSet) -> np.ndarray:
+        """What sFID is computed from: [N, 2023]."""
+        return spatial_features(self._of(images)["spatial"])
+
+
+def network_judges(
+    texts: Sequence[str], device: str, cache: str | Path | None = None, reporter: Reporter | None = None
+) -> list[Judge]:
+    """Judges by what users call feature spaces (see `open_extractor`).
+
+    Raises:
+        UserError: one can't be opened, or two have one name.
+    """
+    found: list[Judge] = []
+    for text in texts:
+        extractor = open_extractor(text, device)
+        if extractor.name in [judge.name for judge in found]:
+            raise UserError(f"two judges are called '{extractor.name}' ({', '.join(texts)}); give one of them.")
+        kind = InceptionJudge if isinstance(extractor.network, InceptionV3) else NetworkJudge
+        found.append(kind(extractor, cache, reporter))
+    return found
 
 
 def build_judges(images: ImageSet) -> list[Judge]:

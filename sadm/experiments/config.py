@@ -48,6 +48,9 @@ class CompareConfig(Config):
     trained model is judged with them, too, from the same noise."""
     per_class: bool = False
     """Judge class by class as well, and by precision and recall; takes longer."""
+    judges: list[str] = []
+    """Further feature spaces whose agreement the verdict needs: inception[:FILE] (FID), dinov2[:MODEL], transformers:MODEL,
+    timm:MODEL, python:MODULE:FUNCTION."""
     cost_shares: list[Share] = []
     """Train at these shares of plain training's budget, too, such as 0.7, to see at what cost an arm gets as good."""
     cost_steps: Annotated[int, Field(ge=20, multiple_of=5)] = 200

@@ -14,7 +14,7 @@ from sadm.core.errors import DivergedError
 from sadm.core.files import write_json
 from sadm.core.progress import Reporter
 from sadm.core.provenance import peak_memory_mib, provenance
-from sadm.evaluation import Evaluator
+from sadm.evaluation import Evaluator, network_judges
 from sadm.experiments.config import CompareConfig
 from sadm.experiments.cost import measure_costs, store_costs
 from sadm.experiments.plan import LATENTS, RESULT, RunJob, missing_evaluations
@@ -44,7 +44,8 @@ class Laboratory:
     def evaluator(self) -> Evaluator:
         """Judges and reference, fitted at first use."""
         if self._evaluator is None:
-            self._evaluator = Evaluator(self.split.held_out)
+            judges = network_judges(self.config.judges, self.config.train.device)
+            self._evaluator = Evaluator(self.split.held_out, judges)
         return self._evaluator
 
     def measure_costs(self, arms: Sequence[str]) -> None:
@@ -113,6 +114,7 @@ class Laboratory:
                 result["evaluation"] = found.as_dict()
             else:
                 result.setdefault("evaluations", {})[sampler] = found.as_dict()
+        result["judges"] = self.config.judges
 
     def _labels(self, model: Model, count: int, seed: int) -> torch.Tensor | None:
         """Labels at the training images' frequencies; at the reference's where classes were thinned out on purpose."""

@@ -81,6 +81,7 @@ def missing_evaluations(result: Mapping[str, Any], config: CompareConfig) -> lis
     """Samplers that a trained model has still to be judged with; None stands for the main one."""
     main = result.get("evaluation")
     missing: list[str | None] = []
-    if main is None or (config.per_class and "classes" not in main):
+    unjudged = not set(config.judges) <= set(result.get("judges", ()))
+    if main is None or unjudged or (config.per_class and "classes" not in main):
         missing.append(None)
-    return missing + [name for name in config.samplers if name not in result.get("evaluations", {})]
+    return missing + [name for name in config.samplers if unjudged or name not in result.get("evaluations", {})]

@@ -13,7 +13,7 @@ from sadm.core.grids import grid_png
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.data import Split
 from sadm.diffusion import SOLVERS, solver_nfe
-from sadm.evaluation import Evaluator
+from sadm.evaluation import Evaluator, network_judges
 from sadm.experiments import tables
 from sadm.experiments.config import CONTROL, CompareConfig
 from sadm.experiments.plan import RunJob
@@ -36,7 +36,8 @@ RULE = (
 
 def summarise(config: CompareConfig, folder: Path, split: Split) -> tuple[dict[str, Any], Pictures]:
     """Everything that the report shows, from the stored results of a finished comparison on the images of `split`."""
-    evaluator, runs = Evaluator(split.held_out), gather(config, folder)
+    evaluator = Evaluator(split.held_out, network_judges(config.judges, config.train.device))
+    runs = gather(config, folder)
     judges, floor, steps = evaluator.describe(), evaluator.floor, config.train.optimiser.steps
     ratios = tables.ratios(runs, floor)
     deciding = [ratios[EQUAL_COST][config.treatment][name] for name, facts in judges.items() if facts["decides"]]

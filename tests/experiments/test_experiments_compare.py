@@ -220,6 +220,46 @@ def test_shares_of_the_cost_are_trained_for_every_arm(grown: tuple[Path, dict[st
     assert half["steps"] == STEPS // 2
 
 
+JUDGE = """
+import torch
+from torch import nn
+
+def brightness():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(12, 3))
+"""
+
+
+def test_a_judge_may_join_a_finished_comparison(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "demo"
+    shutil.copytree(finished, folder)
+    (tmp_path / "my_judges.py").write_text(JUDGE)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    trained = {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/metrics.jsonl")}
+    name = "python:my_judges:brightness"
+    comparison = compare(tiny(judges=[name]), folder)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("runs/*/metrics.jsonl")} == trained
+    before, after = results(finished), results(folder)
+    for run_name, result in after.items():
+        fd = result["evaluation"]["fd"]
+        assert fd.pop(name) >= 0
+        assert fd == before[run_name]["evaluation"]["fd"]
+    assert comparison["judges"][name]["decides"]
+    report = (folder / "report.html").read_text()
+    assert "not known to this program, so they may share training images or weights" in report
+    assert "my_judges:brightness" in report
+    assert "No judge shares" in (finished / "report.html").read_text()
+
+
+def test_a_judge_that_can_not_be_used_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="unknown feature space 'resnet'; expected inception"):
+        compare(tiny(judges=["resnet"]), tmp_path / "demo")
+    assert not (tmp_path / "demo").exists()
+
+
 def test_nothing_that_is_stored_may_change_or_go(finished: Path, grown: tuple[Path, dict[str, Any]]) -> None:
     samplers = {"3 NFE": {"steps": 2}, "1 NFE": {"steps": 1}}
     refused = {

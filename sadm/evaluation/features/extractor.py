@@ -35,6 +35,7 @@ class Extractor:
         identity: what tells its numbers from those of others: a hash over weights and kind.
         device: where the network is.
         batch: images at a time.
+        published: whether its weights are known to be from elsewhere, so that it shares nothing with a model that is judged.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Extractor:
     identity: str
     device: torch.device
     batch: int = 64
+    published: bool = False
 
     @torch.no_grad()
     def __call__(self, pixels: torch.Tensor) -> dict[str, torch.Tensor]:
@@ -110,7 +112,7 @@ def open_extractor(text: str, device: str = "auto") -> Extractor:
     where = resolve_device(device)
     network = network.eval().requires_grad_(False)
     name = kind if kind in _WELL_KNOWN else text
-    return Extractor(name, title, network.to(where), identity_of(network), where)
+    return Extractor(name, title, network.to(where), identity_of(network), where, published=kind != "python")
 
 
 def identity_of(network: nn.Module) -> str:

@@ -42,6 +42,7 @@ ENGLISH = {
     "column_judge": "Judge",
     "column_kid": "KID",
     "column_kind": "Kind",
+    "column_learned_from": "Learned from",
     "column_method": "Method",
     "column_plain_excess": "Plain: FD − floor",
     "column_precision": "Precision",
@@ -122,6 +123,10 @@ ENGLISH = {
     "heading_settings": "Settings and provenance",
     "heading_verdict": "Verdict",
     "interval_range": "{low} to {high}",
+    "judges_independent": "No judge shares training images or weights with the encoder of structure guidance, which learned "
+    "from the training images.",
+    "judges_unknown": "What these judges learned from is not known to this program, so they may share training images or weights "
+    "with the encoder of structure guidance, and count for less: {judges}.",
     "judge_informs": "{judge}; for information",
     "key_gradient_denoising": "denoising gradient",
     "key_gradient_structure": "structure gradient",

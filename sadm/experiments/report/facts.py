@@ -24,6 +24,7 @@ from sadm.experiments.report.verdict import changes_text, range_text, seed_count
 
 BUDGETS = {"equal_cost": "arms", "equal_steps": "equal_steps"}  # where the numbers of each budget are
 _MOST_NAMES = 40  # class names written out
+_UNKNOWN = "unknown"  # what a judge learned from, in the words of `sadm.evaluation`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,15 +249,27 @@ def cost_notes(comparison: Mapping[str, Any], lang: str) -> list[str]:
 
 
 def judge_rows(comparison: Mapping[str, Any], lang: str) -> list[list[str]]:
-    """Title, kind, dimension, accuracy and floor of each judge."""
+    """Title, kind, source, dimension, accuracy and floor of each judge."""
     rows = []
     for judge in judges_of(comparison):
         facts = part(comparison, "judges", judge)
         accuracy = percent(facts.get("accuracy"))
         floor = number(part(comparison, "floor").get(judge))
         kind = term(facts.get("kind") or DASH, lang)
-        rows.append([judge_name(comparison, judge, lang), kind, number(facts.get("dim")), accuracy, floor])
+        source = term(facts.get("learned_from") or DASH, lang)
+        rows.append([judge_name(comparison, judge, lang), kind, source, number(facts.get("dim")), accuracy, floor])
     return rows
+
+
+def independence(comparison: Mapping[str, Any], lang: str) -> str:
+    """Which judges may share training images or weights with the structure encoder."""
+    message = texts(lang)
+    unknown = [
+        judge_name(comparison, judge, lang)
+        for judge in judges_of(comparison)
+        if part(comparison, "judges", judge).get("learned_from") == _UNKNOWN
+    ]
+    return message["judges_unknown"].format(judges=", ".join(unknown)) if unknown else message["judges_independent"]
 
 
 def settings_rows(holder: Mapping[str, Any], prefix: str, lang: str) -> list[tuple[str, str]]:

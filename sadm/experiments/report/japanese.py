@@ -42,6 +42,7 @@ JAPANESE = {
     "column_judge": "評価器",
     "column_kid": "KID",
     "column_kind": "種類",
+    "column_learned_from": "学習に用いた画像",
     "column_method": "手法",
     "column_plain_excess": "通常：FD − 下限",
     "column_precision": "適合率",
@@ -122,6 +123,11 @@ JAPANESE = {
     "heading_settings": "設定と実行環境",
     "heading_verdict": "結論",
     "interval_range": "{low}〜{high}",
+    "judges_independent": "構造誘導のエンコーダーは学習用画像で学習しています。"
+    "これと学習用画像や重みを共有する評価器はありません。",
+    "judges_unknown": "次の評価器が何で学習したかは本プログラムでは分かりません。"
+    "構造誘導のエンコーダーと学習用画像や重みを共有している"
+    "可能性があり、その一致は割り引いて見る必要があります：{judges}。",
     "judge_informs": "{judge}；参考",
     "key_gradient_denoising": "ノイズ除去の勾配",
     "key_gradient_structure": "構造の勾配",
@@ -205,11 +211,15 @@ TERMS = {
     "classifier trained on other images": "別の画像で学習した分類器",
     "digits": "手書き数字",
     "fashion-mnist": "ファッション画像（Fashion-MNIST）",
+    "held-out images": "評価用の画像（評価器専用）",
     "label-based": "ラベルあり",
     "label-free": "ラベルなし",
+    "no images": "なし",
     "nothing": "変更なし",
+    "other images": "別の画像（公開済みの重み）",
     "principal components of the pixels": "画素の主成分",
     "random convolutions (fine texture)": "ランダムな畳み込み（細かな質感）",
+    "unknown": "不明",
     "training frequencies": "学習データの頻度に従う",
     "held-out frequencies": "評価用データの頻度に従う",
 }

@@ -67,6 +67,7 @@ def render_report(comparison: Mapping[str, Any], pictures: Pictures, lang: str =
         curves=_curves(comparison, colours, lang),
         neighbours=_neighbours(pictures, colours, lang),
         judges=facts.judge_rows(comparison, lang),
+        independence=facts.independence(comparison, lang),
         settings=[
             (message[f"heading_{key}"], facts.settings_rows(part(comparison, key), key, lang))
             for key in ("data", "protocol", "provenance")
