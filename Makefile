@@ -28,10 +28,10 @@ wheel-test: .venv/dev.stamp
 	rm -rf build/wheel && $(BIN)/python -m build --wheel --outdir build/wheel . >/dev/null
 	tests/wheel_trains.sh build/wheel/*.whl
 
-# Metrics against public packages that pull torchvision, in an environment of its own: it sees the packages of .venv, and holds
+# Metrics and feature spaces against public packages that pull torchvision, in an environment of its own: it sees the packages of .venv, and holds
 # those alone that are missing there.
 test-reference: .venv-reference/stamp
-	.venv-reference/bin/pip list 2>/dev/null | grep -iE '^(numpy|prdc|scipy|torch|torch[-_]fidelity|torchmetrics|torchvision) '
+	.venv-reference/bin/pip list 2>/dev/null | grep -iE '^(numpy|prdc|scipy|timm|torch|torch[-_]fidelity|torchmetrics|torchvision|transformers) '
 	.venv-reference/bin/python -m pytest tests/reference
 
 benchmark-metrics: .venv-reference/stamp
@@ -40,7 +40,7 @@ benchmark-metrics: .venv-reference/stamp
 .venv-reference/stamp: .venv/dev.stamp constraints.txt constraints-reference.txt
 	rm -rf .venv-reference && $(BIN)/python -m venv .venv-reference
 	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' >"$$(echo .venv-reference/lib/python3*/site-packages)/dependencies.pth"
-	.venv-reference/bin/pip install -q -c constraints.txt -c constraints-reference.txt torch-fidelity torchmetrics prdc torchvision
+	.venv-reference/bin/pip install -q -c constraints.txt -c constraints-reference.txt torch-fidelity torchmetrics prdc torchvision timm transformers
 	@touch $@
 
 .venv/bin/python:
