@@ -28,8 +28,8 @@ wheel-test: .venv/dev.stamp
 	rm -rf build/wheel && $(BIN)/python -m build --wheel --outdir build/wheel . >/dev/null
 	tests/wheel_trains.sh build/wheel/*.whl
 
-# Metrics and feature spaces against public packages that pull torchvision, in an environment of its own: it sees the packages of .venv, and holds
-# those alone that are missing there.
+# Metrics and feature spaces against public packages, some of which pull torchvision, in an environment of its own: it sees the
+# packages of .venv, and holds those alone that are missing there.
 test-reference: .venv-reference/stamp
 	.venv-reference/bin/pip list 2>/dev/null | grep -iE '^(numpy|prdc|scipy|timm|torch|torch[-_]fidelity|torchmetrics|torchvision|transformers) '
 	.venv-reference/bin/python -m pytest tests/reference
