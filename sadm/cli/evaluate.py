@@ -51,6 +51,8 @@ class EvaluateOptions:
     """Also precision, recall, density, coverage, Inception score, intervals, FD at infinitely many images and structure."""
     judges: tuple[str, ...] = ()
     """Further feature spaces: inception[:FILE] (FID), dinov2[:MODEL], transformers:MODEL, timm:MODEL, python:MODULE:FUNCTION."""
+    reference: str | None = None
+    """A file of published statistics (.npz with mu and sigma, such as ADM's reference batches) of the first of --judges."""
     device: str = "auto"
     """'auto' = the accelerator if there is one, else 'cpu'."""
     json: bool = False
@@ -63,13 +65,16 @@ def run(arguments: list[str]) -> None:
     if options.groups < 1:
         raise UserError(f"--groups must be at least 1, got {options.groups}.")
     from sadm.core.files import write_json
-    from sadm.evaluation import Evaluator, network_judges
+    from sadm.evaluation import Evaluator, network_judges, read_statistics
     from sadm.training.model_folder import load_model
     from sadm.training.run import read_run_config, split_for
 
     def progress(done: int, total: int) -> None:
         reporter.update("Feature spaces", done, total)
 
+    if options.reference is not None and not options.judges:
+        raise UserError("--reference needs the judge that its statistics are of, such as --judges inception.")
+    statistics = None if options.reference is None else read_statistics(options.reference)
     config = read_run_config(options.run)
     model = load_model(options.run, options.device)
     with ConsoleReporter() as reporter:
@@ -88,14 +93,24 @@ def run(arguments: list[str]) -> None:
         labels = model.training_labels(count, options.seed)
         images = model.sample_for_judging(count, options.seed, labels)
         result = evaluator.evaluate(images, labels)
-        dearer = {"full": evaluator.evaluate_fully(images, labels, progress)} if options.full else {}
+        more: dict[str, Any] = {}
+        if statistics is not None:
+            more["reference"] = {"file": options.reference, "judge": further[0].name}
+            try:
+                more["reference"] |= evaluator.against(further[0], statistics, images)
+            except UserError as error:
+                raise UserError(
+                    f"{options.reference} is not of the features of '{further[0].name}': {error}"
+                ) from error
+        if options.full:
+            more["full"] = evaluator.evaluate_fully(images, labels, progress)
     path = Path(options.run) / "evaluation.json"
     facts = {
         "judges": evaluator.describe(),
         "floor": evaluator.floor,
         "seed": options.seed,
         **result.as_dict(),
-        **dearer,
+        **more,
     }
     write_json(path, facts)
     print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else table(facts))
@@ -112,7 +127,21 @@ def table(facts: dict[str, Any]) -> str:
     if facts["label_accuracy"] is not None:
         lines.append(f"Images that the classifying judge gives their own label: {facts['label_accuracy']:.1%}")
     lines.append(f"{facts['images']} images in groups of {facts['group']}, seed {facts['seed']}.")
+    if "reference" in facts:
+        lines += reference_lines(facts)
     return "\n".join([*lines, *(["", *full_table(facts)] if "full" in facts else [])])
+
+
+def reference_lines(facts: dict[str, Any]) -> list[str]:
+    """Distances from published statistics."""
+    found, names = facts["reference"], {"fd": "FD", "spatial_fd": "FD by place"}
+    if found["judge"] == "inception":
+        names = {"fd": "FID", "spatial_fd": "sFID"}
+    shown = ", ".join(f"{title} {found[key]:.4g}" for key, title in names.items() if key in found)
+    return [
+        f"Against {found['file']}: {shown}, of {facts['images']} images. It falls with their number: compare with numbers of as "
+        "many images alone."
+    ]
 
 
 def full_table(facts: dict[str, Any]) -> list[str]:

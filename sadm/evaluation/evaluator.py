@@ -16,9 +16,10 @@ from sadm.data import ImageSet, to_uint8
 from sadm.evaluation.coverage import Manifold, precision_recall
 from sadm.evaluation.frechet import GaussianFit, frechet_distance
 from sadm.evaluation.full import FullEvaluation, Metrics
-from sadm.evaluation.judges import Judge, MlpJudge, build_judges
+from sadm.evaluation.judges import Judge, MlpJudge, SeeingPlaces, build_judges
 from sadm.evaluation.kernel import kernel_distance
 from sadm.evaluation.per_class import ClassEvaluation, PerClass
+from sadm.evaluation.statistics_file import ReferenceStatistics
 
 MIN_HELD_OUT = 12
 
@@ -187,6 +188,27 @@ class Evaluator:
         """
         full = FullEvaluation(self.judges, self.parts.reference, self.parts.floor)
         return full.evaluate(self._groups(images, labels), progress)
+
+    def against(self, judge: Judge, statistics: ReferenceStatistics, images: torch.Tensor) -> dict[str, float]:
+        """Distances of generated images from a published reference, all at once, as published numbers are.
+
+        Args:
+            judge: whose features the statistics are of.
+            statistics: of the reference.
+            images: [N, C, H, W] in [-1, 1]; published numbers are of 50,000.
+
+        Returns:
+            ``fd`` and, where the file and the judge have such features, ``spatial_fd``.
+
+        Raises:
+            UserError: statistics of features of another length.
+        """
+        generated = self._image_set(images, None)
+        found = {"fd": frechet_distance(GaussianFit.of(judge.features(generated)), statistics.fit)}
+        if statistics.spatial is not None and isinstance(judge, SeeingPlaces):
+            fit = GaussianFit.of(judge.spatial_features(generated))
+            found["spatial_fd"] = frechet_distance(fit, statistics.spatial)
+        return found
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Each judge's title, kind, feature length, whether it decides, what it learned from, and a classifier's accuracy on the

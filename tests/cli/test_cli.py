@@ -6,12 +6,19 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import nn
 
 from sadm.cli.evaluate import METRICS
 from sadm.cli.main import COMMANDS, run
+from sadm.data import to_uint8
+from sadm.data.imageset import to_floats
+from sadm.evaluation import GaussianFit, frechet_distance, write_statistics
 from sadm.training.config import recipe_names
+from sadm.training.model_folder import load_model
 
 SMALL = (
     "--net.patch=2 --net.width=16 --net.depth=1 --net.heads=2 --optimiser.steps=6 --optimiser.batch=6 "
@@ -219,3 +226,34 @@ def test_continuing_with_the_default_signal_is_advised_against(tmp_path: Path, c
     assert "Note:" not in capsys.readouterr().out
     assert run([*continued, "--out", str(tmp_path / "hidden")]) == 0
     assert "Plain training: --signal none" in capsys.readouterr().out
+
+
+def colours() -> nn.Module:
+    """A judge of one's own."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.AvgPool2d(5), nn.Flatten(), nn.Linear(12, 3))
+
+
+def test_a_judge_of_ones_own_and_published_statistics(class_folder: Path, tmp_path: Path, capsys):
+    out, place = str(tmp_path / "run"), f"python:{__name__}:colours"
+    assert run(["train", "--data", str(class_folder), "--out", out, "--data.held-out", "0.4", *SMALL]) == 0
+    fit = GaussianFit(np.zeros(3), np.eye(3))
+    write_statistics(tmp_path / "published.npz", fit)
+    write_statistics(tmp_path / "longer.npz", GaussianFit(np.zeros(4), np.eye(4)))
+    capsys.readouterr()
+    given = ["evaluate", out, "--groups", "2", "--judges", place, "--reference", str(tmp_path / "published.npz")]
+    assert run(given) == 0
+    said, facts = capsys.readouterr().out, json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    model = load_model(out)
+    with torch.no_grad():
+        drawn = to_floats(to_uint8(model.sample(10, 0, model.training_labels(10, 0))))
+        expected = frechet_distance(GaussianFit.of(colours()(drawn).double().numpy()), fit)
+    assert facts["reference"]["fd"] == pytest.approx(expected, rel=1e-4)
+    assert facts["reference"]["judge"] == place
+    assert f"published.npz: FD {facts['reference']['fd']:.4g}, of 10 images" in said
+    assert any((tmp_path / "run" / "features").iterdir())
+    longer = refused(capsys, *given[:-1], str(tmp_path / "longer.npz"))
+    assert "longer.npz" in longer
+    assert "length" in longer
+    assert "--judges inception" in refused(capsys, "evaluate", out, "--reference", str(tmp_path / "published.npz"))
+    assert "nowhere.npz does not exist" in refused(capsys, *given[:-1], str(tmp_path / "nowhere.npz"))
