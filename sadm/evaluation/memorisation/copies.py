@@ -1,0 +1,145 @@
+"""The nearest image of a set, whether it was flipped, turned, shifted by a few pixels or re-coloured."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import torch
+from torch.nn import functional
+
+from sadm.data.preparation.duplicates import ORIENTATIONS
+from sadm.evaluation.memorisation.registration import overlap, register, shifts_within
+
+LARGEST_SIDE = 64  # pixels at which images are brought into register; larger ones are averaged down
+_COARSE_SIDE = 16  # at most, where every pair of images is compared
+_CANDIDATES = 4  # of each query that are brought into register
+_SIMILARITIES = 1 << 25  # held at a time
+_MOST_QUERIES = 256  # at a time
+_KEPT_ASPECT = 4  # the first so many orientations keep an image's width and height
+
+Progress = Callable[[int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Matches:
+    """The nearest image of each query.
+
+    Attributes:
+        index: which [N], int64.
+        distance: what it leaves unexplained [N]; see `unexplained`.
+        orientation: how the query must be turned to look like it [N], index into `ORIENTATIONS`.
+        shift: of the nearest image onto the turned query (down, right) [N, 2], in pixels after averaging down.
+    """
+
+    index: torch.Tensor
+    distance: torch.Tensor
+    orientation: torch.Tensor
+    shift: torch.Tensor
+
+
+class CopySearch:
+    """Finds in a set of images what is most like a query, whatever its orientation, place and colours.
+
+    All pairs are compared at 16 pixels a side or less, in all orientations and at all shifts up to a tenth of the side; the
+    best few are brought into register at up to 64 pixels a side.
+
+    Args:
+        images: [M, C, H, W], float32 in [-1, 1]; M >= 1.
+    """
+
+    def __init__(self, images: torch.Tensor) -> None:
+        self.images = _reduced(images)
+        square = images.shape[2] == images.shape[3]
+        self.orientations = range(len(ORIENTATIONS) if square else _KEPT_ASPECT)
+
+    def nearest(
+        self,
+        queries: torch.Tensor,
+        own: torch.Tensor | None = None,
+        progress: Progress = lambda done, total: None,
+    ) -> Matches:
+        """The nearest image of each query.
+
+        Args:
+            queries: [N, C, H, W], float32 in [-1, 1].
+            own: index [N] of an image that is not to be found, such as the query itself; needs M >= 2.
+            progress: called with (queries done, queries in all).
+        """
+        found = []
+        rows = max(1, min(_MOST_QUERIES, _SIMILARITIES // (len(self.orientations) * len(self.images))))
+        for start in range(0, len(queries), rows):
+            part = slice(start, start + rows)
+            found.append(self._nearest(_reduced(queries[part]), None if own is None else own[part]))
+            progress(min(start + rows, len(queries)), len(queries))
+        return Matches(*(torch.cat(values) for values in zip(*found, strict=True)))
+
+    def _nearest(self, queries: torch.Tensor, own: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+        turned = torch.stack([turn(queries, orientation) for orientation in self.orientations])  # [O, n, C, H, W]
+        index, orientation = self._candidates(turned, own)  # [n, K]
+        count, kept = index.shape
+        rows = torch.arange(count)[:, None].expand(count, kept)
+        shift, distance = register(turned[orientation, rows].flatten(0, 1), self.images[index].flatten(0, 1))
+        distance, best = distance.reshape(count, kept).min(dim=1)
+        rows = torch.arange(count)
+        return index[rows, best], distance, orientation[rows, best], shift.reshape(count, kept, 2)[rows, best]
+
+    def _candidates(self, turned: torch.Tensor, own: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """The images most similar when coarse, and the orientation that they are most similar in; [n, K] each.
+
+        Averaging into coarse pixels is done at each place of their grid that is half a coarse pixel from another: a copy that
+        was shifted by half of one would look like another image.
+        """
+        views = turned.shape[:2]
+        images, queries = self.images.mean(1), turned.mean(2).flatten(0, 1)  # grey [M, H, W], [O n, H, W]
+        factor = _coarse_factor(images)
+        half = max(1, factor // 2)
+        best = torch.full((views[1], len(images)), -torch.inf)
+        which = torch.zeros(views[1], len(images), dtype=torch.int64)
+        for down, right in shifts_within(images.shape[1] // half, images.shape[2] // half):
+            ours, theirs = overlap(queries, images, half * down, half * right)
+            ours, theirs = (_normalised(_averaged(window, factor)) for window in (ours, theirs))
+            nearest, orientation = (ours @ theirs.T).reshape(*views, -1).max(dim=0)  # [n, M]
+            which = torch.where(nearest > best, orientation, which)
+            best = torch.maximum(best, nearest)
+        if own is not None:
+            best[torch.arange(views[1]), own] = -torch.inf
+        index = best.topk(min(_CANDIDATES, len(images) - (own is not None)), dim=1).indices
+        return index, which.gather(1, index)
+
+
+def turn(images: torch.Tensor, orientation: int) -> torch.Tensor:
+    """Images [..., H, W] in one of `ORIENTATIONS`, by its index."""
+    if orientation & 4:
+        images = images.transpose(-1, -2)
+    if orientation & 1:
+        images = images.flip(-1)
+    if orientation & 2:
+        images = images.flip(-2)
+    return images
+
+
+def _reduced(images: torch.Tensor) -> torch.Tensor:
+    """Averaged down to at most `LARGEST_SIDE`."""
+    factor = 1
+    while max(images.shape[2:]) > LARGEST_SIDE * factor:
+        factor *= 2
+    return functional.avg_pool2d(images, factor) if factor > 1 else images
+
+
+def _coarse_factor(images: torch.Tensor) -> int:
+    factor = 1
+    while max(images.shape[1:]) > _COARSE_SIDE * factor:
+        factor *= 2
+    return factor
+
+
+def _averaged(images: torch.Tensor, factor: int) -> torch.Tensor:
+    return functional.avg_pool2d(images[:, None], factor)[:, 0] if factor > 1 else images
+
+
+def _normalised(images: torch.Tensor) -> torch.Tensor:
+    """[n, h, w] to [n, h w], each of mean 0 and norm 1; 0 where an image is flat."""
+    flat = images.flatten(1)
+    flat = flat - flat.mean(1, keepdim=True)
+    return flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-4)

@@ -1,0 +1,71 @@
+"""Held-out images in three parts that share no group: to fit feature spaces, to measure by, and to compare with."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import torch
+
+from sadm.core.errors import UserError
+from sadm.core.seeds import generator
+from sadm.data import ImageSet
+
+FEWEST = 12
+MOST = 3000
+
+
+@dataclasses.dataclass(frozen=True)
+class AuditParts:
+    """Three parts of the held-out images.
+
+    Attributes:
+        fitting: feature spaces are fitted on these, so that they know training and other images equally little.
+        reference: how far any image is from these is the measure of how far it is from training images.
+        comparison: fresh images; what they score is what images score that are no copies.
+    """
+
+    fitting: ImageSet
+    reference: ImageSet
+    comparison: ImageSet
+
+    @staticmethod
+    def of(held_out: ImageSet, seed: int = 0, most: int = MOST) -> AuditParts:
+        """Divides held-out images into nearly equal thirds, the same way every time for a seed; a group stays together.
+
+        Args:
+            held_out: images that training never saw.
+            seed: of the division.
+            most: images in a part.
+
+        Raises:
+            UserError: too few images, or too few groups to fill three parts.
+        """
+        if len(held_out) < FEWEST:
+            raise UserError(
+                f"{len(held_out)} held-out images are too few for an audit; at least {FEWEST} are needed. Raise "
+                "--data.held-out, or give more images."
+            )
+        units = unit_numbers(held_out)
+        count = int(units.max()) + 1
+        if count < 3:
+            raise UserError(
+                f"the {len(held_out)} held-out images belong to {count} group{'s' if count > 1 else ''}; an audit needs at "
+                "least 3 groups, which share nothing. Hold out more groups."
+            )
+        order = torch.randperm(count, generator=generator(seed, "audit parts")).numpy()
+        sizes = np.bincount(units)
+        part_of, filled = np.zeros(count, dtype=np.int64), np.zeros(3, dtype=np.int64)
+        for unit in order:
+            part_of[unit] = filled.argmin()
+            filled[part_of[unit]] += sizes[unit]
+        shuffled = torch.randperm(len(held_out), generator=generator(seed, "audit images")).numpy()
+        chosen = [np.sort(shuffled[part_of[units[shuffled]] == part][:most]) for part in range(3)]
+        return AuditParts(*(held_out.subset(torch.from_numpy(index)) for index in chosen))
+
+
+def unit_numbers(images: ImageSet) -> np.ndarray:
+    """Which images are not independent of each other: the number of each one's group, or of the image alone [N]."""
+    if images.groups is None:
+        return np.arange(len(images))
+    return np.unique(np.array(images.groups), return_inverse=True)[1].reshape(-1)
