@@ -66,8 +66,7 @@ def run(arguments: list[str]) -> None:
         raise UserError(f"--groups must be at least 1, got {options.groups}.")
     from sadm.core.files import write_json
     from sadm.evaluation import Evaluator, network_judges, read_statistics
-    from sadm.training.model_folder import load_model
-    from sadm.training.run import read_run_config, split_for
+    from sadm.training.trained import open_run
 
     def progress(done: int, total: int) -> None:
         reporter.update("Feature spaces", done, total)
@@ -75,16 +74,8 @@ def run(arguments: list[str]) -> None:
     if options.reference is not None and not options.judges:
         raise UserError("--reference needs the judge that its statistics are of, such as --judges inception.")
     statistics = None if options.reference is None else read_statistics(options.reference)
-    config = read_run_config(options.run)
-    model = load_model(options.run, options.device)
     with ConsoleReporter() as reporter:
-        split = split_for(config, reporter)
-        stored = model.description["data"]["fingerprint"]
-        if stored != split.train.fingerprint():
-            raise UserError(
-                f"the images in {config.data.source} are not those that {options.run} was trained on (fingerprint "
-                f"{stored[:12]}, now {split.train.fingerprint()[:12]}): held-out images could be training images."
-            )
+        _, model, split = open_run(options.run, options.device, reporter)
         reporter.say("Fitting judges on held-out images.")
         further = network_judges(options.judges, options.device, Path(options.run) / "features", reporter)
         evaluator = Evaluator(split.held_out, further)

@@ -138,8 +138,11 @@ class Model:
         progress: Callable[[int, int], None] = lambda done, total: None,
         weak: Model | None = None,
         size: tuple[int, int] | None = None,
+        first: int = 0,
     ) -> torch.Tensor:
         """Draws `count` images [count, C, H, W] in [-1, 1]; labels default to the training frequencies. Latents are decoded.
+
+        They are those from number `first` on in the sequence of images that belongs to `seed`.
 
         With `weak`, a smaller or less trained model of the same images, guidance is away from it (autoguidance).
 
@@ -150,7 +153,7 @@ class Model:
                 draw this size.
         """
         labels = self.training_labels(count, seed) if labels is None else labels
-        return self._draw(image_seeds(seed, count), labels, size, sampling, progress, weak)
+        return self._draw(image_seeds(seed, first + count)[first:], labels, size, sampling, progress, weak)
 
     def sample_shapes(
         self,

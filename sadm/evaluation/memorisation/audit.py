@@ -153,7 +153,7 @@ def audit(
     """
     _check(generated, train, held_out)
     shown, parts = reporter or Silent(), AuditParts.of(held_out, seed)
-    to_train, to_reference = CopySearch(train.floats()), CopySearch(parts.reference.floats())
+    to_train, to_reference = CopySearch(train.floats()), CopySearch(parts.measuring)
     nearest, scores = _scored(generated, to_train, to_reference, shown, "generated images")
     _, fresh = _scored(parts.comparison, to_train, to_reference, shown, "held-out images")
     units = unit_numbers(parts.comparison)

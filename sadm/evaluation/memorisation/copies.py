@@ -143,3 +143,29 @@ def _normalised(images: torch.Tensor) -> torch.Tensor:
     flat = images.flatten(1)
     flat = flat - flat.mean(1, keepdim=True)
     return flat / flat.norm(dim=1, keepdim=True).clamp_min(1e-4)
+
+
+def difference(
+    queries: torch.Tensor, images: torch.Tensor, orientation: torch.Tensor, shift: torch.Tensor
+) -> torch.Tensor:
+    """What is left of queries when their nearest images, shifted and re-coloured, are taken away.
+
+    Args:
+        queries: [N, C, H, W], float32 in [-1, 1].
+        images: the nearest of each [N, C, H, W].
+        orientation, shift: of `Matches`.
+
+    Returns:
+        [N, C, h, w], in [-1, 1], of the turned queries after averaging down; 0 where the two do not overlap.
+    """
+    rows = []
+    for query, image, turned, move in zip(_reduced(queries), _reduced(images), orientation, shift, strict=True):
+        query = turn(query, int(turned))
+        left = torch.zeros_like(query)
+        down, right = move.tolist()
+        ours, theirs = overlap(query, image, down, right)
+        a, b = (window - window.mean((1, 2), keepdim=True) for window in (ours, theirs))
+        gain = (a * b).sum((1, 2), keepdim=True).clamp_min(0) / (b * b).sum((1, 2), keepdim=True).clamp_min(1e-6)
+        overlap(left, image, down, right)[0].copy_(a - gain * b)
+        rows.append(left.clamp(-1, 1))
+    return torch.stack(rows)

@@ -29,6 +29,11 @@ class AuditParts:
     reference: ImageSet
     comparison: ImageSet
 
+    @property
+    def measuring(self) -> torch.Tensor:
+        """Images to measure by where nothing is fitted, float32 in [-1, 1]: of the first two parts."""
+        return torch.cat([self.fitting.floats(), self.reference.floats()])
+
     @staticmethod
     def of(held_out: ImageSet, seed: int = 0, most: int = MOST) -> AuditParts:
         """Divides held-out images into nearly equal thirds, the same way every time for a seed; a group stays together.

@@ -16,8 +16,9 @@ from scipy import stats
 from sadm.core.errors import UserError
 
 FALSE_ALARMS = 0.01
-MOST = 0.5
-"""A copy's score is below this as well: at most half as far from a training image as from any reference image."""
+MOST = 0.45
+"""A copy's score is below this as well: less than half as far from a training image as from any other. Searched on divisions of
+digits, Fashion-MNIST and surfaces that no stored result uses."""
 
 
 @dataclasses.dataclass(frozen=True)

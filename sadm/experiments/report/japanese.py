@@ -217,6 +217,8 @@ TERMS = {
     "no images": "なし",
     "nothing": "変更なし",
     "other images": "別の画像（公開済みの重み）",
+    "pixels": "画素",
+    "pixels in register": "位置合わせした画素",
     "principal components of the pixels": "画素の主成分",
     "random convolutions (fine texture)": "ランダムな畳み込み（細かな質感）",
     "unknown": "不明",

@@ -1,0 +1,78 @@
+"""Images drawn part by part into a folder, so that a stop loses one part at most."""
+
+from __future__ import annotations
+
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from sadm.core.errors import InterruptedRun
+from sadm.core.files import make_folder, read_json, remove_leftovers, sha256_of_file, write_atomically, write_json
+from sadm.core.progress import Reporter
+from sadm.core.stopping import StopRequest
+from sadm.data import ImageSet, to_uint8
+from sadm.training.model_folder import WEIGHTS, Model
+
+ABOUT = "about.json"
+
+
+def drawn_images(run: Path, model: Model, folder: Path, count: int, seed: int, reporter: Reporter) -> ImageSet:
+    """The images that ``sadm sample RUN --count COUNT --seed SEED`` draws, labels at the training frequencies.
+
+    What an earlier call with the same weights, count and seed has drawn is read.
+
+    Args:
+        run: the model's folder, or that of its run.
+        model: loaded from there.
+        folder: of the parts.
+        count: how many.
+        seed: of the sequence.
+        reporter: told about the progress.
+
+    Raises:
+        UserError: the model draws NaN, or the folder can't be written.
+        InterruptedRun: stopped by Ctrl-C or SIGTERM; the parts are kept.
+    """
+    labels = model.training_labels(count, seed)
+    weights = (run / "model" if (run / "model").is_dir() else run) / WEIGHTS
+    about = {
+        "weights": sha256_of_file(weights),
+        "count": count,
+        "seed": seed,
+        "sampling": model.sampling.model_dump(),
+    }
+    if folder.exists() and (not (folder / ABOUT).exists() or read_json(folder / ABOUT) != about):
+        shutil.rmtree(folder)
+    remove_leftovers(make_folder(folder))
+    write_json(folder / ABOUT, about)
+    # Images of several shapes are arranged over the whole count, so they are one part.
+    size = count if model.spec.shapes else model.sampling.batch
+    parts = []
+    with StopRequest() as stop:
+        for start in range(0, count, size):
+            if stop.requested:
+                raise InterruptedRun(
+                    f"Stopped after {start} of {count} images, which are kept in {folder}. To go on, run the same command."
+                )
+            stop_at = min(start + size, count)
+            parts.append(_part(model, folder / f"{start:08d}.npy", start, stop_at, seed, labels))
+            reporter.update("drawing images", stop_at, count)
+    names = tuple(str(index) for index in range(count))
+    return ImageSet(torch.cat(parts), labels, model.spec.class_names, names, f"images drawn from {run}")
+
+
+def _part(model: Model, path: Path, start: int, stop: int, seed: int, labels: torch.Tensor | None) -> torch.Tensor:
+    if path.exists():
+        return torch.from_numpy(np.load(path, allow_pickle=False))
+    own = None if labels is None else labels[start:stop]
+    if model.spec.shapes:
+        images = model.sample_for_judging(stop, seed, own)
+    else:
+        images = model.sample(stop - start, seed, own, first=start)
+    pixels, buffer = to_uint8(images), io.BytesIO()
+    np.save(buffer, pixels.numpy())
+    write_atomically(path, buffer.getvalue())
+    return pixels

@@ -1,0 +1,37 @@
+"""A finished run: its model, and what it was trained on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sadm.core.errors import UserError
+from sadm.core.progress import Reporter
+from sadm.data import Split
+from sadm.training.config import TrainConfig
+from sadm.training.model_folder import Model, load_model
+from sadm.training.run import read_run_config, split_for
+
+
+def open_run(
+    run: str | Path, device: str = "cpu", reporter: Reporter | None = None
+) -> tuple[TrainConfig, Model, Split]:
+    """A run's configuration and model, the images that it was trained on, and those that it never saw.
+
+    Args:
+        run: its folder.
+        device: see `load_model`.
+        reporter: see `split_for`.
+
+    Raises:
+        UserError: there is no run, or no model yet, or its images have changed since.
+    """
+    config = read_run_config(run)
+    model = load_model(run, device)
+    split = split_for(config, reporter)
+    stored, now = model.description["data"]["fingerprint"], split.train.fingerprint()
+    if stored != now:
+        raise UserError(
+            f"the images in {config.data.source} are not those that {run} was trained on (fingerprint {stored[:12]}, now "
+            f"{now[:12]}): held-out images could be training images."
+        )
+    return config, model, split
