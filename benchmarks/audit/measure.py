@@ -48,7 +48,7 @@ class Setting:
 
 QUICK = (Setting("digits", "digits", 0.4, None, 360, 100, 20, (400, 240, 200)),)
 FULL = (
-    Setting("digits", "digits", 0.4, None, 360, 400, 200, (600, 300, 300)),
+    Setting("digits", "digits", 0.4, None, 360, 400, 200, (500, 300, 250)),
     Setting("Fashion-MNIST", "fashion-mnist", 0.2, 3000, 1500, 400, 100, (600, 300, 300)),
     Setting("surfaces, 32x32", "surfaces:count=2400,size=32", 0.4, None, 480, 400, 100, (600, 300, 300)),
 )

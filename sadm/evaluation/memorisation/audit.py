@@ -77,6 +77,12 @@ class Audit:
         """Positions of the generated images, the most like a training image first."""
         return np.argsort(self.scores, kind="stable")
 
+    def closest(self, most: int) -> np.ndarray:
+        """Positions of the images most like a training image, the best one for each training image, int64 [<= most]."""
+        order = self.order
+        _, first = np.unique(self.nearest.index.numpy()[order], return_index=True)
+        return np.asarray(order[np.sort(first)[:most]])
+
     def by_class(self) -> dict[str, dict[str, int]]:
         """Images and copies by class name; empty without classes."""
         if self.labels is None:

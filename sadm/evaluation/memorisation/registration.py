@@ -49,7 +49,8 @@ def unexplained(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
 def shifts_within(height: int, width: int) -> list[tuple[int, int]]:
     """All shifts (down, right) of images of this size that are looked for, in pixels."""
     farthest = max(1, round(REACH * max(height, width)))
-    return list(itertools.product(range(-farthest, farthest + 1), repeat=2))
+    span = range(-farthest, farthest + 1)
+    return list(itertools.product(span, span))
 
 
 def register(first: torch.Tensor, second: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -88,7 +88,7 @@ def _values(facts: dict[str, Any]) -> dict[str, str]:
         "closer": per_cent(facts["closer"]["probability"]),
         "half": per_cent(_HALF),
         "p": number(facts["p_value"]),
-        "score": number(facts["threshold"]["score"]),
+        "score": f"{facts['threshold']['score']:.2g}",
         "units": f"{facts['threshold']['units']:,}",
         "alarms": per_cent(facts["threshold"]["false_alarms"]),
         "reference": f"{sum(facts['held_out'][part]['images'] for part in ('fitting', 'reference')):,}",
@@ -109,7 +109,7 @@ def _cards(facts: dict[str, Any], lang: str) -> list[dict[str, str]]:
         ("copies", values["copies"], values),
         ("originals", f"{facts['copied_training_images']:,}", values),
         ("closer", values["closer"], values | interval),
-        ("p", values["p"], {"level": number(LEVEL)}),
+        ("p", values["p"], {"level": f"{LEVEL:g}"}),
         (
             "duplicates",
             f"{duplicates['generated']:,}",
@@ -128,7 +128,7 @@ def _cards(facts: dict[str, Any], lang: str) -> list[dict[str, str]]:
 
 def _gallery(audited: RunAudit, lang: str) -> list[dict[str, Any]]:
     found, message = audited.found, texts(lang)
-    chosen = torch.from_numpy(found.order[:SHOWN].copy())
+    chosen = torch.from_numpy(found.closest(SHOWN))
     index = found.nearest.index[chosen]
     differences = difference(
         audited.generated.floats(chosen),
@@ -149,7 +149,7 @@ def _gallery(audited: RunAudit, lang: str) -> list[dict[str, Any]]:
         }
         rows.append(
             {
-                "copy": pair["copy"],
+                "flagged": pair["copy"],
                 "score": message["score"].format(score=f"{pair['score']:.2f}"),
                 "how": message["comma"].join(filter(None, how)),
                 "name": pair["training"],
@@ -189,7 +189,7 @@ def _settings(facts: dict[str, Any], lang: str) -> list[tuple[str, str]]:
     parts = ", ".join(f"{part['images']:,} ({part['independent']:,})" for part in facts["held_out"].values())
     return [
         (message["setting_held_out"], parts),
-        (message["setting_threshold"], number(facts["threshold"]["score"])),
+        (message["setting_threshold"], f"{facts['threshold']['score']:.2g}"),
         (message["setting_seed"], str(facts["seed"])),
         (message["setting_commit"], str(facts["provenance"]["commit"] or "–")),
     ]

@@ -38,12 +38,13 @@ ENGLISH = {
     "heading_gallery": "Most like a training image",
     "gallery_intro": "Each row: generated image, nearest training image, and their difference after turning, shifting and "
     "re-colouring (grey = none). The score is the distance to that training image by the distance to the nearest held-out one. "
-    "The {shown} lowest scores of {images}; frames mark near copies.",
+    "The "
+    "lowest scores of {images} images, one for each of {shown} training images; frames mark near copies.",
     "column_generated": "generated",
     "column_training": "nearest training image",
     "column_difference": "difference",
     "score": "score {score}",
-    "copy": "near copy",
+    "near_copy": "near copy",
     "alt_generated": "Generated image {image}",
     "alt_training": "Training image {name}",
     "alt_difference": "Difference of the two, where they overlap",
@@ -111,13 +112,12 @@ JAPANESE = {
     "heading_gallery": "学習画像に最も似たもの",
     "gallery_intro": "各組は、生成画像、最も近い学習画像、向き・位置・色を合わせた後の差（灰色＝差なし）です。"
     "スコアは、その学習画像までの距離を、最も近い評価用画像までの距離で割った値です。{images} 枚のうち"
-    "スコアの低い {shown} 枚を示し、"
-    "枠はほぼ同じ画像です。",
+    "スコアの低いものを学習画像 {shown} 枚について1枚ずつ示し、枠はほぼ同じ画像です。",
     "column_generated": "生成画像",
     "column_training": "最も近い学習画像",
     "column_difference": "差",
     "score": "スコア {score}",
-    "copy": "ほぼ同じ",
+    "near_copy": "ほぼ同じ",
     "alt_generated": "生成画像 {image}",
     "alt_training": "学習画像 {name}",
     "alt_difference": "両者の重なる部分の差",
