@@ -14,12 +14,12 @@ from sadm.evaluation.memorisation.copies import difference
 from sadm.evaluation.memorisation.threshold import FALSE_ALARMS
 from sadm.experiments.auditing.runs import RunAudit
 from sadm.experiments.auditing.texts import texts
-from sadm.experiments.report.formatting import number
 from sadm.experiments.report.messages import term
 from sadm.experiments.report.pictures import grid_uri
 
 SHOWN = 24
 _HALF = 0.5
+_TOLD, _DOUBT = 0.0001, 0.01  # p-values are not told apart below the first, nor above one less the second
 
 
 def render_audit(audited: RunAudit, lang: str = "en") -> str:
@@ -87,7 +87,7 @@ def _values(facts: dict[str, Any]) -> dict[str, str]:
         "high": per_cent(high),
         "closer": per_cent(facts["closer"]["probability"]),
         "half": per_cent(_HALF),
-        "p": number(facts["p_value"]),
+        "p": _equals(probability(facts["p_value"])),
         "score": f"{facts['threshold']['score']:.2g}",
         "units": f"{facts['threshold']['units']:,}",
         "alarms": per_cent(facts["threshold"]["false_alarms"]),
@@ -101,6 +101,17 @@ def per_cent(share: float) -> str:
     return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.2g} %"
 
 
+def probability(value: float) -> str:
+    """A p-value at two digits, or on which side of what is worth telling it lies."""
+    if value < _TOLD:
+        return f"< {_TOLD}"
+    return f"> {1 - _DOUBT:g}" if value > 1 - _DOUBT else f"{value:.2g}"
+
+
+def _equals(text: str) -> str:
+    return text if text[0] in "<>" else f"= {text}"
+
+
 def _cards(facts: dict[str, Any], lang: str) -> list[dict[str, str]]:
     message, values = texts(lang), _values(facts)
     closer, duplicates = facts["closer"], facts["duplicates"]
@@ -109,7 +120,7 @@ def _cards(facts: dict[str, Any], lang: str) -> list[dict[str, str]]:
         ("copies", values["copies"], values),
         ("originals", f"{facts['copied_training_images']:,}", values),
         ("closer", values["closer"], values | interval),
-        ("p", values["p"], {"level": f"{LEVEL:g}"}),
+        ("p", probability(facts["p_value"]), {"level": f"{LEVEL:g}"}),
         (
             "duplicates",
             f"{duplicates['generated']:,}",
@@ -178,7 +189,7 @@ def _spaces(facts: dict[str, Any], lang: str) -> list[tuple[str, str, str, str]]
             name,
             per_cent(row["probability"]),
             f"{per_cent(row['low'])} – {per_cent(row['high'])}",
-            number(row["p_value"]),
+            probability(row["p_value"]),
         )
         for name, row in rows
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sadm.core.errors import UserError
+from sadm.core.languages import in_language
 
 ENGLISH = {
     "title": "Memorisation audit",
@@ -11,11 +11,11 @@ ENGLISH = {
     "verdict_copies": "The model copies: {copies} of {images} generated images ({rate}; 95 % interval {low} to {high}) are near "
     "copies of training images.",
     "verdict_closer": "Generated images lie closer to the training images than fresh real ones do: closer in {closer} of pairs, "
-    "where {half} would be even (p = {p}); near copies: {copies} of {images}.",
+    "where {half} would be even (p {p}); near copies: {copies} of {images}.",
     "verdict_look": "{copies} of {images} generated images look like training images. Among as many fresh real images that many "
     "could by chance alone: look at them.",
     "verdict_clear": "No sign of copying: none of {images} generated images is a near copy (95 % interval up to {high}), and "
-    "they are no closer to the training images than fresh real ones (p = {p}).",
+    "they are no closer to the training images than fresh real ones (p {p}).",
     "note_limit": "A copy is an image less than {score} times as far from a training image as from the nearest of {reference} "
     "reference images, in register. By {units} independent fresh images, at most {alarms} of real images would be called copies.",
     "note_few": "{units} independent fresh images cannot vouch for one per cent of false alarms. Hold out more images for a "
@@ -36,7 +36,7 @@ ENGLISH = {
     "card_duplicates_detail": "generated; {real} among as many training images",
     "heading_key": "Key figures",
     "heading_gallery": "Most like a training image",
-    "gallery_intro": "Each row: generated image, nearest training image, and their difference after turning, shifting and "
+    "gallery_intro": "In each: generated image, nearest training image, and their difference after turning, shifting and "
     "re-colouring (grey = none). The score is the distance to that training image by the distance to the nearest held-out one. "
     "The "
     "lowest scores of {images} images, one for each of {shown} training images; frames mark near copies.",
@@ -50,7 +50,7 @@ ENGLISH = {
     "alt_difference": "Difference of the two, where they overlap",
     "heading_spaces": "Space by space",
     "spaces_intro": "In each space: how often a generated image is closer to training, by its distance to held-out images, than "
-    "a fresh real image of its class. Feature spaces are fitted on held-out images that nothing else uses.",
+    "a fresh real image of its class. Feature spaces are fitted on held-out images to which no distance in them is taken.",
     "column_space": "Space",
     "column_closer": "Closer",
     "column_interval": "95 % interval",
@@ -85,11 +85,11 @@ JAPANESE = {
     "verdict_copies": "モデルは学習画像を写しています：生成画像 {images} 枚のうち {copies} 枚（{rate}、95 % 区間 {low}〜{high}）"
     "が学習画像とほぼ同じです。",
     "verdict_closer": "生成画像は、未使用の実画像よりも学習画像に近づいています：比較した組の {closer} で近く（{half} なら同等、"
-    "p = {p}）、ほぼ同じ画像は {images} 枚中 {copies} 枚です。",
+    "p {p}）、ほぼ同じ画像は {images} 枚中 {copies} 枚です。",
     "verdict_look": "生成画像 {images} 枚のうち {copies} 枚が学習画像に似ています。未使用の実画像でも偶然同じ枚数になり得るため、"
     "目で確かめてください。",
     "verdict_clear": "丸写しの兆候はありません：生成画像 {images} 枚に学習画像とほぼ同じものはなく（95 % 区間の上限 {high}）、"
-    "未使用の実画像より学習画像に近いとも言えません（p = {p}）。",
+    "未使用の実画像より学習画像に近いとも言えません（p {p}）。",
     "note_limit": "位置合わせ後、最も近い学習画像までの距離が、参照画像 {reference} 枚のうち最も近いものまでの距離の {score} 倍"
     "未満の画像を「ほぼ同じ」とします。互いに独立な未使用画像 {units} 件から、"
     "実画像が誤ってこう判定される割合は {alarms} 以下です。",
@@ -123,7 +123,7 @@ JAPANESE = {
     "alt_difference": "両者の重なる部分の差",
     "heading_spaces": "空間ごとの結果",
     "spaces_intro": "各空間で、評価用画像までの距離に対する学習画像までの距離が、同じクラスの未使用の実画像より小さい割合です。"
-    "特徴空間は、ほかに使わない評価用画像だけで作ります。",
+    "特徴空間は、その中での距離の計算に使わない評価用画像だけで作ります。",
     "column_space": "空間",
     "column_closer": "近い割合",
     "column_interval": "95 % 区間",
@@ -155,11 +155,5 @@ TEXTS = {"en": ENGLISH, "ja": JAPANESE}
 
 
 def texts(lang: str) -> dict[str, str]:
-    """All texts in a language.
-
-    Raises:
-        UserError: there is no such language.
-    """
-    if lang not in TEXTS:
-        raise UserError(f"--lang is '{lang}'; expected one of {', '.join(TEXTS)}.")
-    return TEXTS[lang]
+    """All texts in a language; see `in_language`."""
+    return in_language(TEXTS, lang)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sadm.core.errors import UserError
+from sadm.core.languages import in_language
 from sadm.experiments.report.english import ENGLISH
 from sadm.experiments.report.japanese import JAPANESE, TERMS
 
@@ -12,14 +12,8 @@ MESSAGES = {"en": ENGLISH, "ja": JAPANESE}
 
 
 def texts(lang: str) -> dict[str, str]:
-    """All texts in a language.
-
-    Raises:
-        UserError: there is no such language.
-    """
-    if lang not in MESSAGES:
-        raise UserError(f"no report in the language '{lang}'; expected one of {', '.join(MESSAGES)}.")
-    return MESSAGES[lang]
+    """All texts in a language; see `in_language`."""
+    return in_language(MESSAGES, lang)
 
 
 def term(text: Any, lang: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sadm.core.errors import UserError
+from sadm.core.languages import in_language
 from sadm.data.preparation.texts.english import ENGLISH
 from sadm.data.preparation.texts.japanese import JAPANESE
 
@@ -14,14 +14,8 @@ _NAMES = 5  # of classes in a sentence
 
 
 def texts(lang: str) -> dict[str, str]:
-    """All texts in a language.
-
-    Raises:
-        UserError: there is no such language.
-    """
-    if lang not in TEXTS:
-        raise UserError(f"--lang is '{lang}'; expected one of {', '.join(TEXTS)}.")
-    return TEXTS[lang]
+    """All texts in a language; see `in_language`."""
+    return in_language(TEXTS, lang)
 
 
 def sentence(lang: str, key: str, **values: Any) -> str:
