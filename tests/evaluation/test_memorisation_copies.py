@@ -93,8 +93,9 @@ def test_turning_is_that_of_the_preparation():
         assert np.array_equal(turn(images, orientation).numpy(), turn_array(images.numpy(), orientation))
 
 
-def test_search_is_a_search_of_all_pairs_orientations_and_shifts():
-    images, queries = smooth(9, seed=1), smooth(5, seed=2)
+@pytest.mark.parametrize("side", [8, 20])
+def test_search_is_a_search_of_all_pairs_orientations_and_shifts(side):
+    images, queries = smooth(9, side=side, seed=1), smooth(5, side=side, seed=2)
     queries[0] = torch.roll(images[4].flip(-1), 1, 1) * 0.8  # a copy
     found = CopySearch(images).nearest(queries)
     for row, query in enumerate(queries):
@@ -102,7 +103,7 @@ def test_search_is_a_search_of_all_pairs_orientations_and_shifts():
             float(unexplained(*overlap(turn(query, o)[None], image[None], *shift)))
             for o in range(8)
             for image in images
-            for shift in shifts_within(8, 8)
+            for shift in shifts_within(side, side)
         )
         own = turn(query, int(found.orientation[row]))[None]
         told = unexplained(*overlap(own, images[found.index[row]][None], *found.shift[row].tolist()))
