@@ -72,13 +72,30 @@ def change(ratio: float | None, missing: str = "at the floor") -> str:
     return missing if ratio is None else f"{ratio - 1:+.1%}"
 
 
-def command_line(description: str | None, run: Callable[[], None], summary: Callable[[], Any]) -> None:
-    """``--run`` trains what is missing and stores the result, ``--summary`` prints the stored result as JSON."""
+def command_line(
+    description: str | None,
+    run: Callable[[], Any],
+    summary: Callable[[], Any],
+    quick: Callable[[], Any] | None = None,
+    quick_help: str = "",
+) -> None:
+    """``--run`` measures or trains what is missing and stores the result, ``--summary`` prints the stored result as JSON.
+
+    Args:
+        description: of the benchmark, for ``--help``.
+        run, summary, quick: what each option does; what it returns is printed as JSON. ``quick`` None = there is no ``--quick``.
+        quick_help: what ``--quick`` prints.
+    """
+    actions = {
+        "run": (run, "measure or train what is missing and store the result"),
+        "summary": (summary, "print the stored result as JSON"),
+    }
+    if quick is not None:
+        actions = {"quick": (quick, quick_help), **actions}
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
-    action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--run", action="store_true", help="train what is missing and store the result; resumable")
-    action.add_argument("--summary", action="store_true", help="print the stored result as JSON")
-    if parser.parse_args().run:
-        run()
-    else:
-        print(json.dumps(summary(), indent=1))
+    options = parser.add_mutually_exclusive_group(required=True)
+    for name, (_, text) in actions.items():
+        options.add_argument(f"--{name}", action="store_const", dest="chosen", const=name, help=text)
+    found = actions[parser.parse_args().chosen][0]()
+    if found is not None:
+        print(json.dumps(found, indent=1))

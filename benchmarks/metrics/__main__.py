@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import benchmarks.metrics
-from benchmarks.common import rounded, store, stored
+from benchmarks.common import command_line, rounded, store, stored
 from benchmarks.metrics.page import NAME
 
 LENGTH = 2048
@@ -17,32 +16,20 @@ FEW = 500
 SEEDS = range(5)
 
 
-def main() -> None:
-    """Parses and runs."""
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.metrics",
-        description=benchmarks.metrics.__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--quick", action="store_true", help="print error, speed and deviations as JSON, within 50 s")
-    action.add_argument("--run", action="store_true", help="measure with every package and store the result")
-    action.add_argument("--summary", action="store_true", help="print the stored result as JSON")
-    options = parser.parse_args()
-    if options.summary:
-        print(json.dumps(stored(NAME, "result"), indent=1))
-        return
-    import torch
-    from threadpoolctl import threadpool_limits
+def on_one_thread(work: Callable[[], Any]) -> Callable[[], Any]:
+    """`work`, with numpy's and scipy's threads limited, each of which has its own."""
 
-    from benchmarks.metrics import frechet_cost  # noqa: F401 - limits hold for libraries that are loaded
+    def limited() -> Any:
+        import torch
+        from threadpoolctl import threadpool_limits
 
-    torch.set_num_threads(1)
-    with threadpool_limits(1):  # of numpy and scipy, each with its own
-        if options.quick:
-            print(json.dumps(quick(), indent=1))
-        else:
-            run()
+        from benchmarks.metrics import frechet_cost  # noqa: F401 - limits hold for libraries that are loaded
+
+        torch.set_num_threads(1)
+        with threadpool_limits(1):
+            return work()
+
+    return limited
 
 
 def quick() -> dict[str, Any]:
@@ -107,4 +94,10 @@ def versions() -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main()
+    command_line(
+        benchmarks.metrics.__doc__,
+        on_one_thread(run),
+        lambda: stored(NAME, "result"),
+        on_one_thread(quick),
+        "print error, speed and deviations as JSON, within 50 s",
+    )
