@@ -175,3 +175,12 @@ def test_the_fingerprint_sees_attributes_but_not_groups() -> None:
     assert known_set(groups=("x",) * 4).fingerprint() == plain
     severe = [known_set(attributes=torch.full((4, 1), s), attribute_names=("s",)).fingerprint() for s in (0.0, 1.0)]
     assert len({plain, *severe}) == 3
+
+
+def test_the_spread_of_pixels_is_that_of_all_of_them_as_networks_see_them() -> None:
+    draws = np.random.default_rng(0)
+    pixels = draws.integers(20, 200, (1100, 1, 32, 33), dtype=np.uint8)  # more than is counted at once
+    images = ImageSet(torch.from_numpy(pixels), None, (), tuple(map(str, range(1100))), "made up")
+    assert images.std() == pytest.approx((pixels / 127.5 - 1).std(ddof=1), rel=1e-7)
+    flat = ImageSet(torch.full((3, 1, 2, 2), 7, dtype=torch.uint8), None, (), ("a", "b", "c"), "made up")
+    assert flat.std() == pytest.approx(0, abs=1e-9)
