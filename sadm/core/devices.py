@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -34,3 +36,14 @@ def spent_seconds(device: torch.device) -> float:
         return time.process_time()
     torch.accelerator.synchronize()
     return time.perf_counter()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """While open, torch computes on one thread: sums may depend on how many there are."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

@@ -8,31 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
-from scipy import stats
+from sadm.core.intervals import Interval, mean_interval
 
-CONFIDENCE = 0.95
 AT_THE_FLOOR, DIVERGED = "at the floor", "a run diverged"
-
-
-@dataclasses.dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % Student interval; the bounds are None where one value alone gives none.
-
-    Attributes:
-        mean: of the values (for ratios: the geometric mean).
-        low: lower bound.
-        high: upper bound.
-        values: one for each seed.
-    """
-
-    mean: float
-    low: float | None
-    high: float | None
-    values: tuple[float, ...]
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {"mean": self.mean, "low": self.low, "high": self.high, "values": list(self.values)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,23 +45,6 @@ class Reach:
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
         return dataclasses.asdict(self)
-
-
-def mean_interval(values: Sequence[float]) -> Interval:
-    """Mean and Student interval of independent values.
-
-    Raises:
-        ValueError: no value.
-    """
-    count = len(values)
-    if not count:
-        raise ValueError("an interval needs at least one value")
-    mean = sum(values) / count
-    if count == 1:
-        return Interval(mean, None, None, tuple(values))
-    variance = sum((value - mean) ** 2 for value in values) / (count - 1)
-    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, count - 1)) * math.sqrt(variance / count)
-    return Interval(mean, mean - half, mean + half, tuple(values))
 
 
 def paired_ratio(treatment: Sequence[float], control: Sequence[float]) -> Interval | Missing:

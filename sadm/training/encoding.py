@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from sadm import __version__
-from sadm.core.devices import resolve_device
+from sadm.core.devices import one_thread, resolve_device
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.files import locked, make_folder
 from sadm.core.progress import Reporter, Silent
@@ -192,13 +192,9 @@ def _encode_here(
     device: torch.device,
     progress: Callable[[int], None],
 ) -> Generator[tuple[int, bytes], None, None]:
-    threads = torch.get_num_threads()
     for number, images in orders:
-        torch.set_num_threads(1)  # as many as in a process of several, since sums may depend on it
-        try:
+        with one_thread():  # as in a process of several
             content = encode_shard(codec, images, layout, device, progress)
-        finally:
-            torch.set_num_threads(threads)
         yield number, content
 
 
