@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import tyro
 
+from sadm.cli.gain_tables import downstream_table, representation_table
 from sadm.cli.options import parse
 from sadm.core.errors import UserError
-from sadm.core.progress import ConsoleReporter
+from sadm.core.progress import ConsoleReporter, Reporter
+
+if TYPE_CHECKING:
+    from sadm.data import Split
+    from sadm.training.config import TrainConfig
+    from sadm.training.measuring import Measuring
+    from sadm.training.model_folder import Model
 
 DESCRIPTION = """Judges a trained model against images that training never saw, in several feature spaces.
 
@@ -21,9 +29,11 @@ examples:
   sadm evaluate runs/digits
   sadm evaluate runs/digits --groups 8 --seed 1 --json
   sadm evaluate runs/digits --full
+  sadm evaluate runs/digits --downstream --representation
   sadm evaluate runs/photos --judges inception dinov2
 """
 
+WORK = "downstream"  # what is kept of --downstream until it has ended
 SPACES = {"spatial": "random convolutions, by place", "patches": "pixels of patches"}
 METRICS = {
     "kid": "KID",
@@ -53,6 +63,12 @@ class EvaluateOptions:
     """Further feature spaces: inception[:FILE] (FID), dinov2[:MODEL], transformers:MODEL, timm:MODEL, python:MODULE:FUNCTION."""
     reference: str | None = None
     """A file of published statistics (.npz with mu and sigma, such as ADM's reference batches) of the first of --judges."""
+    downstream: bool = False
+    """Also what classifiers gain from generated images, in accuracy and in real images; trains some dozens of them."""
+    classifiers: int = 5
+    """Classifiers of each kind for --downstream; more make intervals narrower."""
+    representation: bool = False
+    """Also how plainly the model's own features tell classes apart, on clean and on corrupted images."""
     device: str = "auto"
     """'auto' = the accelerator if there is one, else 'cpu'."""
     json: bool = False
@@ -64,6 +80,8 @@ def run(arguments: list[str]) -> None:
     options: EvaluateOptions = parse(EvaluateOptions, arguments, "evaluate", DESCRIPTION)
     if options.groups < 1:
         raise UserError(f"--groups must be at least 1, got {options.groups}.")
+    if options.classifiers < 1:
+        raise UserError(f"--classifiers must be at least 1, got {options.classifiers}.")
     from sadm.core.files import write_json
     from sadm.evaluation import Evaluator, network_judges, read_statistics
     from sadm.training.trained import open_run
@@ -75,7 +93,8 @@ def run(arguments: list[str]) -> None:
         raise UserError("--reference needs the judge that its statistics are of, such as --judges inception.")
     statistics = None if options.reference is None else read_statistics(options.reference)
     with ConsoleReporter() as reporter:
-        _, model, split = open_run(options.run, options.device, reporter)
+        config, model, split = open_run(options.run, options.device, reporter)
+        measuring = _measuring(options, config, split, model, reporter)
         reporter.say("Fitting judges on held-out images.")
         further = network_judges(options.judges, options.device, Path(options.run) / "features", reporter)
         evaluator = Evaluator(split.held_out, further)
@@ -95,6 +114,11 @@ def run(arguments: list[str]) -> None:
                 ) from error
         if options.full:
             more["full"] = evaluator.evaluate_fully(images, labels, progress)
+        if options.representation and measuring is not None:
+            more["representation"] = measuring.representation(model)
+        if options.downstream and measuring is not None:
+            work = Path(options.run) / WORK
+            more["downstream"] = measuring.downstream(model, Path(options.run), options.seed, folder=work / "generated")
     path = Path(options.run) / "evaluation.json"
     facts = {
         "judges": evaluator.describe(),
@@ -104,6 +128,7 @@ def run(arguments: list[str]) -> None:
         **more,
     }
     write_json(path, facts)
+    shutil.rmtree(Path(options.run) / WORK, ignore_errors=True)
     print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else table(facts))
     if not options.json:
         print(f"Written to {path}")
@@ -120,7 +145,28 @@ def table(facts: dict[str, Any]) -> str:
     lines.append(f"{facts['images']} images in groups of {facts['group']}, seed {facts['seed']}.")
     if "reference" in facts:
         lines += reference_lines(facts)
-    return "\n".join([*lines, *(["", *full_table(facts)] if "full" in facts else [])])
+    if "full" in facts:
+        lines += ["", *full_table(facts)]
+    if "representation" in facts:
+        lines += ["", *representation_table(facts["representation"])]
+    if "downstream" in facts:
+        lines += ["", *downstream_table(facts["downstream"])]
+    return "\n".join(lines)
+
+
+def _measuring(
+    options: EvaluateOptions, config: TrainConfig, split: Split, model: Model, reporter: Reporter
+) -> Measuring | None:
+    """What measures downstream gain and representation; refuses now what they can't be measured on."""
+    if not options.downstream and not options.representation:
+        return None
+    from sadm.training.measuring import Measuring
+
+    folder = Path(options.run) / WORK / "real"
+    measuring = Measuring(config, split, model.device, reporter, folder, options.classifiers)
+    if options.downstream:
+        measuring.check(model)
+    return measuring
 
 
 def reference_lines(facts: dict[str, Any]) -> list[str]:

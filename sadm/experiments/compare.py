@@ -16,6 +16,7 @@ from sadm.core.files import make_folder, read_json, refuse_foreign_folder, write
 from sadm.core.progress import Reporter, Silent
 from sadm.data import Split
 from sadm.evaluation import HeldOutParts, network_judges
+from sadm.evaluation.downstream import check
 from sadm.experiments.config import CONTROL, CompareConfig
 from sadm.experiments.cost import read_costs
 from sadm.experiments.plan import LATENTS, expected_runs, planned_jobs, steps_at
@@ -26,7 +27,8 @@ from sadm.training.training_set import check_sizes, training_set
 
 CONFIG, CLOCK = "compare.yaml", "minutes.json"
 MAY_CHANGE = (
-    "seeds", "per_class", "judges", "cost_shares", "jobs", "lang", "train.log.", "train.data.workers", "train.data.latents",
+    "seeds", "per_class", "downstream", "representation", "judges", "cost_shares", "jobs", "lang", "train.log.",
+    "train.data.workers", "train.data.latents",
 )  # fmt: skip
 FREE = ("log.", "data.workers", "data.latents")
 COST_JOB = "cost"
@@ -38,7 +40,8 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
 
     Args:
         config: what to compare. Seeds, arms, samplers and shares of the cost may be added to a finished comparison, as may
-            the judging class by class or by further judges; only what is missing is trained and judged.
+            the judging class by class or by further judges, downstream gain and representation; only what is missing is trained
+            and judged.
         out: its folder.
         reporter: where progress is shown; None = nowhere.
 
@@ -114,6 +117,8 @@ def _check_split(config: CompareConfig, split: Split, reporter: Reporter) -> Non
             f"{config.train.data.source} has no classes, so nothing can be judged class by class. Leave out --per-class, or "
             "give a folder with one folder for each class."
         )
+    if config.downstream or config.representation:
+        check(split.train, parts.floor)
     for judge in network_judges(config.judges, config.train.device):
         judge.features(split.held_out.subset(torch.arange(1)))  # refused now, not after the first training
     for arm in config.arms:

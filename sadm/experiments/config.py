@@ -48,6 +48,10 @@ class CompareConfig(Config):
     trained model is judged with them, too, from the same noise."""
     per_class: bool = False
     """Judge class by class as well, and by precision and recall; takes longer."""
+    downstream: bool = False
+    """Measure what classifiers gain from each model's images, too, in accuracy and in real images; takes longer."""
+    representation: bool = False
+    """Measure how plainly each model's own features tell classes apart, too, on clean and on corrupted images."""
     judges: list[str] = []
     """Further feature spaces whose agreement the verdict needs: inception[:FILE] (FID), dinov2[:MODEL], transformers:MODEL,
     timm:MODEL, python:MODULE:FUNCTION."""

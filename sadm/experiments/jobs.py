@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from sadm.core.devices import spent_seconds
+from sadm.core.devices import resolve_device, spent_seconds
 from sadm.core.errors import DivergedError
 from sadm.core.files import write_json
 from sadm.core.progress import Reporter
@@ -17,13 +18,24 @@ from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.evaluation import Evaluator, network_judges
 from sadm.experiments.config import CompareConfig
 from sadm.experiments.cost import measure_costs, store_costs
-from sadm.experiments.plan import LATENTS, RESULT, RunJob, missing_evaluations
+from sadm.experiments.plan import (
+    DOWNSTREAM,
+    LATENTS,
+    REPRESENTATION,
+    RESULT,
+    RunJob,
+    missing_evaluations,
+    missing_measurements,
+)
 from sadm.training.config import SamplingConfig, TrainConfig
 from sadm.training.frequencies import labels_at_frequencies
 from sadm.training.journal import read_metrics
+from sadm.training.measuring import Measuring
 from sadm.training.model_folder import Model, load_model
 from sadm.training.run import split_for, train
 from sadm.training.training_set import training_set
+
+CLASSIFIERS = 3  # of each kind, a run; intervals are over the comparison's seeds
 
 
 class Laboratory:
@@ -48,6 +60,12 @@ class Laboratory:
             self._evaluator = Evaluator(self.split.held_out, judges)
         return self._evaluator
 
+    @cached_property
+    def measuring(self) -> Measuring:
+        """Measures downstream gain and representation; classifiers on real images serve all runs."""
+        config, where = self.config.train, self.folder / DOWNSTREAM
+        return Measuring(config, self.split, resolve_device(config.device), self.reporter, where, CLASSIFIERS)
+
     def measure_costs(self, arms: Sequence[str]) -> None:
         """Measures what steps of these arms cost beside the control's, and stores it."""
         training = training_set(self.config.train, self.split.train, self.folder / LATENTS, self.reporter)
@@ -65,6 +83,13 @@ class Laboratory:
         result = job.read_result(self.folder) or self._train(job, config)
         if not result["diverged"]:
             self._judge(job, config, result)
+        self._write(job, result)
+        for name in missing_measurements(result, self.config):
+            if not result["diverged"]:
+                self._measure(name, job, config, result)
+                self._write(job, result)
+
+    def _write(self, job: RunJob, result: dict[str, Any]) -> None:
         write_json(job.folder(self.folder) / RESULT, {**result, "memory_mib": peak_memory_mib()})
 
     def _train(self, job: RunJob, config: TrainConfig) -> dict[str, Any]:
@@ -115,6 +140,19 @@ class Laboratory:
             else:
                 result.setdefault("evaluations", {})[sampler] = found.as_dict()
         result["judges"] = self.config.judges
+
+    def _measure(self, name: str, job: RunJob, config: TrainConfig, result: dict[str, Any]) -> None:
+        """Adds one of `MEASUREMENTS` to `result`."""
+        folder = job.folder(self.folder)
+        model = load_model(folder, config.device)
+        if name == REPRESENTATION:
+            result[name] = self.measuring.representation(model)
+            return
+        try:
+            result[name] = self.measuring.downstream(model, folder, job.seed, config.sampling, folder / DOWNSTREAM)
+        except DivergedError as error:
+            self.reporter.say(f"{error} That is its result.")
+            result.update(diverged=True, diverged_at=job.steps)
 
     def _labels(self, model: Model, count: int, seed: int) -> torch.Tensor | None:
         """Labels at the training images' frequencies; at the reference's where classes were thinned out on purpose."""

@@ -12,6 +12,9 @@ from sadm.experiments.config import CONTROL, CompareConfig
 from sadm.experiments.cost import ArmCost
 
 RUNS, RESULT, LATENTS = "runs", "result.json", "latents"
+DOWNSTREAM, REPRESENTATION = "downstream", "representation"
+MEASUREMENTS = (REPRESENTATION, DOWNSTREAM)
+"""Options of a comparison, and what its results then hold; the quicker one first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,7 +48,9 @@ class RunJob:
     def is_complete(self, comparison: Path, config: CompareConfig) -> bool:
         """Whether its result holds everything that `config` asks for, or says that the training diverged."""
         result = self.read_result(comparison)
-        return result is not None and (result["diverged"] or not missing_evaluations(result, config))
+        return result is not None and (
+            result["diverged"] or not (missing_evaluations(result, config) or missing_measurements(result, config))
+        )
 
 
 def steps_at(config: CompareConfig, costs: Mapping[str, ArmCost], arm: str, share: float = 1.0) -> int:
@@ -85,3 +90,8 @@ def missing_evaluations(result: Mapping[str, Any], config: CompareConfig) -> lis
     if main is None or unjudged or (config.per_class and "classes" not in main):
         missing.append(None)
     return missing + [name for name in config.samplers if unjudged or name not in result.get("evaluations", {})]
+
+
+def missing_measurements(result: Mapping[str, Any], config: CompareConfig) -> list[str]:
+    """Which of `MEASUREMENTS` are asked for, and not in a result yet."""
+    return [name for name in MEASUREMENTS if getattr(config, name) and name not in result]

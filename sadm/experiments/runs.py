@@ -68,6 +68,13 @@ class Runs:
             return Missing(DIVERGED)
         return paired_ratio([value(result) for result in self.results], [value(result) for result in control.results])
 
+    def beyond(self, control: Runs, value: Value) -> Interval | Missing:
+        """Paired difference of a number of these runs and the control's."""
+        if self.diverged or control.diverged:
+            return Missing(DIVERGED)
+        pairs = zip(self.results, control.results, strict=True)
+        return mean_interval([value(ours) - value(theirs) for ours, theirs in pairs])
+
 
 @dataclasses.dataclass(frozen=True)
 class Gathered:

@@ -14,9 +14,9 @@ from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.data import Split
 from sadm.diffusion import SOLVERS, solver_nfe
 from sadm.evaluation import Evaluator, network_judges
-from sadm.experiments import tables
+from sadm.experiments import gains, tables
 from sadm.experiments.config import CONTROL, CompareConfig
-from sadm.experiments.plan import RunJob
+from sadm.experiments.plan import MEASUREMENTS, RunJob
 from sadm.experiments.report import Pictures, render_report
 from sadm.experiments.report.verdict import verdict_sentence
 from sadm.experiments.runs import EQUAL_COST, Gathered, gather
@@ -63,6 +63,7 @@ def summarise(config: CompareConfig, folder: Path, split: Split) -> tuple[dict[s
     if config.per_class:
         comparison["real"] = evaluator.real_coverage
         comparison["per_class"] = tables.per_class(runs, evaluator, split)
+    comparison |= gains.measured(config, runs)
     comparison["verdict"]["sentence"] = verdict_sentence(comparison, "en")
     return comparison, sample_pictures(config, folder, {CONTROL: runs.control, **runs.budgets[EQUAL_COST]}, split)
 
@@ -79,7 +80,7 @@ def write_outputs(folder: Path, comparison: dict[str, Any], pictures: Pictures, 
 
 def short_summary(comparison: dict[str, Any]) -> dict[str, Any]:
     """What a program needs to know: arms, floor, ratios, verdict, minutes; class by class, see ``comparison.json``."""
-    parts = ("arms", "equal_steps", "floor", "ratios", "cost_to_plain", "real")
+    parts = ("arms", "equal_steps", "floor", "ratios", "cost_to_plain", "real", *MEASUREMENTS)
     samplers = {name: facts["ratios"] for name, facts in comparison.get("samplers", {}).items()}
     return {
         **{part: comparison[part] for part in parts if part in comparison},

@@ -223,7 +223,7 @@ class Model:
             prepare(self.denoiser, self.null_label, settings, worse)
         except ValueError as error:
             raise UserError(f"sampling: {error}.") from error
-        codec = self._codec()  # before the sampler, which takes time
+        codec = self.codec()  # before the sampler, which takes time
         where, null = self.device, self.null_label
         drawn = generate(self.denoiser, shape, seeds, labels, null, settings, where, progress, worse)
         if codec is None:
@@ -265,7 +265,7 @@ class Model:
                 f"{shape[2]}x{shape[1]} are to be drawn. Train it with --data.fit buckets, too, or ask for that one size."
             )
 
-    def _codec(self) -> LatentCodec | None:
+    def codec(self) -> LatentCodec | None:
         """What decodes this model's latents; None for a model of pixels.
 
         Raises:

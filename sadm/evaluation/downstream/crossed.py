@@ -33,13 +33,17 @@ def crossed_interval(
     Returns:
         The mean, its interval, and a value for each seed; one seed alone has no interval.
     """
-    members = [np.arange(values.shape[1])] if strata is None else [np.flatnonzero(strata == s) for s in np.unique(strata)]
+    members = (
+        [np.arange(values.shape[1])] if strata is None else [np.flatnonzero(strata == s) for s in np.unique(strata)]
+    )
     seeds = np.mean([values[:, rows].mean(1) for rows in members], axis=0)  # [S]
     mean, count = float(seeds.mean()), len(seeds)
     if count == 1:
         return Interval(mean, None, None, (mean,))
     images = values.mean(0)  # [N]
-    parts = [_variance_of_mean(images[rows], 1 / len(members) if binary else 0.0) / len(members) ** 2 for rows in members]
+    parts = [
+        _variance_of_mean(images[rows], 1 / len(members) if binary else 0.0) / len(members) ** 2 for rows in members
+    ]
     terms = [(float(seeds.var(ddof=1)) / count, count - 1)]
     terms += [(part, max(1, len(rows) - 1)) for part, rows in zip(parts, members, strict=True)]
     variance = sum(term for term, _ in terms)

@@ -3,7 +3,8 @@
 The rule: error against number of real images is taken as a power law (as learning curves mostly are: Hestness et al. 2017,
 arXiv 1712.00409; Viering & Loog 2021, arXiv 2103.10948), a straight line in logarithms whose slope is fitted by least
 squares for each seed, and which goes through the error e of all n real images. A gain of g is then worth
-``n ((e / (e - g))^(1 / slope) - 1)`` images. Nothing is extrapolated farther beyond n, as a factor, than was measured below. A curve that flattens needs more images than that, so the number is rather too low.
+``n ((e / (e - g))^(1 / slope) - 1)`` images. Nothing is extrapolated farther beyond n, as a factor, than was measured below.
+A curve that flattens needs more images than that, so the number is rather too low.
 """
 
 from __future__ import annotations

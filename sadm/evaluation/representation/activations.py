@@ -1,7 +1,7 @@
 """A denoiser's hidden activations as features of images: noise is added to an image, and a block looks at it.
 
-Source: Baranchuk et al. 2022 (arXiv 2112.03126) for pixels; Xiang et al. 2023 (arXiv 2303.09769) for whole images, block and noise
-level chosen on images that are not tested.
+Source: Baranchuk et al. 2022 (arXiv 2112.03126) for pixels; Xiang et al. 2023 (arXiv 2303.09769) for whole images. Block and
+noise level are chosen on images that are not tested.
 """
 
 from __future__ import annotations

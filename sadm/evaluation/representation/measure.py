@@ -83,7 +83,9 @@ def measure_representation(
 
 def _candidates(activations: Activations, learn: ImageSet, check_on: ImageSet, sigma: float) -> list[dict[str, Any]]:
     """Validation accuracy of each probe at each block."""
-    ours, theirs = (activations.of(images.floats(), sigma, part) for images, part in ((learn, "learn"), (check_on, "check")))
+    ours, theirs = (
+        activations.of(images.floats(), sigma, part) for images, part in ((learn, "learn"), (check_on, "check"))
+    )
     return [
         {
             "block": name,
@@ -119,7 +121,9 @@ def _features(activations: Activations, place: Place | None, images: torch.Tenso
 
 def _fit(probe: str, features: np.ndarray, images: ImageSet) -> Any:
     if not np.isfinite(features).all():
-        raise UserError("the denoiser's features hold NaN or infinity: the model has diverged. Use an earlier checkpoint.")
+        raise UserError(
+            "the denoiser's features hold NaN or infinity: the model has diverged. Use an earlier checkpoint."
+        )
     return fitted(probe, features, _labels(images))
 
 
