@@ -75,7 +75,9 @@ def test_fresh_real_images_are_worth_as_many_real_images(bench: Downstream) -> N
 
 
 def test_images_with_shuffled_labels_do_harm(bench: Downstream) -> None:
-    found = bench.measure(lambda labels, seed: fresh(labels[torch.randperm(len(labels), generator=generator(seed))], seed))
+    found = bench.measure(
+        lambda labels, seed: fresh(labels[torch.randperm(len(labels), generator=generator(seed))], seed)
+    )
     assert found["gains"]["with_1x"]["accuracy"]["high"] < 0
     assert found["gains"]["with_2x"]["log_loss"]["high"] < 0
     assert found["worth"]["with_1x"]["accuracy"]["outcome"] == "harm"
