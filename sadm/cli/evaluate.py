@@ -128,7 +128,8 @@ def run(arguments: list[str]) -> None:
         **more,
     }
     write_json(path, facts)
-    shutil.rmtree(Path(options.run) / WORK, ignore_errors=True)
+    if options.downstream:
+        shutil.rmtree(Path(options.run) / WORK, ignore_errors=True)
     print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else table(facts))
     if not options.json:
         print(f"Written to {path}")
