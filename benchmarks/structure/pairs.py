@@ -131,16 +131,17 @@ def train_all(config: Any, folder: Path, steps: dict[str, int]) -> dict[str, flo
     from sadm.core.files import make_folder
     from sadm.core.progress import ConsoleReporter
     from sadm.evaluation import Evaluator
-    from sadm.experiments.compare import CONFIG
+    from sadm.experiments.config import CompareConfig
+    from sadm.experiments.devices import devices_for
     from sadm.experiments.plan import RunJob
     from sadm.experiments.pool import Pool
     from sadm.training.run import split_for
 
-    write_yaml(make_folder(folder) / CONFIG, config)
+    write_yaml(make_folder(folder) / CompareConfig.FILE, config)
     jobs = [RunJob(arm, seed, count) for seed in config.seeds for arm, count in steps.items()]
     missing = [{"name": job.name, "run": vars(job)} for job in jobs if not job.is_complete(folder, config)]
     with ConsoleReporter() as reporter:
-        Pool(folder, config.jobs, reporter).run(missing, lambda name: [])
+        Pool(folder, devices_for(config.train.device, config.jobs), reporter).run(missing, lambda name: [])
     return Evaluator(split_for(config.train).held_out).floor
 
 

@@ -34,7 +34,7 @@ def spent_seconds(device: torch.device) -> float:
     """A clock of what was spent: processor time of all threads on the CPU, elapsed time of finished work elsewhere."""
     if device.type == "cpu":
         return time.process_time()
-    torch.accelerator.synchronize()
+    torch.accelerator.synchronize(device)
     return time.perf_counter()
 
 

@@ -2,37 +2,27 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from sadm.core.config import Config, build_config, differences, read_yaml, write_yaml
-from sadm.core.errors import UserError
-from sadm.core.files import make_folder, read_json, refuse_foreign_folder, write_json
+from sadm.core.config import Config, differences, write_yaml
+from sadm.core.files import make_folder
 from sadm.core.progress import Reporter, Silent
 from sadm.data import Split
-from sadm.evaluation import HeldOutParts, network_judges
-from sadm.evaluation.downstream import check
 from sadm.experiments.config import CONTROL, CompareConfig
 from sadm.experiments.cost import read_costs
-from sadm.experiments.plan import LATENTS, expected_runs, planned_jobs, steps_at
-from sadm.experiments.pool import Pool
+from sadm.experiments.engine import check_split, clock, minutes_in, refuse_changes, run_jobs, stored_config
+from sadm.experiments.plan import RunJob, expected_runs, planned_jobs, steps_at
 from sadm.experiments.summary import summarise, write_outputs
 from sadm.training.run import split_for
-from sadm.training.training_set import check_sizes, training_set
 
-CONFIG, CLOCK = "compare.yaml", "minutes.json"
 MAY_CHANGE = (
     "seeds", "per_class", "downstream", "representation", "judges", "cost_shares", "jobs", "lang", "train.log.",
     "train.data.workers", "train.data.latents",
 )  # fmt: skip
 FREE = ("log.", "data.workers", "data.latents")
 COST_JOB = "cost"
-FEW = 50
 
 
 def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = None) -> dict[str, Any]:
@@ -55,43 +45,29 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
     folder, shown = Path(out), reporter or Silent()
     _check_folder(folder, config)
     split = split_for(config.train, shown)
-    _check_split(config, split, shown)
-    with _clock(make_folder(folder)):
-        write_yaml(folder / CONFIG, config)
+    check_split(config, split, shown)
+    with clock(make_folder(folder)):
+        write_yaml(folder / config.FILE, config)
         _run_jobs(config, folder, split, shown)
         comparison, pictures = summarise(config, folder, split)
-    comparison["minutes_total"] = read_json(folder / CLOCK)["minutes"]
+    comparison["minutes_total"] = minutes_in(folder)
     write_outputs(folder, comparison, pictures, config.lang)
     return comparison
 
 
 def _run_jobs(config: CompareConfig, folder: Path, split: Split, reporter: Reporter) -> None:
     unmeasured = [arm for arm in config.others if arm not in read_costs(folder)]
-    started: set[str] = set()
 
-    def unfinished() -> list[dict[str, Any]]:
-        jobs = [
-            job
-            for job in planned_jobs(config, read_costs(folder))
-            if job.name not in started and not job.is_complete(folder, config)
-        ]
-        started.update(job.name for job in jobs)
-        return [{"name": job.name, "run": vars(job)} for job in jobs]
+    def planned() -> list[RunJob]:
+        return planned_jobs(config, read_costs(folder))
 
-    def after(name: str) -> list[dict[str, Any]]:
-        finished = sum(job.is_complete(folder, config) for job in planned_jobs(config, read_costs(folder)))
-        reporter.update("runs", finished, max(expected_runs(config), finished))
-        if name != COST_JOB:
-            return []
-        for arm in unmeasured:
-            reporter.say(_equal_cost_note(config, folder, arm))
-        return unfinished()
+    def after(name: str) -> None:
+        if name == COST_JOB:
+            for arm in unmeasured:
+                reporter.say(_equal_cost_note(config, folder, arm))
 
     first = [{"name": COST_JOB, "measure": unmeasured}] if unmeasured else []
-    jobs = [*first, *unfinished()]
-    if jobs:
-        training_set(config.train, split.train, folder / LATENTS, reporter)  # images are encoded once, for all runs
-    Pool(folder, config.jobs, reporter).run(jobs, after)
+    run_jobs(config, folder, split, reporter, planned, expected_runs(config), first, after)
 
 
 def _equal_cost_note(config: CompareConfig, folder: Path, arm: str) -> str:
@@ -104,34 +80,11 @@ def _equal_cost_note(config: CompareConfig, folder: Path, arm: str) -> str:
     return note
 
 
-def _check_split(config: CompareConfig, split: Split, reporter: Reporter) -> None:
-    """Refuses what can't be judged or built before anything is written."""
-    parts = HeldOutParts.of(split.held_out)
-    if len(parts.reference) < FEW:
-        reporter.say(
-            f"Only {len(parts.reference)} held-out images serve as reference: expect wide intervals. "
-            "More images, or a larger --train.data.held-out, make the judges surer."
-        )
-    if config.per_class and split.train.labels is None:
-        raise UserError(
-            f"{config.train.data.source} has no classes, so nothing can be judged class by class. Leave out --per-class, or "
-            "give a folder with one folder for each class."
-        )
-    if config.downstream or config.representation:
-        check(split.train, parts.floor)
-    for judge in network_judges(config.judges, config.train.device):
-        judge.features(split.held_out.subset(torch.arange(1)))  # refused now, not after the first training
-    for arm in config.arms:
-        check_sizes(config.arm_config(arm, config.seeds[0]), split.train)
-
-
 def _check_folder(folder: Path, config: CompareConfig) -> None:
     """Refuses a folder with another comparison: what is stored may be added to, but not changed."""
-    refuse_foreign_folder(folder, CONFIG, "comparison")
-    path = folder / CONFIG
-    if not path.exists():
+    stored = stored_config(folder, CompareConfig)
+    if stored is None:
         return
-    stored = build_config(CompareConfig, read_yaml(path), str(path))
     named: dict[str, Any] = {"arms": {}, "samplers": {}}  # compared one by one below
     changed = differences(config.model_copy(update=named), stored.model_copy(update=named), ignoring=MAY_CHANGE)
     if not changed:
@@ -139,10 +92,7 @@ def _check_folder(folder: Path, config: CompareConfig) -> None:
             *_changed_entries("arms", _arms(config), _arms(stored)),
             *_changed_entries("samplers", _samplers(config), _samplers(stored)),
         ]
-    if changed:
-        raise UserError(
-            f"{folder} holds another comparison ({'; '.join(changed)}). Choose another --out, or give the stored values."
-        )
+    refuse_changes(folder, config.KIND, changed)
 
 
 def _arms(config: CompareConfig) -> dict[str, Config]:
@@ -162,15 +112,3 @@ def _changed_entries(kind: str, given: Mapping[str, Config], stored: Mapping[str
         else:
             changed.append(f"{kind}: stored with '{name}', given without")
     return changed
-
-
-@contextmanager
-def _clock(folder: Path) -> Iterator[None]:
-    """Adds up the minutes of all sessions."""
-    path = folder / CLOCK
-    before = read_json(path)["minutes"] if path.exists() else 0.0
-    start = time.monotonic()
-    try:
-        yield
-    finally:
-        write_json(path, {"minutes": round(before + (time.monotonic() - start) / 60, 3)})

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, model_validator
 from tyro import conf
@@ -27,20 +28,18 @@ _NAME = re.compile(r"\w([\w .+-]{0,58}[\w+])?")
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class CompareConfig(Config):
-    """Plain training against other arms: paired seeds, at equal steps and at equal cost."""
+class Experiment(Config):
+    """What the engine needs to know: trainings by arm and seed, judged alike."""
+
+    FILE: ClassVar[str]
+    """Where a folder keeps its configuration."""
+    KIND: ClassVar[str]
+    """The word for it."""
 
     train: TrainConfig = TrainConfig()
     """What all arms share; signal and seed are set by arm and seed."""
-    arms: conf.Suppress[dict[str, dict[str, Any]]] = {
-        CONTROL: {"signal": "none"},
-        HIDDEN: {"signal": "hidden"},
-        SADM: {"signal": "structure"},
-    }
-    """What each arm changes in `train`. 'plain' is the control; the verdict is about 'hidden', else 'sadm', else the first
-    other arm."""
-    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [100, 101, 102]
-    """Paired seeds; more can be added to a finished comparison."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
+    """Paired seeds; more can be added to what is finished."""
     groups: Positive = 4
     """Generated images are judged in this many groups, each as large as the reference."""
     samplers: conf.Suppress[dict[str, dict[str, Any]]] = {}
@@ -55,19 +54,57 @@ class CompareConfig(Config):
     judges: list[str] = []
     """Further feature spaces whose agreement the verdict needs: inception[:FILE] (FID), dinov2[:MODEL], transformers:MODEL,
     timm:MODEL, python:MODULE:FUNCTION."""
-    cost_shares: list[Share] = []
-    """Train at these shares of plain training's budget, too, such as 0.7, to see at what cost an arm gets as good."""
-    cost_steps: Annotated[int, Field(ge=20, multiple_of=5)] = 200
-    """Steps of each arm in the interleaved measurement of cost."""
     jobs: Positive = 2
-    """Training runs at a time, each on one thread."""
+    """Training runs at a time, each on one thread; where there are several accelerators, spread over them."""
     lang: Literal["en", "ja"] = "en"
     """Language of the report."""
 
     @model_validator(mode="after")
-    def _sensible(self) -> CompareConfig:
+    def _seeds_differ(self) -> Experiment:
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds must differ from each other, got {self.seeds}")
+        return self
+
+    @property
+    def changes(self) -> Mapping[str, Mapping[str, Any]]:
+        """By arm, what it changes in `train`."""
+        raise NotImplementedError
+
+    def arm_config(self, arm: str, seed: int, steps: int | None = None) -> TrainConfig:
+        """The training configuration of one run; `steps` None = as many as `train` says."""
+        change = merge(
+            self.changes[arm], {"seed": seed} if steps is None else {"seed": seed, "optimiser": {"steps": steps}}
+        )
+        return build_config(TrainConfig, merge(self.train.model_dump(mode="json"), change), f"arm {arm}")
+
+    def sampling(self, arm: str, sampler: str) -> SamplingConfig:
+        """How an arm's models are sampled with one of `samplers`."""
+        base = self.arm_config(arm, self.seeds[0]).sampling.model_dump(mode="json")
+        return build_config(SamplingConfig, merge(base, self.samplers[sampler]), f"sampler {sampler}")
+
+
+class CompareConfig(Experiment):
+    """Plain training against other arms: paired seeds, at equal steps and at equal cost."""
+
+    FILE: ClassVar[str] = "compare.yaml"
+    KIND: ClassVar[str] = "comparison"
+
+    arms: conf.Suppress[dict[str, dict[str, Any]]] = {
+        CONTROL: {"signal": "none"},
+        HIDDEN: {"signal": "hidden"},
+        SADM: {"signal": "structure"},
+    }
+    """What each arm changes in `train`. 'plain' is the control; the verdict is about 'hidden', else 'sadm', else the first
+    other arm."""
+    seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)] = [100, 101, 102]
+    """Paired seeds; more can be added to a finished comparison."""
+    cost_shares: list[Share] = []
+    """Train at these shares of plain training's budget, too, such as 0.7, to see at what cost an arm gets as good."""
+    cost_steps: Annotated[int, Field(ge=20, multiple_of=5)] = 200
+    """Steps of each arm in the interleaved measurement of cost."""
+
+    @model_validator(mode="after")
+    def _sensible(self) -> CompareConfig:
         if CONTROL not in self.arms or len(self.arms) < 2:
             raise ValueError(f"arms must be '{CONTROL}', the control, and at least one other, got {sorted(self.arms)}")
         for name in (*self.arms, *self.samplers):
@@ -92,17 +129,10 @@ class CompareConfig(Config):
         """All arms but the control."""
         return [arm for arm in self.arms if arm != CONTROL]
 
-    def arm_config(self, arm: str, seed: int, steps: int | None = None) -> TrainConfig:
-        """The training configuration of one run; `steps` None = as many as `train` says."""
-        change = merge(
-            self.arms[arm], {"seed": seed} if steps is None else {"seed": seed, "optimiser": {"steps": steps}}
-        )
-        return build_config(TrainConfig, merge(self.train.model_dump(mode="json"), change), f"arm {arm}")
-
-    def sampling(self, arm: str, sampler: str) -> SamplingConfig:
-        """How an arm's models are sampled with one of `samplers`."""
-        base = self.arm_config(arm, self.seeds[0]).sampling.model_dump(mode="json")
-        return build_config(SamplingConfig, merge(base, self.samplers[sampler]), f"sampler {sampler}")
+    @property
+    def changes(self) -> Mapping[str, Mapping[str, Any]]:
+        """By arm, what it changes in `train`."""
+        return self.arms
 
     def _check_arm(self, arm: str) -> None:
         own = build_config(TrainConfig, merge(self.train.model_dump(mode="json"), self.arms[arm]), f"arm {arm}")

@@ -16,7 +16,7 @@ from sadm.core.files import write_json
 from sadm.core.progress import Reporter
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.evaluation import Evaluator, network_judges
-from sadm.experiments.config import CompareConfig
+from sadm.experiments.config import CompareConfig, Experiment
 from sadm.experiments.cost import measure_costs, store_costs
 from sadm.experiments.plan import (
     DOWNSTREAM,
@@ -42,12 +42,12 @@ class Laboratory:
     """Carries out jobs; images, judges and reference statistics are prepared once and serve them all.
 
     Args:
-        config: the comparison.
+        config: the comparison or sweep.
         folder: where it is kept.
         reporter: told about progress.
     """
 
-    def __init__(self, config: CompareConfig, folder: Path, reporter: Reporter) -> None:
+    def __init__(self, config: Experiment, folder: Path, reporter: Reporter) -> None:
         self.config, self.folder, self.reporter = config, folder, reporter
         self.split = split_for(config.train)
         self._evaluator: Evaluator | None = None
@@ -69,6 +69,7 @@ class Laboratory:
     def measure_costs(self, arms: Sequence[str]) -> None:
         """Measures what steps of these arms cost beside the control's, and stores it."""
         training = training_set(self.config.train, self.split.train, self.folder / LATENTS, self.reporter)
+        assert isinstance(self.config, CompareConfig)  # noqa: S101 - nothing else asks for it
         store_costs(self.folder, measure_costs(self.config, arms, training, self.reporter))
 
     def run(self, job: RunJob) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sadm.core.files import read_json
-from sadm.experiments.config import CONTROL, CompareConfig
+from sadm.experiments.config import CONTROL, CompareConfig, Experiment
 from sadm.experiments.cost import ArmCost
 
 RUNS, RESULT, LATENTS = "runs", "result.json", "latents"
@@ -45,7 +45,7 @@ class RunJob:
         path = self.folder(comparison) / RESULT
         return read_json(path) if path.exists() else None
 
-    def is_complete(self, comparison: Path, config: CompareConfig) -> bool:
+    def is_complete(self, comparison: Path, config: Experiment) -> bool:
         """Whether its result holds everything that `config` asks for, or says that the training diverged."""
         result = self.read_result(comparison)
         return result is not None and (
@@ -82,7 +82,7 @@ def expected_runs(config: CompareConfig) -> int:
     return len(config.seeds) * (control + other * len(config.others))
 
 
-def missing_evaluations(result: Mapping[str, Any], config: CompareConfig) -> list[str | None]:
+def missing_evaluations(result: Mapping[str, Any], config: Experiment) -> list[str | None]:
     """Samplers that a trained model has still to be judged with; None stands for the main one."""
     main = result.get("evaluation")
     missing: list[str | None] = []
@@ -92,6 +92,6 @@ def missing_evaluations(result: Mapping[str, Any], config: CompareConfig) -> lis
     return missing + [name for name in config.samplers if unjudged or name not in result.get("evaluations", {})]
 
 
-def missing_measurements(result: Mapping[str, Any], config: CompareConfig) -> list[str]:
+def missing_measurements(result: Mapping[str, Any], config: Experiment) -> list[str]:
     """Which of `MEASUREMENTS` are asked for, and not in a result yet."""
     return [name for name in MEASUREMENTS if getattr(config, name) and name not in result]

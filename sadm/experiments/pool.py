@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,13 +37,13 @@ class Pool:
     Jobs are dictionaries with a ``name``; `after` is called in this process when one has finished, and may return more.
 
     Args:
-        folder: the comparison's folder, given to the workers.
-        size: number of processes.
+        folder: of the comparison or sweep, given to the workers.
+        devices: one for each process.
         reporter: told about progress.
     """
 
-    def __init__(self, folder: Path, size: int, reporter: Reporter) -> None:
-        self.folder, self.size, self.reporter = folder, size, reporter
+    def __init__(self, folder: Path, devices: Sequence[str], reporter: Reporter) -> None:
+        self.folder, self.devices, self.reporter = folder, devices, reporter
         self.messages: queue.Queue[tuple[int, dict[str, Any] | None]] = queue.Queue()
         self.workers: list[_Worker] = []
 
@@ -68,7 +68,7 @@ class Pool:
                 self._stop()
 
     def _hand_out(self, waiting: list[dict[str, Any]]) -> None:
-        while waiting and len(self.workers) < self.size and all(worker.busy for worker in self.workers):
+        while waiting and len(self.workers) < len(self.devices) and all(worker.busy for worker in self.workers):
             self.workers.append(self._start(len(self.workers)))
             self._give(self.workers[-1], waiting.pop(0))
         for worker in self.workers:
@@ -86,7 +86,7 @@ class Pool:
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
         with user_errors_for(log), open(log, "w", encoding="utf-8") as file:
             process = subprocess.Popen(  # noqa: S603 - our own module
-                [sys.executable, "-m", "sadm.experiments.worker", str(self.folder)],
+                [sys.executable, "-m", "sadm.experiments.worker", str(self.folder), self.devices[number]],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=file,

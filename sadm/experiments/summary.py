@@ -15,7 +15,7 @@ from sadm.data import Split
 from sadm.diffusion import SOLVERS, solver_nfe
 from sadm.evaluation import Evaluator, network_judges
 from sadm.experiments import gains, tables
-from sadm.experiments.config import CONTROL, CompareConfig
+from sadm.experiments.config import CONTROL, CompareConfig, Experiment
 from sadm.experiments.plan import MEASUREMENTS, RunJob
 from sadm.experiments.report import Pictures, render_report
 from sadm.experiments.report.verdict import verdict_sentence
@@ -43,7 +43,7 @@ def summarise(config: CompareConfig, folder: Path, split: Split) -> tuple[dict[s
     deciding = [ratios[EQUAL_COST][config.treatment][name] for name, facts in judges.items() if facts["decides"]]
     comparison: dict[str, Any] = {
         "title": config.train.data.source,
-        "data": _data(config, split),
+        "data": data_facts(config, split),
         "judges": judges,
         "floor": floor,
         **tables.by_arm(runs, lambda found: tables.arm_facts(found, floor)),
@@ -92,7 +92,8 @@ def short_summary(comparison: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _data(config: CompareConfig, split: Split) -> dict[str, Any]:
+def data_facts(config: Experiment, split: Split) -> dict[str, Any]:
+    """What was trained on and judged by."""
     return {
         "source": config.train.data.source,
         "train_images": len(split.train),

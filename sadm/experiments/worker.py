@@ -1,4 +1,4 @@
-"""A worker of a comparison: ``python -m sadm.experiments.worker FOLDER``.
+"""A worker of a comparison or a sweep: ``python -m sadm.experiments.worker FOLDER DEVICE``.
 
 Reads one job a line from standard input and answers each with lines of JSON on standard output: progress, then "finished".
 """
@@ -9,10 +9,13 @@ import json
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sadm.core.config import build_config, read_yaml
 from sadm.core.errors import InterruptedRun, UserError
+
+if TYPE_CHECKING:
+    from sadm.experiments.config import Experiment
 
 
 class LineReporter:
@@ -32,20 +35,18 @@ class LineReporter:
         print(json.dumps(message), flush=True)
 
 
-def main(folder: Path) -> int:
+def main(folder: Path, device: str) -> int:
     """Works until standard input ends; returns the exit code."""
-    from sadm.experiments.config import CompareConfig
     from sadm.experiments.jobs import Laboratory
     from sadm.experiments.plan import RunJob
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside training there is nothing to save
-    path = folder / "compare.yaml"
     reporter = LineReporter()
     laboratory = None
     for line in sys.stdin:
         order = json.loads(line)
         reporter.job = order["name"]
-        laboratory = laboratory or Laboratory(build_config(CompareConfig, read_yaml(path), str(path)), folder, reporter)
+        laboratory = laboratory or Laboratory(_config(folder, device), folder, reporter)
         if "run" in order:
             laboratory.run(RunJob(**order["run"]))
         else:
@@ -54,9 +55,19 @@ def main(folder: Path) -> int:
     return 0
 
 
+def _config(folder: Path, device: str) -> Experiment:
+    from sadm.experiments.config import CompareConfig
+
+    kinds: tuple[type[Experiment], ...] = (CompareConfig,)
+    kind = next((kind for kind in kinds if (folder / kind.FILE).exists()), CompareConfig)
+    path = folder / kind.FILE
+    config = build_config(kind, read_yaml(path), str(path))
+    return config.model_copy(update={"train": config.train.model_copy(update={"device": device})})
+
+
 if __name__ == "__main__":
     try:
-        sys.exit(main(Path(sys.argv[1])))
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
     except InterruptedRun:
         sys.exit(130)
     except UserError as error:

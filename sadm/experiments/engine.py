@@ -1,0 +1,140 @@
+"""What comparisons and sweeps share: one scheduler, one way to check a folder and its images, one clock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+
+from sadm.core.config import build_config, read_yaml
+from sadm.core.errors import UserError
+from sadm.core.files import read_json, refuse_foreign_folder, write_json
+from sadm.core.progress import Reporter
+from sadm.data import Split
+from sadm.evaluation import HeldOutParts, network_judges
+from sadm.evaluation.downstream import check
+from sadm.experiments.config import Experiment
+from sadm.experiments.devices import devices_for
+from sadm.experiments.plan import LATENTS, RunJob
+from sadm.experiments.pool import Pool
+from sadm.training.training_set import check_sizes, training_set
+
+CLOCK = "minutes.json"
+FEW = 50
+
+E = TypeVar("E", bound=Experiment)
+
+
+def run_jobs(
+    config: Experiment,
+    folder: Path,
+    split: Split,
+    reporter: Reporter,
+    planned: Callable[[], list[RunJob]],
+    expected: int,
+    first: Sequence[dict[str, Any]] = (),
+    after: Callable[[str], None] = lambda name: None,
+) -> None:
+    """Carries out what is missing of a plan that may grow with the results.
+
+    Args:
+        config: what is run.
+        folder: where results are kept.
+        split: the images.
+        reporter: told about progress.
+        planned: all runs that are known by now; asked again whenever one has finished.
+        expected: about how many runs there will be.
+        first: jobs before the runs.
+        after: called with the name of every job that has finished.
+
+    Raises:
+        InterruptedRun: stopped by Ctrl-C or SIGTERM, after saving.
+        UserError: a run failed.
+    """
+    started: set[str] = set()
+
+    def unfinished() -> list[dict[str, Any]]:
+        jobs = [job for job in planned() if job.name not in started and not job.is_complete(folder, config)]
+        started.update(job.name for job in jobs)
+        return [{"name": job.name, "run": vars(job)} for job in jobs]
+
+    def finished(name: str) -> list[dict[str, Any]]:
+        done = sum(job.is_complete(folder, config) for job in planned())
+        reporter.update("runs", done, max(expected, done))
+        after(name)
+        return unfinished()
+
+    jobs = [*first, *unfinished()]
+    if jobs:
+        training_set(config.train, split.train, folder / LATENTS, reporter)  # images are encoded once, for all runs
+    Pool(folder, devices_for(config.train.device, config.jobs), reporter).run(jobs, finished)
+
+
+def check_split(config: Experiment, split: Split, reporter: Reporter) -> None:
+    """Refuses what can't be judged or built before anything is written.
+
+    Raises:
+        UserError: too few images, classes asked for where there are none, an unusable judge, a network that does not fit.
+    """
+    parts = HeldOutParts.of(split.held_out)
+    if len(parts.reference) < FEW:
+        reporter.say(
+            f"Only {len(parts.reference)} held-out images serve as reference: expect wide intervals. "
+            "More images, or a larger --train.data.held-out, make the judges surer."
+        )
+    if config.per_class and split.train.labels is None:
+        raise UserError(
+            f"{config.train.data.source} has no classes, so nothing can be judged class by class. Leave out --per-class, or "
+            "give a folder with one folder for each class."
+        )
+    if config.downstream or config.representation:
+        check(split.train, parts.floor)
+    for judge in network_judges(config.judges, config.train.device):
+        judge.features(split.held_out.subset(torch.arange(1)))  # refused now, not after the first training
+    for arm in config.changes:
+        check_sizes(config.arm_config(arm, config.seeds[0]), split.train)
+
+
+def stored_config(folder: Path, kind: type[E]) -> E | None:
+    """The configuration that a folder was begun with; None where it is new.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    refuse_foreign_folder(folder, kind.FILE, kind.KIND, ignoring=(".lock",))
+    path = folder / kind.FILE
+    return build_config(kind, read_yaml(path), str(path)) if path.exists() else None
+
+
+def refuse_changes(folder: Path, kind: str, changed: Sequence[str]) -> None:
+    """Refuses to go on in a folder with other settings than it was begun with.
+
+    Raises:
+        UserError: something changed.
+    """
+    if changed:
+        raise UserError(
+            f"{folder} holds another {kind} ({'; '.join(changed)}). Choose another --out, or give the stored values."
+        )
+
+
+@contextmanager
+def clock(folder: Path) -> Iterator[None]:
+    """Adds up the minutes of all sessions."""
+    path = folder / CLOCK
+    before = minutes_in(folder) if path.exists() else 0.0
+    start = time.monotonic()
+    try:
+        yield
+    finally:
+        write_json(path, {"minutes": round(before + (time.monotonic() - start) / 60, 3)})
+
+
+def minutes_in(folder: Path) -> float:
+    """Minutes that all sessions took together."""
+    minutes: float = read_json(folder / CLOCK)["minutes"]
+    return minutes
