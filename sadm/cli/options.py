@@ -51,6 +51,29 @@ def take(arguments: list[str], *names: str) -> tuple[list[str | None], list[str]
     return list(values.values()), rest
 
 
+def take_all(arguments: list[str], name: str) -> tuple[list[str], list[str]]:
+    """Takes every ``--NAME VALUE`` and ``--NAME=VALUE`` out of the arguments, for an option that may be repeated.
+
+    Returns:
+        The values in the order given, and the remaining arguments.
+
+    Raises:
+        UserError: a value is missing.
+    """
+    values, rest, words = [], [], iter(arguments)
+    for word in words:
+        if word == f"--{name}":
+            value = next(words, None)
+            if value is None:
+                raise UserError(f"--{name} needs a value.")
+            values.append(value)
+        elif word.startswith(f"--{name}="):
+            values.append(word.removeprefix(f"--{name}="))
+        else:
+            rest.append(word)
+    return values, rest
+
+
 def required(value: str | None, name: str, command: str) -> str:
     """The value of an option that has no default.
 

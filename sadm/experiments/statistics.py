@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
-from sadm.core.intervals import Interval, mean_interval
+from sadm.core.intervals import CONFIDENCE, Interval, mean_interval
 
 AT_THE_FLOOR, DIVERGED = "at the floor", "a run diverged"
 
@@ -67,7 +67,7 @@ def paired_ratio(treatment: Sequence[float], control: Sequence[float]) -> Interv
     return _exponential(mean_interval([math.log(a / b) for a, b in zip(treatment, control, strict=True)]))
 
 
-def geometric_mean(regimes: Mapping[str, Mapping[str, Sequence[float]]]) -> Interval:
+def geometric_mean(regimes: Mapping[str, Mapping[str, Sequence[float]]], confidence: float = CONFIDENCE) -> Interval:
     """One ratio over several regimes and judges, with its interval over paired seeds.
 
     The rule: for each seed, the log-ratios are averaged over the judges of a regime and then over regimes, so that every
@@ -76,6 +76,7 @@ def geometric_mean(regimes: Mapping[str, Mapping[str, Sequence[float]]]) -> Inte
 
     Args:
         regimes: by regime and judge, the ratios treatment / control of the paired seeds, in the same order of seeds everywhere.
+        confidence: of the interval.
 
     Raises:
         ValueError: no ratio, unequal numbers of seeds, or a ratio that is not positive and finite.
@@ -95,7 +96,8 @@ def geometric_mean(regimes: Mapping[str, Mapping[str, Sequence[float]]]) -> Inte
             [
                 _mean([_mean([math.log(values[seed]) for values in by.values()]) for by in regimes.values()])
                 for seed in range(count)
-            ]
+            ],
+            confidence,
         )
     )
 

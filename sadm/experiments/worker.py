@@ -57,8 +57,9 @@ def main(folder: Path, device: str) -> int:
 
 def _config(folder: Path, device: str) -> Experiment:
     from sadm.experiments.config import CompareConfig
+    from sadm.experiments.sweep_config import SweepConfig
 
-    kinds: tuple[type[Experiment], ...] = (CompareConfig,)
+    kinds: tuple[type[Experiment], ...] = (CompareConfig, SweepConfig)
     kind = next((kind for kind in kinds if (folder / kind.FILE).exists()), CompareConfig)
     path = folder / kind.FILE
     config = build_config(kind, read_yaml(path), str(path))

@@ -12,7 +12,7 @@ import math
 import re
 import unicodedata
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import matplotlib
@@ -168,6 +168,33 @@ def curves(lines: Sequence[Curve], x_label: str, y_label: str, log: bool, prefix
             axes.yaxis.set_major_locator(LogLocator(subs=(1.0,) if crowded else (1.0, 2.0, 5.0)))
             axes.yaxis.set_minor_locator(NullLocator())
             axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        _labels(axes, x_label, y_label)
+        return _svg(figure, prefix, alt)
+
+
+def by_value(
+    values: Sequence[str],
+    points: Sequence[tuple[int, float]],
+    lowest: Mapping[int, float],
+    x_label: str,
+    y_label: str,
+    prefix: str,
+    alt: str,
+) -> Markup:
+    """Ratios (log scale) against the values of an option, which are evenly spaced; a line through the lowest of each."""
+    with _style():
+        figure, axes = _panel(4.2, 2.7)
+        axes.axhline(1, color=_INK, linewidth=0.8)
+        axes.plot(list(lowest), list(lowest.values()), color=_ARMS[0], linewidth=1.4)
+        axes.plot([x for x, _ in points], [y for _, y in points], "o", color=_ARMS[0], alpha=0.7, markersize=5)
+        axes.set_xticks(range(len(values)), [_shortened(value, 12) for value in values])
+        reach = max([math.log(1.1), *(abs(math.log(ratio)) for _, ratio in points)]) * 1.1
+        axes.set_yscale("log")
+        axes.set_ylim(math.exp(-reach), math.exp(reach))
+        axes.yaxis.set_major_locator(FixedLocator(_ratio_ticks(reach)))
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.set_xlim(-0.5, len(values) - 0.5)
         _labels(axes, x_label, y_label)
         return _svg(figure, prefix, alt)
 
