@@ -37,7 +37,7 @@ class Experiment(Config):
     """The word for it."""
 
     train: TrainConfig = TrainConfig()
-    """What all arms share; signal and seed are set by arm and seed."""
+    """What all runs share; each has a seed of its own, and in a comparison every arm its signal."""
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     """Paired seeds; more can be added to what is finished."""
     groups: Positive = 4

@@ -83,6 +83,13 @@ def _run_jobs(
         f"{len(config.settings)} settings, {len(config.seeds)} seeds: {'at most ' if config.early_stop else ''}{expected} "
         f"trainings, {config.jobs} at a time; {expected - len(done)} are left."
     )
+    work = sum(runs * share for runs, share in expected_work(config))
+    whole = len(config.settings) * len(config.seeds)
+    if config.early_stop and work >= whole:
+        reporter.say(
+            f"With {len(config.settings)} settings these early stops may save nothing: all rungs together come to {work:.4g} "
+            f"whole trainings, no early stop to {whole}. Leave them out, or lower --keep."
+        )
     after = _Estimate(config, done, reporter)
     run_jobs(config, folder, split, reporter, planned, expected, after=after)
 
