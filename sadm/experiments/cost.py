@@ -18,7 +18,7 @@ import numpy as np
 from sadm.core.devices import spent_seconds
 from sadm.core.errors import DivergedError, UserError
 from sadm.core.files import read_json, write_json
-from sadm.core.progress import Reporter
+from sadm.core.progress import Reporter, Silent
 from sadm.experiments.config import CONTROL, CompareConfig
 from sadm.training.latents import TrainingSet
 from sadm.training.learner import Learner
@@ -101,6 +101,8 @@ def measure_costs(
         short = config.arm_config(arm, config.seeds[0], steps=config.cost_steps + WARM)
         # Batches made ahead in other threads would be charged to the arm whose turn it is.
         short = short.model_copy(update={"data": short.data.model_copy(update={"workers": 0})})
+        once = short.structure.model_copy(update={"encoder_steps": 1})
+        prepare_signals(short.model_copy(update={"structure": once}), images, Silent())  # first calls are slow
         prepared = prepare_signals(short, images, reporter)
         pretraining[arm] = prepared.pretrain_cpu_seconds
         spec = spec_for(images, short.net, short.process, short.data.augment)

@@ -11,11 +11,14 @@ from tiny_comparison import FROZEN, HIDDEN, PLAIN, SADM, STEPS, TINY, WILD, tiny
 
 from sadm.core.config import merge
 from sadm.core.errors import UserError
-from sadm.core.progress import Silent
+from sadm.core.progress import Reporter, Silent
 from sadm.experiments.config import CompareConfig
 from sadm.experiments.cost import ArmCost, measure_costs, read_costs, step_ratio, store_costs
 from sadm.experiments.plan import RESULT, RunJob, expected_runs, missing_evaluations, planned_jobs
+from sadm.training.config import TrainConfig
+from sadm.training.latents import TrainingSet
 from sadm.training.run import split_for
+from sadm.training.signals import PreparedSignals, prepare_signals
 
 FREE = ArmCost(1.0, 0.5, 0.0, 0.0, 200)
 DEAR = ArmCost(1.25, 0.5, 2.5, 0.0, 200)
@@ -137,6 +140,19 @@ def test_every_arm_is_measured_beside_the_control_and_stored_by_arm(tmp_path: Pa
     assert found["twin"].control_cpu_seconds_per_step > 0
     assert (found["wild"].steps_measured, found["wild"].step_ratio) == (0, 1.0)
     assert found["twin"].pretrain_cpu_seconds == 0
+
+
+def test_an_arm_is_not_charged_for_first_calls_of_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[tuple[str, int]] = []
+
+    def recorded(config: TrainConfig, images: TrainingSet, reporter: Reporter) -> PreparedSignals:
+        steps.append((config.signal, config.structure.encoder_steps))
+        return prepare_signals(config, images, reporter)
+
+    monkeypatch.setattr("sadm.experiments.cost.prepare_signals", recorded)
+    config = tiny(arms={"plain": PLAIN, "sadm": SADM})
+    measure_costs(config, ["sadm"], split_for(config.train).train, Silent())
+    assert steps == [("none", 1), ("none", 2), ("structure", 1), ("structure", 2)]  # the first of each is not measured
 
 
 def test_a_control_that_diverges_at_once_can_not_be_compared_with() -> None:
