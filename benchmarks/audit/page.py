@@ -11,7 +11,7 @@ DEFINITIONS = """Copies of training images, changed as listed, are audited in pl
 called copies. Real images that neither training nor the audit's held-out images contain are audited likewise: those called copies
 are false alarms. The threshold is calibrated on a third of the held-out images, other ones than those. Then a share of the fresh
 images is replaced by copies of all kinds in turn, and lastly real images alone are audited in many divisions: if the test is
-calibrated, its p-values are uniform."""
+calibrated, its p-values are uniform (divisions share images, so the p-value of the distance to uniform is a guide only)."""
 
 
 def section() -> str | None:
