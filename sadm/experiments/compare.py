@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from sadm.core.config import Config, differences, write_yaml
+from sadm.core.errors import UserError
 from sadm.core.files import make_folder
 from sadm.core.progress import Reporter, Silent
 from sadm.data import Split
+from sadm.experiments.business import business_facts
 from sadm.experiments.config import CONTROL, CompareConfig
 from sadm.experiments.cost import read_costs
 from sadm.experiments.engine import check_split, clock, minutes_in, refuse_changes, run_jobs, stored_config
@@ -19,7 +21,7 @@ from sadm.training.run import split_for
 
 MAY_CHANGE = (
     "seeds", "per_class", "downstream", "representation", "judges", "cost_shares", "jobs", "lang", "train.log.",
-    "train.data.workers", "train.data.latents",
+    "train.data.workers", "train.data.latents", "business.",
 )  # fmt: skip
 FREE = ("log.", "data.workers", "data.latents")
 COST_JOB = "cost"
@@ -30,8 +32,8 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
 
     Args:
         config: what to compare. Seeds, arms, samplers and shares of the cost may be added to a finished comparison, as may
-            the judging class by class or by further judges, downstream gain and representation; only what is missing is trained
-            and judged.
+            the judging class by class or by further judges, downstream gain and representation; prices may be changed. Only
+            what is missing is trained and judged.
         out: its folder.
         reporter: where progress is shown; None = nowhere.
 
@@ -45,12 +47,14 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
     folder, shown = Path(out), reporter or Silent()
     _check_folder(folder, config)
     split = split_for(config.train, shown)
+    _check_defects(config, split)
     check_split(config, split, shown)
     with clock(make_folder(folder)):
         write_yaml(folder / config.FILE, config)
         _run_jobs(config, folder, split, shown)
         comparison, pictures = summarise(config, folder, split)
     comparison["minutes_total"] = minutes_in(folder)
+    comparison["business"] = business_facts(comparison, config.business)
     write_outputs(folder, comparison, pictures, config.lang)
     return comparison
 
@@ -78,6 +82,16 @@ def _equal_cost_note(config: CompareConfig, folder: Path, arm: str) -> str:
     if costs[arm].pretraining > steps / 2:
         note += " Encoder pre-training takes most of so short a training; pre-train less or train longer."
     return note
+
+
+def _check_defects(config: CompareConfig, split: Split) -> None:
+    """Refuses a class of defects that the images do not have."""
+    defects, names = config.business.defect_class, split.train.class_names
+    if defects is not None and defects not in names:
+        raise UserError(
+            f"business.defect_class: '{defects}' is no class of {config.train.data.source}; "
+            + (f"its classes are {', '.join(names)}." if names else "it has no classes.")
+        )
 
 
 def _check_folder(folder: Path, config: CompareConfig) -> None:

@@ -11,6 +11,7 @@ from tyro import conf
 
 from sadm.core.config import Config, Positive, build_config, flatten, merge
 from sadm.core.errors import UserError
+from sadm.experiments.prices import BusinessConfig
 from sadm.training.config import SamplingConfig, TrainConfig
 
 CONTROL, SADM, HIDDEN = "plain", "sadm", "hidden"
@@ -58,6 +59,8 @@ class Experiment(Config):
     """Training runs at a time, each on one thread; where there are several accelerators, spread over them."""
     lang: Literal["en", "ja"] = "en"
     """Language of the report."""
+    business: BusinessConfig = BusinessConfig()
+    """Prices and yearly numbers, from which the report computes money; may be given later."""
 
     @model_validator(mode="after")
     def _seeds_differ(self) -> Experiment:

@@ -29,7 +29,14 @@ from sadm.experiments.report.pictures import column_layout, thumbnails
 LANGUAGES = ["en", "ja"]
 OUTCOMES = ["better", "worse", "undecided", "mixed"]
 VOID = {"meta", "img", "br", "hr", "link", "input"}
-OPTIONAL = {"heading_classes", "heading_coverage", "heading_reach", "heading_samplers"}
+OPTIONAL = {
+    "heading_classes",
+    "heading_coverage",
+    "heading_money",
+    "heading_reach",
+    "heading_samplers",
+    "heading_worth",
+}
 NOTHING = Pictures({}, np.zeros((0, 8, 8, 1), np.uint8))
 
 
@@ -320,19 +327,38 @@ def test_languages_have_the_same_keys_and_fields() -> None:
 
 def test_every_text_is_used() -> None:
     folder = resources.files("sadm.experiments.report")
-    names = ("details.py", "facts.py", "naming.py", "render.py", "verdict.py", "template.html.j2")
+    names = (
+        "details.py",
+        "facts.py",
+        "meeting.py",
+        "money.py",
+        "naming.py",
+        "render.py",
+        "verdict.py",
+        "template.html.j2",
+    )
     sources = "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
     built = (
         "arm_",
         "at_",
+        "benefit_",
+        "cost_clause_",
         "curves_",
         "data_",
+        "decision_",
         "explain_",
         "heading_",
+        "meeting_",
+        "money_generation",
+        "money_training",
+        "money_year",
         "protocol_",
         "provenance_",
+        "risk_",
         "subtitle_",
+        "unit_",
         "verdict_",
+        "worth_",
     )
     assert [key for key in MESSAGES["en"] if not key.startswith(built) and key not in sources] == []
 

@@ -18,6 +18,26 @@ ENGLISH = {
     "axis_loss_log": "denoising loss (log scale)",
     "axis_ratio": "FD − floor relative to plain training (ratio, log scale)",
     "axis_step": "training step",
+    "benefit_better": "With {arm}, generated images come closer to real ones at the same training cost: FD − "
+    "floor, the distance that training can still close, changes by {span}{clauses}.",
+    "benefit_clause_recall": "with its generated images beside the real ones, a classifier finds a further "
+    "{points} of all defects",
+    "benefit_clause_saving": "plain training’s quality is reached at {share} of its cost",
+    "benefit_diverged": "No benefit could be measured, because trainings of {arm} or of plain training "
+    "diverged{clauses}.",
+    "benefit_floor": "No benefit can be measured: generated images are already as close to real ones as these "
+    "judges can see{clauses}.",
+    "benefit_mixed": "Whether there is a benefit depends on the judge: at the same training cost, one sees "
+    "generated images come closer to real ones and another sees them move away (change of FD − floor: "
+    "{span}){clauses}.",
+    "benefit_one_seed": "No benefit is shown yet: {arm} and plain training were each trained once, and one pair "
+    "(change of FD − floor: {span}) cannot tell a benefit from chance{clauses}.",
+    "benefit_undecided": "No benefit is shown: at the same training cost, FD − floor, the distance to real "
+    "images that training can still close, changes by {span}, and not every judge can tell that from "
+    "chance{clauses}.",
+    "benefit_unmeasured": "No benefit of {arm} was measured: nothing was compared at equal cost{clauses}.",
+    "benefit_worse": "There is no benefit: at the same training cost, {arm} takes generated images farther from "
+    "real ones; FD − floor, the distance that training can still close, changes by {span}{clauses}.",
     "card_cost_detail": "CPU-seconds: {plain} plain, {own} {arm}",
     "card_cost_label": "Cost of one training step, {arm} / plain",
     "card_ratio_label": "FD − floor at equal cost, {arm} against plain ({judge})",
@@ -30,6 +50,8 @@ ENGLISH = {
     "card_total_label": "Cost of a whole training, {arm} / plain",
     "classes_intro": "Classes with the fewest training images first. For each class as many images were generated as are "
     "needed; generated images of a class are compared with real images of that class alone, at equal cost.",
+    "clause_join": "; ",
+    "clauses": "; {items}",
     "column_accuracy": "Accuracy",
     "column_arm_change": "{arm}: change",
     "column_class": "Class",
@@ -50,14 +72,23 @@ ENGLISH = {
     "column_recall": "Recall",
     "column_recall_of": "Recall: {arm}",
     "column_seeds": "Each seed",
+    "column_value": "Value",
     "column_what": "What",
     "cost_caption": "CPU-seconds are added up over processes.",
+    "cost_clause_less": "{amount} less a year at {count} trainings",
+    "cost_clause_more": "{amount} more a year at {count} trainings",
+    "cost_clause_now": "{own} instead of {plain}",
+    "cost_clause_sampling_hidden": "generating images takes the same network as before",
+    "cost_clause_sampling_sadm": "generating images takes the same network as before",
     "cost_diverged": "Trainings that diverged",
     "cost_memory": "Peak memory: {value} MiB.",
     "cost_minutes": "The whole comparison took {value} minutes.",
     "cost_parameters": "Network parameters",
     "cost_pretraining": "CPU-seconds, encoder pre-training",
     "cost_sampling": "Sampling, milliseconds per image",
+    "cost_sentence": "With {arm}, a training of as many steps takes {ratio} times plain training’s processor "
+    "time{clauses}.",
+    "cost_sentence_unmeasured": "What {arm} costs was not measured.",
     "cost_step": "CPU-seconds per step",
     "cost_steps": "Training steps",
     "cost_steps_measured": "Cost per step measured over {value} steps.",
@@ -83,6 +114,19 @@ ENGLISH = {
     "data_skipped": "Files skipped",
     "data_source": "Data",
     "data_train_images": "Training images",
+    "decision_go": "Go",
+    "decision_quality_bad": "Quality at equal cost: worse in every deciding judge.",
+    "decision_quality_good": "Quality at equal cost: better in every deciding judge.",
+    "decision_quality_open": "Quality at equal cost: not shown to be better in every deciding judge.",
+    "decision_rule": "The rule, fixed beforehand: go only when every interval that was measured, of quality at "
+    "equal cost and of net value, lies wholly on the good side; stop when one lies wholly on the bad side; "
+    "else not yet.",
+    "decision_stop": "Stop",
+    "decision_value_bad": "Net value: below zero.",
+    "decision_value_good": "Net value: above zero.",
+    "decision_value_none": "Net value: not computed, since a measured downstream gain or a price is missing.",
+    "decision_value_open": "Net value: its interval contains zero.",
+    "decision_wait": "Not yet",
     "explain_fd": "The Fréchet distance: how far the generated images, as a whole, are from real ones. Lower "
     "is better. It has no absolute scale; compare only numbers of the same judge.",
     "explain_fd_term": "FD",
@@ -112,6 +156,8 @@ ENGLISH = {
     "heading_data": "Data",
     "heading_judges": "Judges",
     "heading_key": "Key numbers",
+    "heading_meeting": "Three sentences for a meeting",
+    "heading_money": "Hours and money",
     "heading_neighbours": "Is anything copied?",
     "heading_protocol": "Protocol",
     "heading_provenance": "Provenance",
@@ -122,14 +168,43 @@ ENGLISH = {
     "heading_samples": "Samples",
     "heading_settings": "Settings and provenance",
     "heading_verdict": "Verdict",
+    "heading_worth": "What the downstream gain is worth",
     "interval_range": "{low} to {high}",
+    "judge_informs": "{judge}; for information",
     "judges_independent": "No judge shares training images or weights with the encoder of structure guidance, which learned "
     "from the training images.",
     "judges_unknown": "What these judges learned from is not known to this program, so they may share training images or weights "
     "with the encoder of structure guidance, and count for less: {judges}.",
-    "judge_informs": "{judge}; for information",
     "key_gradient_denoising": "denoising gradient",
     "key_gradient_structure": "structure gradient",
+    "meeting_benefit": "Benefit",
+    "meeting_cost": "Cost",
+    "meeting_decision": "Decision",
+    "meeting_risk": "Risk",
+    "meeting_span": "{range}, depending on the judge",
+    "money_at_least": "at least ",
+    "money_break_even": "At that saving, the comparison itself has paid after {count} trainings.",
+    "money_comparison": "The comparison took {amount} of processor time at most.",
+    "money_extra": "Difference",
+    "money_generation": "A year: {count} generated images",
+    "money_how": "Not given, so not computed: {options}. The same command with these options adds them, without "
+    "training anew; prices also need --business.currency.",
+    "money_intro": "Processor time: of one CPU core, or of one accelerator where that trained. Trainings have "
+    "equal numbers of steps, encoder pre-training included; at equal cost there is no difference.",
+    "money_money": "{what}, money",
+    "money_no_interval": "none",
+    "money_no_saving": "No saving at plain training’s quality was found.",
+    "money_pair": "{hours}, {money}",
+    "money_saving": "For plain training’s quality, {arm} needs {least}{amount} less per training, by the judge "
+    "that grants least ({judge}; 95 % interval: {interval}; {sure}).",
+    "money_saving_sure": "the saving is sure",
+    "money_saving_unmeasured": "Whether plain training’s quality can be had for less was not measured; "
+    "--cost-shares 0.7 measures it.",
+    "money_saving_unsure": "the saving is not sure",
+    "money_saving_year": "A year of {count} trainings, each stopped at plain training’s quality, saves {amount}.",
+    "money_time": "{what}, processor time",
+    "money_training": "One training",
+    "money_year": "A year: {count} trainings",
     "neighbours_alt": "{arm}: generated images in the upper row, the nearest training image of each in the lower row.",
     "neighbours_intro": "Upper row: generated. Lower row: the training image nearest to it. The number below "
     "is their distance. Near-identical pairs would mean that training images are reproduced.",
@@ -159,6 +234,23 @@ ENGLISH = {
     "cost, interpolated between the trainings that were made. Below 100 %, it is cheaper.",
     "real_images": "Real images",
     "reason_unknown": "reason not recorded",
+    "risk_better": "The result rests on {seeds} and holds for this data, this network and these settings "
+    "alone{clauses}.",
+    "risk_clause_diverged": "{count} of {total} trainings diverged",
+    "risk_clause_inspection": "whether a classifier or an inspection gets better by these images was not measured",
+    "risk_diverged": "{count} of {total} trainings diverged, so trainings in operation may fail as well; a "
+    "lower learning rate may help{clauses}.",
+    "risk_floor": "Differences that matter in use may escape these judges; a harder data set or more held-out "
+    "images would show more{clauses}.",
+    "risk_mixed": "A decision by one judge alone may choose the worse method; the judge closest to the use "
+    "should count{clauses}.",
+    "risk_one_seed": "The next training may show the opposite: one pair says nothing about chance, and more "
+    "paired seeds are needed{clauses}.",
+    "risk_undecided": "Money spent on {arm} may bring nothing: {seeds} leave open whether it is better or "
+    "worse, and more seeds would narrow that{clauses}.",
+    "risk_unmeasured": "Any decision now would be a guess, since nothing was compared at equal cost{clauses}.",
+    "risk_worse": "Introducing {arm} here would buy worse images for the same money; other data or settings "
+    "need a comparison of their own{clauses}.",
     "samplers_intro": "The same trained models, judged again with fewer or other sampling steps, from the same noise.",
     "samplers_name": "{name} ({nfe} network evaluations per image)",
     "samples_alt": "Generated images, {arm}",
@@ -173,6 +265,9 @@ ENGLISH = {
     "subtitle_other": "{arm} against plain training of diffusion models",
     "subtitle_sadm": "Structure-guided adversarial training of diffusion models (SADM) against plain training",
     "title": "{arm}: is it worth it? – {title}",
+    "unit_hours": "{value} h",
+    "unit_minutes": "{value} min",
+    "unit_seconds": "{value} s",
     "verdict_at_floor": "The samples are already as close to the real images as can be measured: a harder data "
     "set or more held-out images would help.",
     "verdict_better": "{arm} beats plain training at equal training cost.",
@@ -202,4 +297,18 @@ ENGLISH = {
     "verdict_undecided_help": "More paired seeds would narrow the intervals.",
     "verdict_unmeasured": "Nothing was measured at equal cost.",
     "verdict_worse": "Plain training beats {arm} at equal training cost.",
+    "worth_break_even_defects": "Break-even: defects a year from which on it pays",
+    "worth_cost_a_year": "Cost of training and generating a year",
+    "worth_cost_of_one": "Cost of the training that replaces them",
+    "worth_images": "Real images that would do as much as the generated ones",
+    "worth_intro": "Against real images alone, with images of models at equal cost. Avoided misses and replaced "
+    "images are two readings of one gain: not to be added.",
+    "worth_misses_avoided_a_year": "Misses avoided a year, of {defects} defects",
+    "worth_money_a_defect": "Value per defect that reaches inspection",
+    "worth_money_a_year": "Value of avoided misses a year",
+    "worth_money_images": "Value of these real images",
+    "worth_net_a_year": "Net value a year",
+    "worth_net_images": "Net value of replaced real images, once",
+    "worth_recall": "Defects found more, of all “{name}”, than with real images alone",
+    "worth_recall_over_plain": "The same, against images of plain training",
 }

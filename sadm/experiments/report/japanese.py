@@ -18,6 +18,22 @@ JAPANESE = {
     "axis_loss_log": "ノイズ除去損失（対数）",
     "axis_ratio": "FD − 下限 の通常の学習に対する比（対数）",
     "axis_step": "学習ステップ",
+    "benefit_better": "同一の学習コストで、{arm}により生成画像は実画像に近づき、学習で縮められる距離（FD − 下限"
+    "）は{span}変化しました{clauses}。",
+    "benefit_clause_recall": "実画像にその生成画像を加えて学習した分類器は、全不良のうちさらに{points}を見つけます",
+    "benefit_clause_saving": "通常の学習の品質に、その{share}のコストで達します",
+    "benefit_diverged": "{arm}または通常の学習が発散したため、効果を測定できませんでした{clauses}。",
+    "benefit_floor": "生成画像は、これらの評価器で分かる限界まですでに実画像に近づいており、効果は測定できません"
+    "{clauses}。",
+    "benefit_mixed": "同一の学習コストで、生成画像が実画像に近づいたとする評価器と遠ざかったとする評価器があり（"
+    "FD − 下限の変化：{span}）、効果の有無は評価器によって異なります{clauses}。",
+    "benefit_one_seed": "{arm}と通常の学習を1回ずつ行っただけであり、1組の結果（FD − 下限の変化：{span}）では偶"
+    "然と区別できず、効果はまだ示されていません{clauses}。",
+    "benefit_undecided": "同一の学習コストで、学習で縮められる実画像との距離（FD − 下限）は{span}変化しましたが"
+    "、偶然と区別できない評価器があり、効果は示されていません{clauses}。",
+    "benefit_unmeasured": "同一コストでの比較がないため、{arm}の効果は測定されていません{clauses}。",
+    "benefit_worse": "効果はなく、同一の学習コストで、{arm}により生成画像は実画像から遠ざかり、学習で縮められる"
+    "距離（FD − 下限）は{span}変化しました{clauses}。",
     "card_cost_detail": "CPU秒：通常 {plain}、{arm} {own}",
     "card_cost_label": "学習1ステップのコスト（{arm} ÷ 通常）",
     "card_ratio_label": "同一コストでのFD − 下限の変化、{arm}対通常（{judge}）",
@@ -30,6 +46,8 @@ JAPANESE = {
     "card_total_label": "学習全体のコスト（{arm} ÷ 通常）",
     "classes_intro": "学習用画像の少ないクラスから順に示します。クラスごとに必要な枚数を生成し、"
     "そのクラスの実画像と生成画像だけを同一コストで比べています。",
+    "clause_join": "；",
+    "clauses": "（{items}）",
     "column_accuracy": "正解率",
     "column_arm_change": "{arm}：変化",
     "column_class": "クラス",
@@ -50,14 +68,22 @@ JAPANESE = {
     "column_recall": "再現率",
     "column_recall_of": "再現率：{arm}",
     "column_seeds": "各シード",
+    "column_value": "値",
     "column_what": "項目",
     "cost_caption": "CPU秒は全プロセスの合計です。",
+    "cost_clause_less": "年 {count} 回の学習では、年間で {amount} 減ります",
+    "cost_clause_more": "年 {count} 回の学習では、年間で {amount} 増えます",
+    "cost_clause_now": "通常 {plain} に対し {own}",
+    "cost_clause_sampling_hidden": "画像の生成に使うネットワークは、これまでと同じです",
+    "cost_clause_sampling_sadm": "画像の生成に使うネットワークは、これまでと同じです",
     "cost_diverged": "発散した学習",
     "cost_memory": "最大メモリ使用量：{value} MiB。",
     "cost_minutes": "比較全体の所要時間：{value} 分。",
     "cost_parameters": "ネットワークのパラメータ数",
     "cost_pretraining": "CPU秒（エンコーダの事前学習）",
     "cost_sampling": "画像生成、1枚あたりミリ秒",
+    "cost_sentence": "{arm}では、同じステップ数の学習に、通常の学習の {ratio} 倍の計算時間がかかります{clauses}。",
+    "cost_sentence_unmeasured": "{arm}の費用は測定されていません。",
     "cost_step": "1ステップのCPU秒",
     "cost_steps": "学習ステップ数",
     "cost_steps_measured": "1ステップのコストは {value} ステップで測定しました。",
@@ -83,6 +109,18 @@ JAPANESE = {
     "data_skipped": "除外したファイル",
     "data_source": "データ",
     "data_train_images": "学習用画像",
+    "decision_go": "進める",
+    "decision_quality_bad": "同一コストでの品質：判定に用いるすべての評価器で劣ります。",
+    "decision_quality_good": "同一コストでの品質：判定に用いるすべての評価器で優れています。",
+    "decision_quality_open": "同一コストでの品質：判定に用いるすべての評価器で優れているとは示されていません。",
+    "decision_rule": "事前に定めた規則：同一コストでの品質と正味の価値のうち、測定したすべての区間が良い側に収ま"
+    "るときだけ「進める」、いずれかが悪い側に収まれば「やめる」、それ以外は「まだ決めない」とします。",
+    "decision_stop": "やめる",
+    "decision_value_bad": "正味の価値：ゼロを下回ります。",
+    "decision_value_good": "正味の価値：ゼロを上回ります。",
+    "decision_value_none": "正味の価値：下流タスクでの効果の測定または単価がないため、計算していません。",
+    "decision_value_open": "正味の価値：区間がゼロを含みます。",
+    "decision_wait": "まだ決めない",
     "explain_fd": "フレシェ距離。生成画像の全体が実画像からどれだけ離れているかを表し、小さいほど良い値です。"
     "絶対的な尺度はなく、同じ評価器の値どうしだけを比べられます。",
     "explain_fd_term": "FD",
@@ -112,6 +150,8 @@ JAPANESE = {
     "heading_data": "データ",
     "heading_judges": "評価器",
     "heading_key": "主な数値",
+    "heading_meeting": "会議のための三文",
+    "heading_money": "時間と費用",
     "heading_neighbours": "学習画像の複製はないか",
     "heading_protocol": "評価手順",
     "heading_provenance": "実行環境",
@@ -122,15 +162,44 @@ JAPANESE = {
     "heading_samples": "生成画像",
     "heading_settings": "設定と実行環境",
     "heading_verdict": "結論",
+    "heading_worth": "下流タスクでの効果の価値",
     "interval_range": "{low}〜{high}",
+    "judge_informs": "{judge}；参考",
     "judges_independent": "構造誘導のエンコーダーは学習用画像で学習しています。"
     "これと学習用画像や重みを共有する評価器はありません。",
     "judges_unknown": "次の評価器が何で学習したかは本プログラムでは分かりません。"
     "構造誘導のエンコーダーと学習用画像や重みを共有している"
     "可能性があり、その一致は割り引いて見る必要があります：{judges}。",
-    "judge_informs": "{judge}；参考",
     "key_gradient_denoising": "ノイズ除去の勾配",
     "key_gradient_structure": "構造の勾配",
+    "meeting_benefit": "効果",
+    "meeting_cost": "費用",
+    "meeting_decision": "判断",
+    "meeting_risk": "リスク",
+    "meeting_span": "{range}（評価器による）",
+    "money_at_least": "少なくとも ",
+    "money_break_even": "この節約なら、{count} 回の学習で、この比較自体の費用を回収できます。",
+    "money_comparison": "この比較に要した計算時間は、最大で {amount} です。",
+    "money_extra": "差",
+    "money_generation": "年間：画像生成 {count} 枚",
+    "money_how": "次の値は与えられていないため、それを使う計算はしていません：{options}。同じコマンドに加えれば"
+    "、学習をやり直さずに追加できます。単価には --business.currency も必要です。",
+    "money_intro": "計算時間は、CPUの1コア、またはアクセラレータで学習した場合はその1台のものです。ステップ数を"
+    "揃えた学習を比べ、エンコーダの事前学習を含みます。同一コストでは差はありません。",
+    "money_money": "{what}、金額",
+    "money_no_interval": "なし",
+    "money_no_saving": "通常の学習の品質を、より少ない費用で得られるとは認められませんでした。",
+    "money_pair": "{hours}、{money}",
+    "money_saving": "通常の学習と同じ品質を得るのに、{arm}では1回の学習につき{least}{amount} 少なく済みます（節"
+    "約が最も小さい評価器による：{judge}、95%区間：{interval}、{sure}）。",
+    "money_saving_sure": "節約は確か",
+    "money_saving_unmeasured": "通常の学習の品質をより少ない費用で得られるかは測定していません。--cost-shares 0."
+    "7 で測定できます。",
+    "money_saving_unsure": "節約は確かではない",
+    "money_saving_year": "年 {count} 回の学習を、それぞれ通常の学習の品質で止めると、{amount} の節約になります。",
+    "money_time": "{what}、計算時間",
+    "money_training": "1回の学習",
+    "money_year": "年間：学習 {count} 回",
     "neighbours_alt": "{arm}：上段は生成画像、下段はそれぞれに最も近い学習画像。",
     "neighbours_intro": "上段は生成画像、下段はそれに最も近い学習画像、数値は両者の距離です。"
     "ほぼ同一の組があれば、学習画像がそのまま再現されていることになります。",
@@ -160,6 +229,22 @@ JAPANESE = {
     "実施した学習の間を補間して示します。100%未満なら、より安く済みます。",
     "real_images": "実画像",
     "reason_unknown": "理由の記録なし",
+    "risk_better": "この結果の根拠は{seeds}であり、このデータ、このネットワーク、この設定に限られます{clauses}。",
+    "risk_clause_diverged": "{total} 回中 {count} 回の学習が発散しました",
+    "risk_clause_inspection": "これらの画像で分類や検査が良くなるかは測定していません",
+    "risk_diverged": "{total} 回中 {count} 回の学習が発散しており、運用時の学習も失敗するおそれがありますが、学"
+    "習率を下げると改善することがあります{clauses}。",
+    "risk_floor": "用途に影響する違いが、これらの評価器では見えていない可能性がありますが、より難しいデータか、"
+    "より多くの評価用画像で確かめられます{clauses}。",
+    "risk_mixed": "一つの評価器だけで決めると、劣る手法を選ぶおそれがあるため、用途に最も近い評価器を重視する必"
+    "要があります{clauses}。",
+    "risk_one_seed": "1組では偶然の大きさが分からず、次の学習では逆の結果になるかもしれないため、対にしたシード"
+    "を増やす必要があります{clauses}。",
+    "risk_undecided": "{seeds}では優劣が決まらず、{arm}に費用をかけても何も得られない可能性があり、シードを増や"
+    "せば判断しやすくなります{clauses}。",
+    "risk_unmeasured": "同一コストでの比較がないため、いま決めれば推測になります{clauses}。",
+    "risk_worse": "ここで{arm}を導入すると、同じ費用で画像が悪くなり、別のデータや設定には別の比較が必要です"
+    "{clauses}。",
     "samplers_intro": "同じ学習済みモデルを、ステップ数などの異なるサンプラー設定で、"
     "同じノイズから生成し直して評価しました。",
     "samplers_name": "{name}（1枚あたりネットワーク評価 {nfe} 回）",
@@ -174,6 +259,9 @@ JAPANESE = {
     "subtitle_other": "拡散モデルの「{arm}」と通常の学習の比較",
     "subtitle_sadm": "拡散モデルの構造誘導型敵対的学習（SADM）と通常の学習の比較",
     "title": "{arm}は導入に値するか – {title}",
+    "unit_hours": "{value} 時間",
+    "unit_minutes": "{value} 分",
+    "unit_seconds": "{value} 秒",
     "verdict_at_floor": "生成画像は、測定できる限界まで実画像に近づいています。より難しいデータか、"
     "より多くの評価用画像が必要です。",
     "verdict_better": "同一の学習コストで、{arm}が通常の学習を上回りました。",
@@ -203,6 +291,20 @@ JAPANESE = {
     "verdict_undecided_help": "対にしたシードを増やせば、区間が狭まります。",
     "verdict_unmeasured": "同一コストでの測定がありません。",
     "verdict_worse": "同一の学習コストで、通常の学習が{arm}を上回りました。",
+    "worth_break_even_defects": "損益分岐：これより不良が多ければ引き合う年間の個数",
+    "worth_cost_a_year": "学習と画像生成の年間の費用",
+    "worth_cost_of_one": "それに代わる学習の費用",
+    "worth_images": "生成画像と同じ効果をもつ実画像の枚数",
+    "worth_intro": "実画像だけの場合と比べた、同一コストのモデルの画像による効果です。防げる見逃しと置き換えられ"
+    "る実画像は、同じ効果の二通りの見方であり、足し合わせることはできません。",
+    "worth_misses_avoided_a_year": "年間に防げる見逃し（不良 {defects} 個のうち）",
+    "worth_money_a_defect": "検査に届く不良1個あたりの価値",
+    "worth_money_a_year": "防げる見逃しの年間の価値",
+    "worth_money_images": "その実画像の価値",
+    "worth_net_a_year": "年間の正味の価値",
+    "worth_net_images": "置き換えた実画像の正味の価値（1回分）",
+    "worth_recall": "「{name}」の不良のうち、実画像だけの場合より多く見つかる割合",
+    "worth_recall_over_plain": "同じく、通常の学習の画像を加えた場合との差",
 }
 
 TERMS = {

@@ -9,7 +9,7 @@ import numpy as np
 
 from sadm.core.pages import page_template
 from sadm.experiments.config import CONTROL
-from sadm.experiments.report import details, facts, figures
+from sadm.experiments.report import details, facts, figures, meeting, money
 from sadm.experiments.report.figures import Curve, RatioRow
 from sadm.experiments.report.formatting import DASH, finite, number
 from sadm.experiments.report.messages import term, texts
@@ -52,6 +52,8 @@ def render_report(comparison: Mapping[str, Any], pictures: Pictures, lang: str =
         headline=verdict_headline(comparison, lang),
         details=verdict_details(comparison, lang),
         notes=facts.verdict_notes(comparison, regimes, lang),
+        meeting=meeting.sentences(comparison, lang),
+        decision=money.decision(comparison, lang),
         cards=facts.cards(comparison, lang) + details.reach_cards(comparison, lang),
         regimes=regimes,
         key_mark=figures.key_mark,
@@ -63,6 +65,9 @@ def render_report(comparison: Mapping[str, Any], pictures: Pictures, lang: str =
         samples=_samples(pictures, colours, lang),
         cost_rows=facts.cost_rows(comparison, regimes, lang),
         cost_notes=facts.cost_notes(comparison, lang),
+        money=money.cost_table(comparison, lang),
+        money_notes=money.cost_sentences(comparison, lang),
+        worth=money.worth_rows(comparison, lang),
         reach=_reach(comparison, colours, lang),
         curves=_curves(comparison, colours, lang),
         neighbours=_neighbours(pictures, colours, lang),
