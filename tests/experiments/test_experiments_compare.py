@@ -254,6 +254,30 @@ def test_a_judge_may_join_a_finished_comparison(
     assert "No judge shares" in (finished / "report.html").read_text()
 
 
+def test_prices_may_be_given_later_without_training_anew(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "priced"
+    shutil.copytree(finished, folder)
+    bare = json.loads((folder / "comparison.json").read_text())["business"]
+    assert bare["prices"] == {}
+    assert "money" not in bare["training"]
+    before = {path: path.stat().st_mtime_ns for path in folder.glob("runs/**/*") if path.is_file()}
+    assert before
+    comparison = compare(tiny(business={"currency": "EUR", "hour": 3, "volume": 12}), folder)
+    assert {path: path.stat().st_mtime_ns for path in folder.glob("runs/**/*") if path.is_file()} == before
+    assert comparison["business"]["training"]["hours"] == bare["training"]["hours"]
+    plain = comparison["arms"]["plain"]["cpu_seconds"] / 3600 * 3
+    assert comparison["business"]["training"]["money"]["plain"] == pytest.approx(plain)
+    assert comparison["business"]["year"]["money"]["plain"] == pytest.approx(12 * plain)
+    assert json.loads((folder / "comparison.json").read_text())["business"] == comparison["business"]
+    assert "EUR" in (folder / "report.html").read_text()
+
+
+def test_defects_must_be_a_class_of_the_images(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="'scratch' is no class of digits; its classes are 0, 1"):
+        compare(tiny(business={"defect_class": "scratch"}), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_judge_that_can_not_be_used_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="unknown feature space 'resnet'; expected inception"):
         compare(tiny(judges=["resnet"]), tmp_path / "demo")

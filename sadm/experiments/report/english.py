@@ -194,7 +194,7 @@ ENGLISH = {
     "money_money": "{what}, money",
     "money_no_interval": "none",
     "money_no_saving": "No saving at plain training’s quality was found.",
-    "money_pair": "{hours}, {money}",
+    "money_pair": "{hours} ({money})",
     "money_saving": "For plain training’s quality, {arm} needs {least}{amount} less per training, by the judge "
     "that grants least ({judge}; 95 % interval: {interval}; {sure}).",
     "money_saving_sure": "the saving is sure",
@@ -246,6 +246,7 @@ ENGLISH = {
     "should count{clauses}.",
     "risk_one_seed": "The next training may show the opposite: one pair says nothing about chance, and more "
     "paired seeds are needed{clauses}.",
+    "risk_seed_unknown": "a number of seeds that was not recorded",
     "risk_undecided": "Money spent on {arm} may bring nothing: {seeds} leave open whether it is better or "
     "worse, and more seeds would narrow that{clauses}.",
     "risk_unmeasured": "Any decision now would be a guess, since nothing was compared at equal cost{clauses}.",

@@ -189,7 +189,7 @@ JAPANESE = {
     "money_money": "{what}、金額",
     "money_no_interval": "なし",
     "money_no_saving": "通常の学習の品質を、より少ない費用で得られるとは認められませんでした。",
-    "money_pair": "{hours}、{money}",
+    "money_pair": "{hours}・{money}",
     "money_saving": "通常の学習と同じ品質を得るのに、{arm}では1回の学習につき{least}{amount} 少なく済みます（節"
     "約が最も小さい評価器による：{judge}、95%区間：{interval}、{sure}）。",
     "money_saving_sure": "節約は確か",
@@ -240,6 +240,7 @@ JAPANESE = {
     "要があります{clauses}。",
     "risk_one_seed": "1組では偶然の大きさが分からず、次の学習では逆の結果になるかもしれないため、対にしたシード"
     "を増やす必要があります{clauses}。",
+    "risk_seed_unknown": "数の記録がないシード",
     "risk_undecided": "{seeds}では優劣が決まらず、{arm}に費用をかけても何も得られない可能性があり、シードを増や"
     "せば判断しやすくなります{clauses}。",
     "risk_unmeasured": "同一コストでの比較がないため、いま決めれば推測になります{clauses}。",

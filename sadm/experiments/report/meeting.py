@@ -82,9 +82,7 @@ def risk(comparison: Mapping[str, Any], lang: str) -> str:
     message, found = texts(lang), state(comparison)
     count, total = _diverged(comparison)
     seeds = seed_count(comparison)
-    many = message[
-        "verdict_seed_unknown" if seeds is None else "verdict_seed_one" if seeds == 1 else "verdict_seed_many"
-    ]
+    key = "risk_seed_unknown" if seeds is None else "verdict_seed_one" if seeds == 1 else "verdict_seed_many"
     clauses = []
     if found != "diverged" and count:
         clauses.append(message["risk_clause_diverged"].format(count=count, total=total))
@@ -92,7 +90,7 @@ def risk(comparison: Mapping[str, Any], lang: str) -> str:
         clauses.append(message["risk_clause_inspection"])
     return message[f"risk_{found}"].format(
         arm=_arm(comparison, lang),
-        seeds=many.format(count=seeds),
+        seeds=message[key].format(count=seeds),
         count=count,
         total=total,
         clauses=_joined(clauses, lang),

@@ -74,7 +74,7 @@ def render_report(comparison: Mapping[str, Any], pictures: Pictures, lang: str =
         judges=facts.judge_rows(comparison, lang),
         independence=facts.independence(comparison, lang),
         settings=[
-            (message[f"heading_{key}"], facts.settings_rows(part(comparison, key), key, lang))
+            (key, message[f"heading_{key}"], facts.settings_rows(part(comparison, key), key, lang))
             for key in ("data", "protocol", "provenance")
             if part(comparison, key)
         ],
