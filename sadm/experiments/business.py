@@ -24,17 +24,21 @@ Estimate = Mapping[str, Any]  # mean, low, high: numbers or None
 
 @dataclasses.dataclass(frozen=True)
 class Gain:
-    """What generated images add to a classifier that has all real ones.
+    """What generated images add to a classifier that has all real ones; None = not measured.
 
     Attributes:
+        accuracy: by how much larger the share of right answers is.
+        accuracy_over_plain: the same, over images of plain training instead of over none.
         recall: by how much larger the share of defects found is.
-        over_plain: the same, over images of plain training instead of over none.
+        recall_over_plain: the same, over images of plain training instead of over none.
         images: the number of further real images that would do as much.
     """
 
-    recall: Estimate | None
-    over_plain: Estimate | None
-    images: Estimate | None
+    accuracy: Estimate | None = None
+    accuracy_over_plain: Estimate | None = None
+    recall: Estimate | None = None
+    recall_over_plain: Estimate | None = None
+    images: Estimate | None = None
 
 
 def business_facts(comparison: Mapping[str, Any], prices: BusinessConfig) -> Facts:
@@ -74,8 +78,9 @@ def training_hours(comparison: Mapping[str, Any], arm: str) -> dict[str, float]:
     The arm's are plain training's times the cost ratio from interleaved slices, which a busy hour cannot distort.
     """
     seconds = comparison.get("arms", {}).get(CONTROL, {}).get("cpu_seconds")
-    ratio = comparison.get("cost", {}).get(arm, {}).get("total_ratio")
-    if seconds is None or ratio is None:
+    cost = comparison.get("cost", {}).get(arm, {})
+    ratio = cost.get("total_ratio")
+    if seconds is None or ratio is None or cost.get("steps_measured") == 0:  # an arm that diverged at once has no cost
         return {}
     plain = seconds / SECONDS
     return {"plain": plain, "own": plain * ratio, "extra": plain * (ratio - 1)}
@@ -130,15 +135,19 @@ def saving(comparison: Mapping[str, Any], arm: str) -> Facts | None:
 def gain_of(comparison: Mapping[str, Any], arm: str, defect_class: str | None) -> Gain | None:
     """The downstream gain of an arm's images at equal cost, where one was measured and no training diverged."""
     measured = comparison.get("downstream") or {}
+    if not measured or comparison.get("arms", {}).get(arm, {}).get("diverged"):
+        return None
+    mix = measured.get("headline")
     own, plain = ((measured.get("arms") or {}).get(name) or {} for name in (arm, CONTROL))
     recall, base = ((facts.get("recall") or {}).get(defect_class) for facts in (own, plain))
-    worth = (own.get("worth") or {}).get(measured.get("headline")) or {}
-    images = (worth.get("accuracy") or {}).get("images")
-    if (recall is None and images is None) or comparison.get("arms", {}).get(arm, {}).get("diverged"):
-        return None
     seeds = [comparison.get("arms", {}).get(name, {}).get("seeds") for name in (arm, CONTROL)]
-    over_plain = _difference(recall, base) if recall and base and seeds[0] == seeds[1] else None
-    return Gain(recall, over_plain, images)
+    return Gain(
+        accuracy=_at(own, mix, "accuracy"),
+        accuracy_over_plain=_at(measured, "differences", "equal_cost", arm, mix, "accuracy"),
+        recall=recall,
+        recall_over_plain=_difference(recall, base) if recall and base and seeds[0] == seeds[1] else None,
+        images=_at(own, "worth", mix, "accuracy", "images"),
+    )
 
 
 def value_of(gain: Gain, prices: BusinessConfig, yearly: float | None, once: float | None) -> Facts:
@@ -150,11 +159,9 @@ def value_of(gain: Gain, prices: BusinessConfig, yearly: float | None, once: flo
         yearly: money that training and generating cost in a year; None where that is not known.
         once: money that one training costs, likewise.
     """
-    facts: Facts = {}
+    measured = {field.name: getattr(gain, field.name) for field in dataclasses.fields(gain)}
+    facts: Facts = {name: _bounds(found) for name, found in measured.items() if found is not None}
     if gain.recall is not None:
-        facts["recall"] = _bounds(gain.recall)
-        if gain.over_plain is not None:
-            facts["recall_over_plain"] = _bounds(gain.over_plain)
         if prices.defects is not None:
             facts["misses_avoided_a_year"] = _scaled(gain.recall, prices.defects)
         if prices.miss is not None:
@@ -164,12 +171,10 @@ def value_of(gain: Gain, prices: BusinessConfig, yearly: float | None, once: flo
             if yearly is not None:
                 facts["cost_a_year"] = yearly
                 facts |= _break_even(gain.recall, prices.miss, yearly)
-    if gain.images is not None:
-        facts["images"] = _bounds(gain.images)
-        if prices.image is not None:
-            facts["money_images"] = _scaled(gain.images, prices.image)
-            if once is not None:
-                facts |= {"cost_of_one": once, "net_images": _shifted(facts["money_images"], -once)}
+    if gain.images is not None and prices.image is not None:
+        facts["money_images"] = _scaled(gain.images, prices.image)
+        if once is not None:
+            facts |= {"cost_of_one": once, "net_images": _shifted(facts["money_images"], -once)}
     if "money_a_year" in facts and yearly is not None:
         facts["net_a_year"] = _shifted(facts["money_a_year"], -yearly)
     return facts
@@ -240,6 +245,14 @@ def _yearly_cost(comparison: Mapping[str, Any], arm: str, prices: BusinessConfig
 def _priced(facts: Facts, hour: float | None) -> Facts:
     """Adds money beside hours where an hour has a price."""
     return facts if hour is None else {**facts, "money": {key: value * hour for key, value in facts["hours"].items()}}
+
+
+def _at(holder: Mapping[str, Any], *keys: Any) -> Estimate | None:
+    """The estimate at these keys; None where there is none, or one without a mean."""
+    found: Any = holder
+    for key in keys:
+        found = (found or {}).get(key)
+    return found if found and found.get("mean") is not None else None
 
 
 def _difference(own: Estimate, other: Estimate) -> Estimate | None:

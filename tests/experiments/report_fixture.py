@@ -138,9 +138,15 @@ def downstream(seeds: int = len(SEEDS)) -> dict[str, Any]:
 
     def facts(arm: str) -> dict[str, Any]:
         worth = {"outcomes": ["gain"] * seeds, "images": estimate(images[arm][:seeds])}
-        return {"recall": {"1": estimate(recalls[arm][:seeds])}, "worth": {"with_1x": {"accuracy": worth}}}
+        gains = {"with_1x": {"accuracy": estimate([value / 4 for value in recalls[arm][:seeds]])}}
+        return {**gains, "recall": {"1": estimate(recalls[arm][:seeds])}, "worth": {"with_1x": {"accuracy": worth}}}
 
-    return {"headline": "with_1x", "arms": {arm: facts(arm) for arm in recalls}}
+    over = [(own - base) / 4 for own, base in zip(recalls["sadm"][:seeds], recalls["plain"][:seeds], strict=True)]
+    return {
+        "headline": "with_1x",
+        "arms": {arm: facts(arm) for arm in recalls},
+        "differences": {"equal_cost": {"sadm": {"with_1x": {"accuracy": estimate(over)}}}},
+    }
 
 
 def rich_comparison() -> dict[str, Any]:

@@ -39,6 +39,8 @@ def test_hours_of_a_training_are_plain_seconds_times_the_cost_ratio() -> None:
     assert hours["own"] == pytest.approx(51.2 * 1.2 / 3600)
     assert hours["extra"] == pytest.approx(51.2 * 0.2 / 3600)
     assert comparison_hours(given) == pytest.approx(5.9 * 2 / 60)
+    given["cost"]["sadm"]["steps_measured"] = 0  # it diverged at once: the ratio is a stand-in
+    assert training_hours(given, "sadm") == {}
     del given["cost"]["sadm"]
     assert training_hours(given, "sadm") == {}
 
@@ -57,7 +59,7 @@ def test_without_prices_there_is_no_money() -> None:
     assert "money" not in json.dumps(facts)
     assert set(facts) == {"prices", "training", "comparison", "saving", "value", "decision"}
     assert facts["prices"] == {}
-    assert set(facts["value"]) == {"images"}, "no class of defects was named"
+    assert set(facts["value"]) == {"accuracy", "accuracy_over_plain", "images"}, "no class of defects was named"
 
 
 def test_what_was_not_measured_gives_no_number() -> None:
@@ -134,17 +136,19 @@ def test_gains_are_those_at_equal_cost_and_paired_with_plain() -> None:
     assert gain is not None
     measured = given["downstream"]["arms"]
     assert gain.recall == measured["sadm"]["recall"]["1"]
+    assert gain.accuracy == measured["sadm"]["with_1x"]["accuracy"]
+    assert gain.accuracy_over_plain == given["downstream"]["differences"]["equal_cost"]["sadm"]["with_1x"]["accuracy"]
     assert gain.images == measured["sadm"]["worth"]["with_1x"]["accuracy"]["images"]
     pairs = zip(measured["sadm"]["recall"]["1"]["values"], measured["plain"]["recall"]["1"]["values"], strict=True)
     expected = estimate([a - b for a, b in pairs])
-    assert gain.over_plain is not None
-    assert [gain.over_plain[key] for key in ("mean", "low")] == pytest.approx(
+    assert gain.recall_over_plain is not None
+    assert [gain.recall_over_plain[key] for key in ("mean", "low")] == pytest.approx(
         [expected[key] for key in ("mean", "low")], rel=2e-3
     )  # the fixture rounds Student's t
     given["arms"]["plain"]["seeds"] = SEEDS[:-1]
     unpaired = gain_of(given, "sadm", "1")
     assert unpaired is not None
-    assert unpaired.over_plain is None
+    assert unpaired.recall_over_plain is None
     given["arms"]["sadm"]["diverged"] = [100]
     assert gain_of(given, "sadm", "1") is None, "runs that finished are no fair sample"
     assert gain_of(comparison(), "sadm", "1") is None
@@ -153,7 +157,7 @@ def test_gains_are_those_at_equal_cost_and_paired_with_plain() -> None:
 
 def test_value_is_gain_times_price_and_breaks_even_where_it_meets_the_cost() -> None:
     prices = BusinessConfig(currency="EUR", miss=50, defects=1000, defect_class="1", image=2)
-    gain = Gain({"mean": 0.04, "low": 0.02, "high": 0.06}, None, {"mean": 100.0, "low": -10.0, "high": 210.0})
+    gain = Gain(recall={"mean": 0.04, "low": 0.02, "high": 0.06}, images={"mean": 100.0, "low": -10.0, "high": 210.0})
     value = value_of(gain, prices, yearly=500.0, once=30.0)
     assert value["misses_avoided_a_year"] == pytest.approx({"mean": 40, "low": 20, "high": 60})
     assert value["money_a_defect"] == pytest.approx({"mean": 2, "low": 1, "high": 3})
@@ -169,10 +173,10 @@ def test_value_is_gain_times_price_and_breaks_even_where_it_meets_the_cost() -> 
 
 @pytest.mark.parametrize("recall", [0.0, -0.02])
 def test_no_number_of_defects_pays_for_no_gain(recall: float) -> None:
-    gain = Gain({"mean": recall, "low": -0.05, "high": 0.05}, None, None)
+    gain = Gain(recall={"mean": recall, "low": -0.05, "high": 0.05})
     prices = BusinessConfig(currency="EUR", miss=50, defects=1000, defect_class="1")
     assert "break_even_defects" not in value_of(gain, prices, 500.0, 30.0)
-    unsure = value_of(Gain({"mean": 0.01, "low": -0.05, "high": 0.05}, None, None), prices, 500.0, 30.0)
+    unsure = value_of(Gain(recall={"mean": 0.01, "low": -0.05, "high": 0.05}), prices, 500.0, 30.0)
     assert unsure["break_even_defects"]["high"] is None
 
 

@@ -96,8 +96,12 @@ def test_cost_names_what_is_known(lang: str) -> None:
     less["business"] = business_facts(less, BusinessConfig(volume=10))
     saved = MESSAGES[lang]["cost_clause_less"].format(count="10", amount=money.duration(51.2 / 3600, lang))
     assert saved in meeting.cost(less, lang)
+    unmeasured = comparison()
+    unmeasured["cost"]["sadm"]["steps_measured"] = 0
+    unmeasured["business"] = business_facts(unmeasured, BusinessConfig())
     del given["cost"]["sadm"], given["business"]
-    assert meeting.cost(given, lang) == MESSAGES[lang]["cost_sentence_unmeasured"].format(arm="SADM")
+    for without in (unmeasured, given):
+        assert meeting.cost(without, lang) == MESSAGES[lang]["cost_sentence_unmeasured"].format(arm="SADM")
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)
@@ -172,3 +176,18 @@ def test_differences_carry_a_sign(lang: str) -> None:
     assert [cells[2][0] for _, cells in table["rows"]][:4] == ["+"] * 4
     assert len(table["rows"]) == 6
     assert [money.signed(text) for text in ("0 s", "−1 s", "2 s", "–")] == ["0 s", "−1 s", "+2 s", "–"]
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_worth_is_shown_with_every_number_and_only_where_it_was_measured(lang: str) -> None:
+    given = rich_comparison()
+    rows = money.worth_rows(given, lang)
+    assert len(rows) == len(given["business"]["value"])
+    assert {name for name, *_ in rows} <= {
+        text.format(name="1", defects="5,000") for key, text in MESSAGES[lang].items() if key.startswith("worth_")
+    }
+    assert all(value for _, value, _ in rows)
+    net = given["business"]["value"]["net_a_year"]
+    assert any(value == money.money(net["mean"], given) for _, value, _ in rows)
+    assert money.worth_rows(outcome("better"), lang) == []
+    assert MESSAGES[lang]["heading_worth"] not in render_report(outcome("better"), pictures(), lang)

@@ -64,17 +64,17 @@ def benefit(comparison: Mapping[str, Any], lang: str) -> str:
 def cost(comparison: Mapping[str, Any], lang: str) -> str:
     """What a training costs more, now and a year, as far as that was measured and priced."""
     message, treatment = texts(lang), treatment_of(comparison)
-    ratio = finite(part(comparison, "cost", treatment).get("total_ratio"))
-    arm = _arm(comparison, lang)
-    if ratio is None:
+    facts, arm = part(comparison, "cost", treatment), _arm(comparison, lang)
+    ratio = finite(facts.get("total_ratio"))
+    if ratio is None or facts.get("steps_measured") == 0:
         return message["cost_sentence_unmeasured"].format(arm=arm)
     hours, priced = (part(comparison, "business", "training", key) for key in ("hours", "money"))
-    clauses = []
+    now = ""
     if hours:
         both = {name: time_and_money(hours[name], priced.get(name), comparison, lang) for name in ("plain", "own")}
-        clauses.append(message["cost_clause_now"].format(**both))
-    clauses += [_yearly_clause(comparison, lang), message.get(f"cost_clause_sampling_{treatment}", "")]
-    return message["cost_sentence"].format(arm=arm, ratio=number(ratio), clauses=_joined(clauses, lang))
+        now = message["cost_clause_now"].format(**both)
+    clauses = [_yearly_clause(comparison, lang), message.get(f"cost_clause_sampling_{treatment}", "")]
+    return message["cost_sentence"].format(arm=arm, ratio=number(ratio), now=now, clauses=_joined(clauses, lang))
 
 
 def risk(comparison: Mapping[str, Any], lang: str) -> str:
@@ -118,9 +118,10 @@ def _span(comparison: Mapping[str, Any], lang: str) -> str:
     """The changes at equal cost from the best judge's to the worst's."""
     ratios = deciding_ratios(comparison, treatment_of(comparison)).values()
     known = sorted(mean for ratio in ratios if (mean := finite((ratio or {}).get("mean"))) is not None)
-    if len(known) < 2:
-        return change(known[0]) if known else texts(lang)["no_value"]
-    return texts(lang)["meeting_span"].format(range=range_text(change(known[0]), change(known[-1]), lang))
+    if not known:
+        return texts(lang)["no_value"]
+    low, high = change(known[0]), change(known[-1])
+    return low if low == high else texts(lang)["meeting_span"].format(range=range_text(low, high, lang))
 
 
 def _diverged(comparison: Mapping[str, Any]) -> tuple[int, int]:

@@ -121,9 +121,10 @@ def worth_rows(comparison: Mapping[str, Any], lang: str) -> list[tuple[str, str,
     fields = {
         "defects": number(whole(prices.get("defects"))),
         "name": str(prices.get("defect_class", "")),
-        "generated": number(part(comparison, "downstream", "real").get("generated_images")),
     }
     shows = {
+        "accuracy": _points,
+        "accuracy_over_plain": _points,
         "recall": _points,
         "recall_over_plain": _points,
         "misses_avoided_a_year": number,
