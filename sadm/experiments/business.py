@@ -142,7 +142,7 @@ def gain_of(comparison: Mapping[str, Any], arm: str, defect_class: str | None) -
     recall, base = ((facts.get("recall") or {}).get(defect_class) for facts in (own, plain))
     seeds = [comparison.get("arms", {}).get(name, {}).get("seeds") for name in (arm, CONTROL)]
     return Gain(
-        accuracy=_at(own, mix, "accuracy"),
+        accuracy=_at(own, "gains", mix, "accuracy"),
         accuracy_over_plain=_at(measured, "differences", "equal_cost", arm, mix, "accuracy"),
         recall=recall,
         recall_over_plain=_difference(recall, base) if recall and base and seeds[0] == seeds[1] else None,

@@ -139,7 +139,11 @@ def downstream(seeds: int = len(SEEDS)) -> dict[str, Any]:
     def facts(arm: str) -> dict[str, Any]:
         worth = {"outcomes": ["gain"] * seeds, "images": estimate(images[arm][:seeds])}
         gains = {"with_1x": {"accuracy": estimate([value / 4 for value in recalls[arm][:seeds]])}}
-        return {**gains, "recall": {"1": estimate(recalls[arm][:seeds])}, "worth": {"with_1x": {"accuracy": worth}}}
+        return {
+            "gains": gains,
+            "recall": {"1": estimate(recalls[arm][:seeds])},
+            "worth": {"with_1x": {"accuracy": worth}},
+        }
 
     over = [(own - base) / 4 for own, base in zip(recalls["sadm"][:seeds], recalls["plain"][:seeds], strict=True)]
     return {

@@ -136,7 +136,7 @@ def test_gains_are_those_at_equal_cost_and_paired_with_plain() -> None:
     assert gain is not None
     measured = given["downstream"]["arms"]
     assert gain.recall == measured["sadm"]["recall"]["1"]
-    assert gain.accuracy == measured["sadm"]["with_1x"]["accuracy"]
+    assert gain.accuracy == measured["sadm"]["gains"]["with_1x"]["accuracy"]
     assert gain.accuracy_over_plain == given["downstream"]["differences"]["equal_cost"]["sadm"]["with_1x"]["accuracy"]
     assert gain.images == measured["sadm"]["worth"]["with_1x"]["accuracy"]["images"]
     pairs = zip(measured["sadm"]["recall"]["1"]["values"], measured["plain"]["recall"]["1"]["values"], strict=True)

@@ -13,11 +13,13 @@ import sadm.training.measuring
 from sadm.core.errors import UserError
 from sadm.core.intervals import mean_interval
 from sadm.core.progress import Silent
+from sadm.experiments.business import business_facts
 from sadm.experiments.compare import MAY_CHANGE, compare
 from sadm.experiments.config import CompareConfig
 from sadm.experiments.cost import ArmCost, store_costs
 from sadm.experiments.jobs import Laboratory
 from sadm.experiments.plan import planned_jobs
+from sadm.experiments.prices import BusinessConfig
 from sadm.experiments.summary import short_summary, summarise
 
 DEAR = ArmCost(2.0, 0.01, 0.0, 0.0, 20)
@@ -134,6 +136,22 @@ def test_the_summary_holds_them(finished: tuple[Path, dict[str, Any], dict[str, 
     summary = short_summary({**comparison, "minutes_total": 1.0})
     for name in ("downstream", "representation"):
         assert summary[name] == comparison[name]
+
+
+def test_what_they_are_worth_is_computed_from_them(finished: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:
+    _, _, comparison = finished
+    measured = comparison["downstream"]
+    own, mix = measured["arms"]["sadm"], measured["headline"]
+    prices = BusinessConfig(currency="EUR", miss=50, defects=1000, defect_class="3")
+    value = business_facts(comparison, prices)["value"]
+    for key in ("mean", "low", "high"):
+        assert value["accuracy"][key] == own["gains"][mix]["accuracy"][key]
+        assert value["recall"][key] == own["recall"]["3"][key]
+        expected = measured["differences"]["equal_cost"]["sadm"][mix]["accuracy"][key]
+        assert value["accuracy_over_plain"][key] == expected
+    assert value["money_a_year"]["mean"] == pytest.approx(50 * 1000 * own["recall"]["3"]["mean"])
+    images = own["worth"][mix]["accuracy"]["images"]
+    assert ("images" in value) == (images is not None)
 
 
 def test_they_are_refused_without_classes_before_anything_is_written(class_folder: Path, tmp_path: Path) -> None:
