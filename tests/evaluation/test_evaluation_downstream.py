@@ -64,6 +64,8 @@ def test_fresh_real_images_are_worth_as_many_real_images(bench: Downstream) -> N
         assert worth["outcome"] == "gain"
         assert worth["low"] < share * REAL < worth["high"]
         assert 0.5 * share * REAL < worth["images"] < 2 * share * REAL
+        by_loss = found["worth"][f"with_{share}x"]["log_loss"]
+        assert 0 < by_loss["low"] < share * REAL < by_loss["high"]
     assert found["outcome"] == "gain"
     twice = Downstream(made_up(2 * REAL, 1), made_up(2000, 2), settings(fractions=(0.5,))).real()[2 * REAL]
     expected = sum(answers.score("accuracy") for answers in twice) / len(twice)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +13,7 @@ from sklearn import metrics
 from sadm.core.intervals import Interval, mean_interval
 from sadm.evaluation.downstream.crossed import crossed_interval
 from sadm.evaluation.downstream.scores import Answers
-from sadm.evaluation.downstream.worth import NO_CURVE, ONE_SEED, slopes, worth
+from sadm.evaluation.downstream.worth import NO_CURVE, ONE_SEED, laws, worth
 
 # ---- scores ----------------------------------------------------------------------------------------------------------
 
@@ -104,49 +106,69 @@ def test_no_image_that_differs_does_not_mean_that_none_ever_does() -> None:
 SIZES = [25, 50, 75, 100]
 
 
-def law(sizes: list[int], power: float = 0.5, scatter: float = 0.0, seeds: int = 4) -> np.ndarray:
-    """Errors 2 m^-power [S, F], scattered by seed."""
+def power_law(images: float) -> float:
+    return 2 * images**-0.5
+
+
+def flattening_law(images: float) -> float:
+    return 0.05 + 10 / images
+
+
+def errors_of(law: Callable[[float], float], scatter: float = 0.0, seeds: int = 4) -> np.ndarray:
+    """Errors under a law [S, F], scattered by seed."""
     draws = np.random.default_rng(0)
-    return 2 * np.array(sizes) ** -power * np.exp(scatter * draws.standard_normal((seeds, len(sizes))))
+    return np.array([law(size) for size in SIZES]) * np.exp(scatter * draws.standard_normal((seeds, len(SIZES))))
 
 
-def gain_of(more: int, width: float, power: float = 0.5) -> Interval:
-    """The gain that `more` real images bring under the law, with an interval."""
-    value = 2 * 100**-power - 2 * (100.0 + more) ** -power
+def gain_of(law: Callable[[float], float], more: int, width: float = 1e-9) -> Interval:
+    """The gain that `more` real images bring, with an interval."""
+    value = law(100) - law(100 + more)
     return Interval(value, value - width, value + width, ())
 
 
 @pytest.mark.parametrize("more", [-60, -20, 0, 40, 100, 250])
 def test_worth_is_the_number_of_images_that_brings_the_gain(more: int) -> None:
-    found = worth(SIZES, law(SIZES), gain_of(more, 1e-9))
-    assert found.images == pytest.approx(more, abs=1e-4)
-    assert found.low == pytest.approx(more, abs=1e-3)
-    assert found.outcome == ("none" if more == 0 else "gain" if more > 0 else "harm")
+    """Under the law without a floor one of the bounds, under the one with a floor the other; the number lies between."""
+    for number, law in enumerate((power_law, flattening_law)):
+        found = worth(SIZES, errors_of(law), gain_of(law, more))
+        bound = found.low if (number == 0) == (more > 0) else found.high
+        assert bound == pytest.approx(more, abs=1e-3)
+        assert found.low - 1e-3 <= found.images <= found.high + 1e-3
+        assert np.sign(found.images) == np.sign(more) or abs(found.images) < 1e-3
+        if more:
+            assert found.outcome == ("gain" if more > 0 else "harm")
+        else:
+            assert found.outcome == "none"
 
 
-def test_slopes_are_those_of_a_fitted_line() -> None:
-    errors = law(SIZES, scatter=0.1)
-    expected = [-np.polyfit(np.log(SIZES), np.log(row), 1)[0] for row in errors]
-    assert slopes(SIZES, errors) == pytest.approx(expected)
+def test_rates_are_those_of_fitted_lines() -> None:
+    errors = errors_of(power_law, scatter=0.1)
+    power, flattening = laws(SIZES, errors)
+    assert power.rate.values == pytest.approx([-np.polyfit(np.log(SIZES), np.log(row), 1)[0] for row in errors])
+    assert flattening.rate.values == pytest.approx([np.polyfit(100 / np.array(SIZES), row, 1)[0] for row in errors])
+    assert (power.rate.low, power.rate.high) == pytest.approx(
+        stats.t.interval(0.975, 3, loc=np.mean(power.rate.values), scale=stats.sem(power.rate.values))
+    )
 
 
 def test_nothing_is_extrapolated_beyond_what_was_measured() -> None:
-    far = worth(SIZES, law(SIZES), gain_of(5000, 1e-9))
-    assert (far.images, far.farthest) == (300, 300)
-    perfect = worth(SIZES, law(SIZES), Interval(0.2, 0.19, 0.3, ()))
+    far = worth(SIZES, errors_of(power_law), gain_of(power_law, 5000))
+    assert (far.images, far.low, far.farthest) == (300, 300, 300)
+    perfect = worth(SIZES, errors_of(power_law), Interval(0.2, 0.19, 0.3, ()))
     assert perfect.images == perfect.farthest
-    assert worth(SIZES, law(SIZES), gain_of(-95, 1e-9)).images == -75
+    lost = worth(SIZES, errors_of(power_law), gain_of(power_law, -95))
+    assert (lost.images, lost.fewest) == (-75, -75)
 
 
 def test_uncertain_gains_and_curves_give_wide_intervals() -> None:
-    sure, unsure = (worth(SIZES, law(SIZES, scatter=s), gain_of(40, 0.02)) for s in (0.001, 0.05))
+    sure, unsure = (worth(SIZES, errors_of(power_law, s), gain_of(power_law, 40, 0.003)) for s in (0.001, 0.02))
     assert unsure.low < sure.low < 40 < sure.high < unsure.high
-    assert worth(SIZES, law(SIZES), gain_of(0, 0.03)).outcome == "undecided"
-    assert worth(SIZES, law(SIZES), gain_of(0, 0.002)).outcome == "none"
+    assert worth(SIZES, errors_of(power_law), gain_of(power_law, 0, 0.03)).outcome == "undecided"
+    assert worth(SIZES, errors_of(power_law), gain_of(power_law, 0, 0.002)).outcome == "none"
 
 
 def test_where_more_real_images_do_not_help_nothing_is_told_in_images() -> None:
-    flat = worth(SIZES, law(SIZES, power=0.0, scatter=0.1), gain_of(40, 1e-3))
+    flat = worth(SIZES, errors_of(lambda images: 0.2, 0.1), gain_of(power_law, 40, 1e-3))
     assert (flat.images, flat.reason, flat.outcome) == (None, NO_CURVE, "gain")
-    single = worth(SIZES, law(SIZES, seeds=1), Interval(0.1, None, None, ()))
+    single = worth(SIZES, errors_of(power_law, seeds=1), Interval(0.1, None, None, ()))
     assert (single.images, single.reason, single.outcome) == (None, ONE_SEED, "undecided")

@@ -31,7 +31,7 @@ def test_its_numbers_are_those_of_the_code() -> None:
     assert f"at least {steps_for(1)} and at most {steps_for(10**9):,}" in TEXT
     assert f"`--classifiers` ({DownstreamSettings().seeds}; {CLASSIFIERS} for each run" in TEXT
     assert DownstreamSettings().fractions == (0.25, 0.5, 0.75)
-    assert f"at {100 * BOUND:g} % give one" in TEXT
+    assert f"at {100 * BOUND:g} % each, give one" in TEXT
     assert (NEGLIGIBLE, VALIDATION, BLUR, SHIFT) == (1 / 10, 1 / 5, 1 / 16, 1 / 8)
     assert f"at most {MOST:,}" in TEXT
     assert f"vote of the {NEIGHBOURS} nearest" in TEXT

@@ -1,17 +1,22 @@
 """How many more real images would do what generated ones do.
 
-The rule: error against number of real images is taken as a power law (as learning curves mostly are: Hestness et al. 2017,
-arXiv 1712.00409; Viering & Loog 2021, arXiv 2103.10948), a straight line in logarithms whose slope is fitted by least
-squares for each seed, and which goes through the error e of all n real images. A gain of g is then worth
-``n ((e / (e - g))^(1 / slope) - 1)`` images. Nothing is extrapolated farther beyond n, as a factor, than was measured below.
-A curve that flattens needs more images than that, so the number is rather too low.
+The rule: two laws say how the error goes on falling with the number m of real images, each fitted by least squares, for each
+seed, to what classifiers on parts of the real images got wrong; both go through the error e of all n of them.
+
+- A power law, ``m^-b``, that never flattens (Hestness et al. 2017, arXiv 1712.00409): a gain of g is worth
+  ``n ((e / (e - g))^(1 / b) - 1)`` images.
+- ``c + a / m``, which falls as fast as errors of estimation do and flattens at what can't be learned: it is worth
+  ``n (1 / (1 - g n / a) - 1)``.
+
+Curves mostly lie between (Viering & Loog 2021, arXiv 2103.10948). The number told is halfway between both, on a logarithmic scale
+of real images, and its interval holds those of both. Nothing is extrapolated farther beyond n, as a factor, than was measured below.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +26,7 @@ from sadm.core.intervals import Interval, mean_interval
 NEGLIGIBLE = 0.1
 """A gain that is worth less than this share of the real images, either way, is none."""
 BOUND = 0.975
-"""Level of the intervals of gain and slope: both together hold at 95 %, whatever they have to do with each other (Bonferroni)."""
+"""Level of the intervals of gain and curve: both together hold at 95 %, whatever they have to do with each other (Bonferroni)."""
 NO_CURVE = "it can't be told whether more real images help this classifier"
 ONE_SEED = "one seed alone has no interval"
 
@@ -54,43 +59,73 @@ class Worth:
         return dataclasses.asdict(self)
 
 
-def slopes(images: Sequence[int], errors: np.ndarray) -> list[float]:
-    """Minus the slope of log error over log number of images, for each seed.
+@dataclasses.dataclass(frozen=True)
+class Law:
+    """How error falls.
+
+    Attributes:
+        rate: how fast, with an interval over seeds at the level of `BOUND`; above 0 = it falls.
+        factor: from a gain and a rate to how many times as many images bring it; infinite where none do.
+    """
+
+    rate: Interval
+    factor: Callable[[float, float], float]
+
+
+def laws(images: Sequence[int], errors: np.ndarray) -> tuple[Law, Law]:
+    """The power law and the one that flattens.
 
     Args:
-        images: numbers of real images [F], at least two different ones.
-        errors: above 0 [S, F].
+        images: numbers of real images [F], at least two different ones, the last one all of them.
+        errors: of classifiers trained on so many [S, F], above 0.
     """
-    x = np.log(np.asarray(images, dtype=np.float64))
-    centred = x - x.mean()
-    return [float(-(centred * np.log(row)).sum() / (centred**2).sum()) for row in errors]
+    parts, error = np.asarray(images, dtype=np.float64) / images[-1], float(errors[:, -1].mean())
+
+    def power(gain: float, rate: float) -> float:
+        return math.inf if gain >= error else math.exp(min(math.log(error / (error - gain)) / rate, 700.0))
+
+    def flattening(gain: float, rate: float) -> float:
+        return math.inf if gain >= rate else 1 / (1 - gain / rate)
+
+    return (
+        Law(_rate(-np.log(parts), np.log(errors)), power),
+        Law(_rate(1 / parts, errors), flattening),
+    )
 
 
 def worth(images: Sequence[int], errors: np.ndarray, gain: Interval) -> Worth:
     """What a gain is worth in real images.
 
     Args:
-        images: numbers of real images [F], the last one all of them.
+        images: numbers of real images [F], at least two different ones, the last one all of them.
         errors: of classifiers trained on so many [S, F], above 0.
         gain: by how much the error fell, with an interval at the level of `BOUND`.
     """
-    count, error = images[-1], float(errors[:, -1].mean())
-    slope = mean_interval(slopes(images, errors), BOUND)
-    farthest, fewest = float(count * (count / min(images) - 1)), float(min(images) - count)
-    side = "undecided"
-    if gain.low is not None and gain.high is not None:
-        side = "gain" if gain.low > 0 else "harm" if gain.high < 0 else "undecided"
-    if slope.low is None or slope.high is None or gain.low is None or gain.high is None or slope.low <= 0:
-        return Worth(side, None, None, None, farthest, fewest, NO_CURVE if len(errors) > 1 else ONE_SEED)
+    count = images[-1]
+    fewest, farthest = min(images) / count, count / min(images)
+    both, side = laws(images, errors), "undecided"
+    limits = count * (farthest - 1), count * (fewest - 1)
+    if gain.low is None or gain.high is None:
+        return Worth(side, None, None, None, *limits, ONE_SEED)
+    if gain.low > 0 or gain.high < 0:
+        side = "gain" if gain.low > 0 else "harm"
+    bounds = [(law, rate) for law in both for rate in (law.rate.low, law.rate.high) if rate is not None]
+    if any(rate <= 0 for _, rate in bounds):
+        return Worth(side, None, None, None, *limits, NO_CURVE)
 
-    def of(value: float, steepness: float) -> float:
-        if value >= error:
-            return farthest
-        nats = math.log(error / (error - value)) / steepness
-        return min(farthest, max(fewest, count * math.expm1(min(nats, 700.0))))
+    def of(value: float, law: Law, rate: float) -> float:
+        return min(farthest, max(fewest, law.factor(value, rate)))
 
-    bounds = (slope.low, slope.high)
-    low, high = min(of(gain.low, b) for b in bounds), max(of(gain.high, b) for b in bounds)
-    if side == "undecided" and -NEGLIGIBLE * count <= low and high <= NEGLIGIBLE * count:
+    middle = math.prod(of(gain.mean, law, law.rate.mean) for law in both) ** 0.5
+    low = min(of(gain.low, law, rate) for law, rate in bounds)
+    high = max(of(gain.high, law, rate) for law, rate in bounds)
+    if side == "undecided" and low >= 1 - NEGLIGIBLE and high <= 1 + NEGLIGIBLE:
         side = "none"
-    return Worth(side, of(gain.mean, slope.mean), low, high, farthest, fewest)
+    told, least, most = (count * (factor - 1) for factor in (middle, low, high))
+    return Worth(side, told, least, most, *limits)
+
+
+def _rate(x: np.ndarray, y: np.ndarray) -> Interval:
+    """The slope of y [S, F] over x [F], for each seed."""
+    centred = x - x.mean()
+    return mean_interval([float((centred * row).sum() / (centred**2).sum()) for row in y], BOUND)
