@@ -9,7 +9,8 @@ seed, to what classifiers on parts of the real images got wrong; both go through
   ``n (1 / (1 - g n / a) - 1)``.
 
 Curves mostly lie between (Viering & Loog 2021, arXiv 2103.10948). The number told is halfway between both, on a logarithmic scale
-of real images, and its interval holds those of both. Nothing is extrapolated farther beyond n, as a factor, than was measured below.
+of real images, and its interval holds those of both. Nothing is extrapolated farther beyond n, as a factor, than was measured
+below.
 """
 
 from __future__ import annotations
