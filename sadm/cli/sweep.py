@@ -12,7 +12,7 @@ from sadm.cli.options import parse, required, take, take_all
 from sadm.core.config import build_config, parse_yaml, read_yaml
 from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter
-from sadm.experiments.sweep_config import NOTHING_VARIES, SweepConfig, canonical_grid
+from sadm.experiments.sweep.config import NOTHING_VARIES, SweepConfig, canonical_grid
 from sadm.training.config import load_train_config, recipe_names
 
 DESCRIPTION = """Trains every combination of some options' values with paired seeds and ranks them, or says which can't be told
@@ -47,7 +47,7 @@ def run(arguments: list[str]) -> None:
         raise UserError(NOTHING_VARIES)
     config = build_config(SweepConfig, {**config.model_dump(mode="json"), "vary": vary}, "sweep")
     folder = required(out, "out", "sweep")
-    from sadm.experiments.sweep import sweep
+    from sadm.experiments.sweep.running import sweep
 
     with ConsoleReporter() as reporter:
         found = sweep(config, folder, reporter)

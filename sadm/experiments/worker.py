@@ -57,7 +57,7 @@ def main(folder: Path, device: str) -> int:
 
 def _config(folder: Path, device: str) -> Experiment:
     from sadm.experiments.config import CompareConfig
-    from sadm.experiments.sweep_config import SweepConfig
+    from sadm.experiments.sweep.config import SweepConfig
 
     kinds: tuple[type[Experiment], ...] = (CompareConfig, SweepConfig)
     kind = next((kind for kind in kinds if (folder / kind.FILE).exists()), CompareConfig)

@@ -16,9 +16,9 @@ from sadm.data import Split
 from sadm.evaluation import Evaluator, network_judges
 from sadm.experiments.engine import check_split, clock, minutes_in, refuse_changes, run_jobs, stored_config
 from sadm.experiments.plan import RunJob
-from sadm.experiments.sweep_config import NOTHING_VARIES, SweepConfig
-from sadm.experiments.sweep_plan import Yardstick, expected_work, rungs
-from sadm.experiments.sweep_summary import summarise_sweep, write_sweep
+from sadm.experiments.sweep.config import NOTHING_VARIES, SweepConfig
+from sadm.experiments.sweep.plan import Yardstick, expected_work, rungs
+from sadm.experiments.sweep.summary import summarise_sweep, write_sweep
 from sadm.training.run import split_for
 
 MAY_CHANGE = (

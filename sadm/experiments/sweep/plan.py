@@ -18,7 +18,7 @@ from sadm.evaluation import Evaluator
 from sadm.experiments.plan import RunJob
 from sadm.experiments.runs import Result, Runs
 from sadm.experiments.statistics import AT_THE_FLOOR, DIVERGED, Missing, geometric_mean
-from sadm.experiments.sweep_config import SweepConfig
+from sadm.experiments.sweep.config import SweepConfig
 
 WORSE = "ranked too low"
 

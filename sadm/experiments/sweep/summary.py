@@ -19,8 +19,8 @@ from sadm.experiments.config import CONTROL
 from sadm.experiments.report.sweep_page import render_sweep, sweep_sentences
 from sadm.experiments.runs import Runs
 from sadm.experiments.summary import data_facts
-from sadm.experiments.sweep_config import SweepConfig
-from sadm.experiments.sweep_plan import Rung, Yardstick, rank, rungs
+from sadm.experiments.sweep.config import SweepConfig
+from sadm.experiments.sweep.plan import Rung, Yardstick, rank, rungs
 from sadm.experiments.tables import above, arm_facts
 
 SWEEP, PAGE, CONFIRM = "sweep.json", "sweep.html", "confirm.yaml"

@@ -1,0 +1,1 @@
+"""A grid of training options, ranked on the engine of comparisons."""
