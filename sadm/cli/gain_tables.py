@@ -46,10 +46,9 @@ def worth_sentence(facts: dict[str, Any]) -> str:
     }[found["outcome"]]
     if found["images"] is None:
         return f"{told} Worth in real images: {found['reason']}."
-    bounds = [_bounded(found[key], found) for key in ("low", "high")]
-    return (
-        f"{told} Worth in real images: {found['images']:+.0f} (95 % interval {bounds[0]} to {bounds[1]}), besides {n}."
-    )
+    low, high = (_bounded(found[key], found) for key in ("low", "high"))
+    number = f"{found['images']:+.0f} (95 % interval {low} to {high})"
+    return f"{told} Worth in real images: {number}, beside the {n} there are."
 
 
 def representation_table(facts: dict[str, Any]) -> list[str]:
