@@ -68,7 +68,8 @@ def run() -> None:
 
 def deviations(seeds: int) -> tuple[dict[str, dict[str, float]], list[str]]:
     """By package and metric, the largest relative deviation over cases; and what is not installed."""
-    from benchmarks.metrics.packages import PACKAGES, deviation, draw_case
+    from benchmarks.metrics.cases import draw_case
+    from benchmarks.metrics.packages import PACKAGES, deviation
 
     cases = [draw_case(seed) for seed in range(seeds)]
     found: dict[str, dict[str, float]] = {}

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from benchmarks.metrics.packages import Case
+from benchmarks.metrics.cases import Case
 from benchmarks.operators import register_missing_operators
 
 NAME = "given-features"

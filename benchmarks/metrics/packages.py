@@ -7,7 +7,6 @@ is not installed raises ImportError.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import io
 import warnings
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.metrics.cases import SPLITS, Case
 from sadm.evaluation import (
     GaussianFit,
     Manifold,
@@ -27,38 +27,6 @@ from sadm.evaluation import (
 )
 
 Pairs = dict[str, tuple[float, float]]
-SPLITS = 10
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """Features to compare on.
-
-    Attributes:
-        features: of "generated" images [N, d], float64.
-        reference: of "real" ones [N, d].
-        logits: of the generated ones [N, classes]; N a multiple of `SPLITS`.
-        neighbours: k of manifolds.
-    """
-
-    features: np.ndarray
-    reference: np.ndarray
-    logits: np.ndarray
-    neighbours: int = 3
-
-    @property
-    def probabilities(self) -> np.ndarray:
-        """[N, classes]"""
-        return torch.from_numpy(self.logits).softmax(dim=1).numpy()
-
-
-def draw_case(seed: int = 0, count: int = 400, length: int = 48, classes: int = 10, neighbours: int = 3) -> Case:
-    """Two sets of rectified, correlated features that overlap, as a network's last layer gives them."""
-    draws = np.random.default_rng(seed)
-    mixing = draws.standard_normal((length, length)) / length**0.5
-    reference = np.maximum(draws.standard_normal((count, length)) @ mixing + 0.5, 0)
-    features = np.maximum(1.1 * draws.standard_normal((count, length)) @ mixing + 0.6, 0)
-    return Case(features, reference, 2 * draws.standard_normal((count, classes)), neighbours)
 
 
 def scipy_sqrtm(case: Case) -> Pairs:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import benchmarks.metrics.__main__ as command
-from benchmarks.metrics import packages, page
+from benchmarks.metrics import cases, packages, page
 from benchmarks.metrics.frechet_cost import (
     by_eigenvalue_form,
     by_eigenvalues,
@@ -39,7 +39,7 @@ def test_a_wrong_route_shows() -> None:
 
 
 def test_quick_names_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(case: packages.Case) -> packages.Pairs:
+    def missing(case: cases.Case) -> packages.Pairs:
         raise ImportError("nowhere")
 
     monkeypatch.setattr(command, "LENGTH", 32)
@@ -57,7 +57,7 @@ def test_quick_names_what_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_cases_overlap_so_that_shares_tell_something() -> None:
-    case = packages.draw_case(4)
+    case = cases.draw_case(4)
     np.testing.assert_allclose(case.probabilities.sum(axis=1), 1)
     assert len(case.logits) % packages.SPLITS == 0
     assert case.features.min() == 0

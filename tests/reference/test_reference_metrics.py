@@ -6,8 +6,9 @@ import dataclasses
 
 import pytest
 
+from benchmarks.metrics.cases import Case, draw_case
 from benchmarks.metrics.frechet_cost import by_eigenvalue_form, by_square_root, draw_few, draw_fits
-from benchmarks.metrics.packages import PACKAGES, Case, deviation, draw_case
+from benchmarks.metrics.packages import PACKAGES, deviation
 from sadm.evaluation import frechet_distance, kernel_distance, kernel_distance_blocks
 
 CASES = {
