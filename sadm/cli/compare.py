@@ -39,8 +39,12 @@ def run(arguments: list[str]) -> None:
     config: CompareConfig = parse(CompareConfig, rest, "compare", description, defaults)
     folder = required(out, "out", "compare")
     from sadm.experiments.compare import compare
+    from sadm.experiments.report.money import decision
 
     with ConsoleReporter() as reporter:
         comparison = compare(config, folder, reporter)
     print(comparison["verdict"]["sentence"])
+    line = decision(comparison, "en")
+    if line is not None:
+        print(f"Decision: {line['say']}. {line['why']}")
     print(f"Report: {Path(folder) / 'report.html'}")

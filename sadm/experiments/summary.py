@@ -79,7 +79,7 @@ def write_outputs(folder: Path, comparison: dict[str, Any], pictures: Pictures, 
 
 
 def short_summary(comparison: dict[str, Any]) -> dict[str, Any]:
-    """What a program needs to know: arms, floor, ratios, verdict, minutes; class by class, see ``comparison.json``."""
+    """What a program needs to know: arms, floor, ratios, verdict, decision, minutes; class by class, see ``comparison.json``."""
     parts = ("arms", "equal_steps", "floor", "ratios", "cost_to_plain", "real", *MEASUREMENTS)
     samplers = {name: facts["ratios"] for name, facts in comparison.get("samplers", {}).items()}
     return {
@@ -88,6 +88,7 @@ def short_summary(comparison: dict[str, Any]) -> dict[str, Any]:
         "treatment": comparison["verdict"]["treatment"],
         "outcome": comparison["verdict"]["outcome"],
         "verdict": comparison["verdict"]["sentence"],
+        **({"decision": comparison["business"]["decision"]} if "business" in comparison else {}),
         "minutes_total": comparison["minutes_total"],
     }
 

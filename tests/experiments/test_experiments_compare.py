@@ -56,6 +56,7 @@ def test_it_leaves_what_it_promises(finished: Path) -> None:
         for fd in arm["fd"].values():
             assert fd["values"] == [fd["mean"]]
     assert summary["verdict"]
+    assert summary["decision"] == {"say": "wait", "quality": "open"}  # one seed decides nothing
     assert summary["minutes_total"] > 0
     report = (finished / "report.html").read_text()
     assert summary["verdict"].split(".")[0] in report
