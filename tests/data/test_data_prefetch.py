@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
@@ -109,6 +109,15 @@ def test_an_error_of_a_step_that_nobody_asks_for_is_not_raised() -> None:
         assert [ahead.get(step) for step in range(3)] == [0, 1, 2]
 
 
+@pytest.fixture
+def ctrl_c_raises() -> Iterator[None]:
+    """Whatever started the tests: a shell lets commands in its background ignore Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c_raises")
 def test_ctrl_c_while_waiting_ends_the_threads() -> None:
     stuck, go_on = threading.Event(), threading.Event()
 
