@@ -15,7 +15,7 @@ from sadm.core.errors import UserError
 from sadm.core.files import read_json, refuse_foreign_folder, write_json
 from sadm.core.progress import Reporter
 from sadm.data import Split
-from sadm.evaluation import HeldOutParts, network_judges
+from sadm.evaluation import Evaluator, HeldOutParts, network_judges
 from sadm.evaluation.downstream import check
 from sadm.experiments.config import Experiment
 from sadm.experiments.devices import devices_for
@@ -97,6 +97,11 @@ def check_split(config: Experiment, split: Split, reporter: Reporter) -> None:
         judge.features(split.held_out.subset(torch.arange(1)))  # refused now, not after the first training
     for arm in config.changes:
         check_sizes(config.arm_config(arm, config.seeds[0]), split.train)
+
+
+def evaluator_for(config: Experiment, split: Split) -> Evaluator:
+    """The judges of an experiment, fitted on its held-out images."""
+    return Evaluator(split.held_out, network_judges(config.judges, config.train.device))
 
 
 def stored_config(folder: Path, kind: type[E]) -> E | None:

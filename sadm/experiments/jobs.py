@@ -15,9 +15,10 @@ from sadm.core.errors import DivergedError
 from sadm.core.files import write_json
 from sadm.core.progress import Reporter
 from sadm.core.provenance import peak_memory_mib, provenance
-from sadm.evaluation import Evaluator, network_judges
+from sadm.evaluation import Evaluator
 from sadm.experiments.config import CompareConfig, Experiment
 from sadm.experiments.cost import measure_costs, store_costs
+from sadm.experiments.engine import evaluator_for
 from sadm.experiments.plan import (
     DOWNSTREAM,
     LATENTS,
@@ -50,15 +51,11 @@ class Laboratory:
     def __init__(self, config: Experiment, folder: Path, reporter: Reporter) -> None:
         self.config, self.folder, self.reporter = config, folder, reporter
         self.split = split_for(config.train)
-        self._evaluator: Evaluator | None = None
 
-    @property
+    @cached_property
     def evaluator(self) -> Evaluator:
         """Judges and reference, fitted at first use."""
-        if self._evaluator is None:
-            judges = network_judges(self.config.judges, self.config.train.device)
-            self._evaluator = Evaluator(self.split.held_out, judges)
-        return self._evaluator
+        return evaluator_for(self.config, self.split)
 
     @cached_property
     def measuring(self) -> Measuring:

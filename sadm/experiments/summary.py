@@ -13,9 +13,10 @@ from sadm.core.grids import grid_png
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.data import Split
 from sadm.diffusion import SOLVERS, solver_nfe
-from sadm.evaluation import Evaluator, network_judges
+from sadm.evaluation import Evaluator
 from sadm.experiments import gains, tables
 from sadm.experiments.config import CONTROL, CompareConfig, Experiment
+from sadm.experiments.engine import evaluator_for
 from sadm.experiments.plan import MEASUREMENTS, RunJob
 from sadm.experiments.report import Pictures, render_report
 from sadm.experiments.report.verdict import verdict_sentence
@@ -36,8 +37,7 @@ RULE = (
 
 def summarise(config: CompareConfig, folder: Path, split: Split) -> tuple[dict[str, Any], Pictures]:
     """Everything that the report shows, from the stored results of a finished comparison on the images of `split`."""
-    evaluator = Evaluator(split.held_out, network_judges(config.judges, config.train.device))
-    runs = gather(config, folder)
+    evaluator, runs = evaluator_for(config, split), gather(config, folder)
     judges, floor, steps = evaluator.describe(), evaluator.floor, config.train.optimiser.steps
     ratios = tables.ratios(runs, floor)
     deciding = [ratios[EQUAL_COST][config.treatment][name] for name, facts in judges.items() if facts["decides"]]

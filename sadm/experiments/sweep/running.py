@@ -13,8 +13,16 @@ from sadm.core.errors import UserError
 from sadm.core.files import locked, make_folder
 from sadm.core.progress import Reporter, Silent
 from sadm.data import Split
-from sadm.evaluation import Evaluator, network_judges
-from sadm.experiments.engine import check_split, clock, minutes_in, refuse_changes, run_jobs, stored_config
+from sadm.evaluation import Evaluator
+from sadm.experiments.engine import (
+    check_split,
+    clock,
+    evaluator_for,
+    minutes_in,
+    refuse_changes,
+    run_jobs,
+    stored_config,
+)
 from sadm.experiments.plan import RunJob
 from sadm.experiments.sweep.config import NOTHING_VARIES, SweepConfig
 from sadm.experiments.sweep.plan import Yardstick, expected_work, rungs
@@ -49,7 +57,7 @@ def sweep(config: SweepConfig, out: str | Path, reporter: Reporter | None = None
     _check_folder(folder, config)
     split = split_for(config.train, shown)
     check_split(config, split, shown)
-    evaluator = functools.cache(lambda: Evaluator(split.held_out, network_judges(config.judges, config.train.device)))
+    evaluator = functools.cache(lambda: evaluator_for(config, split))
     with locked(make_folder(folder), "sweeping"):
         with clock(folder):
             write_yaml(folder / config.FILE, config)
