@@ -16,7 +16,7 @@ from sadm.evaluation import HeldOutParts
 from sadm.evaluation.downstream import ClassifierSettings, Downstream, DownstreamSettings, check, steps_for
 from sadm.evaluation.representation import Activations, blocks_of, measure_representation
 from sadm.training.config import SamplingConfig, TrainConfig
-from sadm.training.model_folder import WEIGHTS, Model
+from sadm.training.model_folder import WEIGHTS, Model, model_folder_in
 
 
 class Measuring:
@@ -82,7 +82,7 @@ class Measuring:
                 raise DivergedError("the trained model draws NaN or infinite pixels: it has diverged.", step=0)
             return images
 
-        about = {"weights": sha256_of_file(run / "model" / WEIGHTS), "sampling": how.model_dump(mode="json")}
+        about = {"weights": sha256_of_file(model_folder_in(run) / WEIGHTS), "sampling": how.model_dump(mode="json")}
         return self._downstream.measure(draw, seed, folder, about)
 
     def representation(self, model: Model) -> dict[str, Any]:

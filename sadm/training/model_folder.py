@@ -359,13 +359,19 @@ def save_model(
                 shutil.copyfile(file, temporary / AUTOENCODER / file.name)
 
 
+def model_folder_in(path: str | Path) -> Path:
+    """The model folder in a run folder, or the folder itself where it has none inside."""
+    inside = Path(path) / "model"
+    return inside if inside.is_dir() else Path(path)
+
+
 def load_model(path: str | Path, device: str = "cpu") -> Model:
     """Loads a model folder, or the model in a run folder, to a device (see `resolve_device`).
 
     Raises:
         UserError: there is no model, or its files do not fit each other.
     """
-    folder = Path(path) / "model" if (Path(path) / "model").is_dir() else Path(path)
+    folder = model_folder_in(path)
     if not (folder / DESCRIPTION).is_file():
         raise UserError(
             f"no model in {path}: expected {DESCRIPTION} there or in its 'model' folder. Train one with: sadm train --out {path}"

@@ -14,7 +14,7 @@ from sadm.core.files import make_folder, read_json, remove_leftovers, sha256_of_
 from sadm.core.progress import Reporter
 from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet, to_uint8
-from sadm.training.model_folder import WEIGHTS, Model
+from sadm.training.model_folder import WEIGHTS, Model, model_folder_in
 
 ABOUT = "about.json"
 
@@ -37,9 +37,8 @@ def drawn_images(run: Path, model: Model, folder: Path, count: int, seed: int, r
         InterruptedRun: stopped by Ctrl-C or SIGTERM; the parts are kept.
     """
     labels = model.training_labels(count, seed)
-    weights = (run / "model" if (run / "model").is_dir() else run) / WEIGHTS
     about = {
-        "weights": sha256_of_file(weights),
+        "weights": sha256_of_file(model_folder_in(run) / WEIGHTS),
         "count": count,
         "seed": seed,
         "sampling": model.sampling.model_dump(),
