@@ -10,7 +10,6 @@ from typing import Literal
 import tyro
 
 from sadm.cli.options import parse
-from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter
 
 DESCRIPTION = """Finds out whether a trained model copies its training images.
@@ -51,8 +50,6 @@ class AuditOptions:
 def run(arguments: list[str]) -> None:
     """Parses the arguments, audits, writes the page, and says what was found."""
     options: AuditOptions = parse(AuditOptions, arguments, "audit", DESCRIPTION)
-    if options.count < 2:
-        raise UserError(f"--count must be at least 2, got {options.count}.")
     from sadm.core.files import write_atomically, write_json
     from sadm.experiments.auditing import audit_run, notes, render_audit, texts, verdict_line
 

@@ -16,7 +16,10 @@ from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter, Reporter
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from sadm.data import Split
+    from sadm.evaluation import Evaluator, Judge, ReferenceStatistics
     from sadm.training.config import TrainConfig
     from sadm.training.measuring import Measuring
     from sadm.training.model_folder import Model
@@ -105,13 +108,7 @@ def run(arguments: list[str]) -> None:
         result = evaluator.evaluate(images, labels)
         more: dict[str, Any] = {}
         if statistics is not None:
-            more["reference"] = {"file": options.reference, "judge": further[0].name}
-            try:
-                more["reference"] |= evaluator.against(further[0], statistics, images)
-            except UserError as error:
-                raise UserError(
-                    f"{options.reference} is not of the features of '{further[0].name}': {error}"
-                ) from error
+            more["reference"] = _against(evaluator, further[0], str(options.reference), statistics, images)
         if options.full:
             more["full"] = evaluator.evaluate_fully(images, labels, progress)
         if options.representation and measuring is not None:
@@ -168,6 +165,16 @@ def _measuring(
     if options.downstream:
         measuring.check(model)
     return measuring
+
+
+def _against(
+    evaluator: Evaluator, judge: Judge, file: str, statistics: ReferenceStatistics, images: Tensor
+) -> dict[str, Any]:
+    """Distances from published statistics, with what they are of."""
+    try:
+        return {"file": file, "judge": judge.name, **evaluator.against(judge, statistics, images)}
+    except UserError as error:
+        raise UserError(f"{file} is not of the features of '{judge.name}': {error}") from error
 
 
 def reference_lines(facts: dict[str, Any]) -> list[str]:

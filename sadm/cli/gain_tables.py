@@ -12,7 +12,6 @@ MIXES = {
     "filled": "and classes filled up",
     "generated_alone": "generated images alone",
 }
-CORRUPTIONS = ("clean", "noise", "blur", "contrast", "shift")
 PROBES = {"linear": "linear probe", "knn": "nearest neighbours"}
 MOST_CLASSES = 20  # rows
 
@@ -53,14 +52,15 @@ def worth_sentence(facts: dict[str, Any]) -> str:
 
 def representation_table(facts: dict[str, Any]) -> list[str]:
     """Accuracy of probes on features and on pixels, clean and corrupted."""
+    corruptions = list(next(iter(facts["pixels"].values())))
     lines = [
         f"Probes, judged on {facts['held_out_images']} held-out real images",
-        f"{'accuracy':<40}" + "".join(f"{name:>10}" for name in CORRUPTIONS),
+        f"{'accuracy':<40}" + "".join(f"{name:>10}" for name in corruptions),
     ]
     for probe, title in PROBES.items():
         where = f"{title}, {facts[probe]['block'].removeprefix('net.')}, sigma {facts[probe]['sigma']:g}"
         for name, scores in ((where, facts[probe]), (f"{title}, pixels", facts["pixels"][probe])):
-            lines.append(f"{name:<40}" + "".join(f"{scores[c]['accuracy']:>10.1%}" for c in CORRUPTIONS))
+            lines.append(f"{name:<40}" + "".join(f"{scores[c]['accuracy']:>10.1%}" for c in corruptions))
     return lines
 
 

@@ -13,7 +13,6 @@ from sadm.structure.players.outputs import Stages
 
 MAX_BYTES = 2**28
 _FINGERPRINT_TOLERANCE = 1e-4  # of numbers of order 1; rounding changes them by 1e-6, a flip or a shift by 0.1
-
 _ROWS = 32  # of fewer, some processors sum the last ones in another order
 _REMEDY = "with flips, crops or other augmentation leave index out"
 
