@@ -11,7 +11,7 @@ from sadm.core.config import build_config, merge
 from sadm.data import ImageSet
 from sadm.training.config import TrainConfig, load_train_config
 from sadm.training.learner import Learner
-from sadm.training.model_folder import spec_for
+from sadm.training.spec import spec_for
 
 IMAGES = 1024
 CLASSES = 10

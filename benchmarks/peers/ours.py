@@ -63,8 +63,8 @@ class Ours:
     def start(self, task: Task) -> OurTraining:
         from sadm.core.progress import Silent
         from sadm.training.learner import Learner
-        from sadm.training.model_folder import spec_for
         from sadm.training.signals import prepare_signals
+        from sadm.training.spec import spec_for
 
         config = self.config(task)
         prepared = prepare_signals(config, task.images, Silent())

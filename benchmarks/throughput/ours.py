@@ -22,7 +22,7 @@ class Ours:
         from sadm.data import ImageSet
         from sadm.training.config import NetConfig, TrainConfig
         from sadm.training.learner import Learner
-        from sadm.training.model_folder import ModelSpec
+        from sadm.training.spec import ModelSpec
 
         self.shape = shape
         names = tuple(f"made up/{index}" for index in range(len(images)))

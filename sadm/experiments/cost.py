@@ -22,8 +22,8 @@ from sadm.core.progress import Reporter, Silent
 from sadm.experiments.config import CONTROL, CompareConfig
 from sadm.training.latents import TrainingSet
 from sadm.training.learner import Learner
-from sadm.training.model_folder import spec_for
 from sadm.training.signals import prepare_signals
+from sadm.training.spec import spec_for
 
 COST_FILE = "cost.json"
 SLICE = 5

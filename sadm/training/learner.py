@@ -19,8 +19,9 @@ from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.ema import EMA
 from sadm.training.inputs import StepInputs, draw_inputs
 from sadm.training.latents import TrainingSet, open_stream, pictures_of
-from sadm.training.model_folder import Model, ModelSpec
+from sadm.training.model_folder import Model
 from sadm.training.process import build_density, build_weighting
+from sadm.training.spec import ModelSpec
 
 
 class Learner:

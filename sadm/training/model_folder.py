@@ -16,77 +16,18 @@ from sadm.core.devices import resolve_device
 from sadm.core.errors import UserError
 from sadm.core.files import folder_written_atomically, read_json, write_json
 from sadm.core.seeds import generator
-from sadm.data import ImageSet, to_floats, to_uint8
+from sadm.data import to_floats, to_uint8
 from sadm.data.ragged import Ragged
 from sadm.diffusion import SamplerSettings, generate, image_seeds, prepare
-from sadm.models import DiT, LatentCodec
-from sadm.models.weights.naming import set_norm_eps
-from sadm.training.augmentation import augmenter_for
+from sadm.models import LatentCodec
 from sadm.training.checkpoint import save_tensors
-from sadm.training.config import DenoiserConfig, NetConfig, ProcessConfig, SamplingConfig
-from sadm.training.data_config import AugmentConfig
+from sadm.training.config import DenoiserConfig, NetConfig, SamplingConfig
 from sadm.training.frequencies import drawn_evenly, labels_at_frequencies
-from sadm.training.latents import TrainingSet, pictures_of
-from sadm.training.process import NOISE_SCALES, AnyDenoiser, build_denoiser
+from sadm.training.process import AnyDenoiser
+from sadm.training.spec import ModelSpec
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION, AUTOENCODER = "model.safetensors", "model.json", "autoencoder"
-
-
-@dataclasses.dataclass(frozen=True)
-class ModelSpec:
-    """All that fixes a denoiser but its weights.
-
-    Attributes:
-        shape: one image, (C, H, W); of several shapes, the square in which images are compared.
-        net: sizes of the network.
-        sigma_data: standard deviation of the data.
-        class_names: empty for an unconditional model.
-        label_counts: training images of each class.
-        process: how the network is put behind the contract.
-        augment: the columns of `Cond.augment` that the network is told of; empty = it was trained without.
-        shapes: heights and widths of the training images, where there are several; the network then takes any.
-        shape_counts: for each of these, training images of each class (one number without classes).
-    """
-
-    shape: tuple[int, int, int]
-    net: NetConfig
-    sigma_data: float
-    class_names: tuple[str, ...]
-    label_counts: tuple[int, ...]
-    process: DenoiserConfig = dataclasses.field(default_factory=DenoiserConfig)
-    augment: tuple[str, ...] = ()
-    shapes: tuple[tuple[int, int], ...] = ()
-    shape_counts: tuple[tuple[int, ...], ...] = ()
-
-    def build(self) -> AnyDenoiser:
-        """A denoiser with freshly initialised weights.
-
-        Raises:
-            UserError: the image is not divisible into patches.
-        """
-        sizes = self.net
-        if self.shape[1] % sizes.patch or self.shape[2] % sizes.patch:
-            raise UserError(
-                f"images of {self.shape[1]}x{self.shape[2]} pixels can't be cut into patches of {sizes.patch}x{sizes.patch}. "
-                "Choose another --net.patch, or a --data.resolution that it divides."
-            )
-        own = sizes.model_dump(exclude={"noise_scale", "norm_eps"})
-        net = DiT(
-            self.shape,
-            num_classes=len(self.class_names),
-            noise_scale=sizes.noise_scale or NOISE_SCALES[self.process.kind],
-            out_channels=2 * self.shape[0] if self.process.learned_variance else None,
-            augment_dims=len(self.augment),
-            any_shape=bool(self.shapes),
-            **own,
-        )
-        set_norm_eps(net, sizes.norm_eps)
-        return self.around(net)
-
-    def around(self, net: torch.nn.Module) -> AnyDenoiser:
-        """The denoiser of a network that is there already."""
-        return build_denoiser(net, self.process, self.sigma_data)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -285,39 +226,6 @@ class Model:
 def sampler_settings(config: SamplingConfig, clamp: bool = True) -> SamplerSettings:
     """The sampler's own settings, from a run's configuration; latents are not clamped."""
     return SamplerSettings(**config.model_dump(), clamp=clamp)
-
-
-def spec_for(
-    images: TrainingSet, net: NetConfig, process: ProcessConfig, augment: AugmentConfig | None = None
-) -> ModelSpec:
-    """The specification of a denoiser for these training images or latents.
-
-    A `sigma_data` of None is measured on them, as they are.
-
-    Raises:
-        UserError: they are all of one grey, or can't be augmented so.
-    """
-    augmenter = None if augment is None else augmenter_for(augment, pictures_of(images))
-    counts = torch.bincount(images.labels, minlength=images.num_classes).tolist() if images.labels is not None else []
-    measured = round(images.std(), 4) if process.sigma_data is None else process.sigma_data
-    if not measured > 0:
-        raise UserError(f"all pixels of the training images in {images.source} are equal; there is nothing to learn.")
-    told = () if augmenter is None else augmenter.names
-    shapes, by_shape = _shapes_and_counts(pictures_of(images))
-    return ModelSpec(
-        images.shape, net, measured, images.class_names, tuple(counts), process.denoiser, told, shapes, by_shape
-    )
-
-
-def _shapes_and_counts(images: ImageSet) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, ...], ...]]:
-    """`ModelSpec.shapes` and `ModelSpec.shape_counts` of these training images."""
-    if images.shaped is None:
-        return (), ()
-    shapes, which = images.shaped.shapes()
-    labels = torch.zeros(len(images), dtype=torch.int64) if images.labels is None else images.labels
-    classes = max(1, images.num_classes)
-    table = torch.bincount(which * classes + labels, minlength=len(shapes) * classes).view(-1, classes)  # [S, K]
-    return tuple((height, width) for height, width in shapes.tolist()), tuple(map(tuple, table.tolist()))
 
 
 def save_model(

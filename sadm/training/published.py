@@ -21,8 +21,9 @@ from sadm.models.weights import (
 )
 from sadm.models.weights.naming import norm_eps
 from sadm.training.config import DenoiserConfig, NetConfig, SamplingConfig
-from sadm.training.model_folder import Model, ModelSpec, save_model
+from sadm.training.model_folder import Model, save_model
 from sadm.training.process import SCHEDULES
+from sadm.training.spec import ModelSpec
 
 Family = Literal["dit", "sit"]
 PREDICTIONS: dict[str, Literal["eps", "v", "x0"]] = {"epsilon": "eps", "v_prediction": "v", "sample": "x0"}

@@ -49,9 +49,10 @@ from sadm.training.data_config import DataConfig
 from sadm.training.journal import Journal
 from sadm.training.latents import TrainingSet
 from sadm.training.learner import Learner
-from sadm.training.model_folder import Model, load_model, save_model, spec_for
+from sadm.training.model_folder import Model, load_model, save_model
 from sadm.training.shapes import describe_shapes
 from sadm.training.signals import PreparedSignals, prepare_signals
+from sadm.training.spec import spec_for
 from sadm.training.training_set import check_sizes, training_set
 
 CONFIG, FACTS, CHECKPOINTS, MODEL, LATENTS = "config.yaml", "run.json", "checkpoints", "model", "latents"

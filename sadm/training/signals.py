@@ -43,8 +43,8 @@ from sadm.structure import (
 from sadm.training.augmentation import augmenter_for
 from sadm.training.config import TrainConfig
 from sadm.training.latents import TrainingSet, pictures_of
-from sadm.training.model_folder import spec_for
 from sadm.training.pretraining import Pretrained, build_encoder, pretrain_encoder, too_few_classes, way_of_training
+from sadm.training.spec import spec_for
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,9 +11,9 @@ from sadm.data.cache import MANIFEST, Manifest, TensorStore, describe_difference
 from sadm.training.config import TrainConfig
 from sadm.training.encoding import codec_for, encode_images, plan_cache
 from sadm.training.latents import KIND, LatentSet, TrainingSet
-from sadm.training.model_folder import ModelSpec, spec_for
 from sadm.training.moments import Layout
 from sadm.training.shapes import why_not, why_not_sides
+from sadm.training.spec import ModelSpec, spec_for
 
 
 def training_set(config: TrainConfig, images: ImageSet, folder: Path, reporter: Reporter) -> TrainingSet:

@@ -25,7 +25,7 @@ from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet
 from sadm.training.checkpoint import load_checkpoint
 from sadm.training.config import NetConfig, ProcessConfig
-from sadm.training.model_folder import spec_for
+from sadm.training.spec import spec_for
 
 HERE = ("ours_plain", "ours_structure", "diffusers_unet", "dit_loop")
 TINY = {

@@ -12,7 +12,8 @@ from sadm.cli.main import run
 from sadm.diffusion import ClassifierFreeGuidance, Cond, SamplerSettings, ddim, prepare
 from sadm.models import DiT, LatentCodec
 from sadm.training.config import DenoiserConfig, NetConfig, SamplingConfig
-from sadm.training.model_folder import ModelSpec, load_model, save_model
+from sadm.training.model_folder import load_model, save_model
+from sadm.training.spec import ModelSpec
 from weights_setup import batch, filled, published_forward, small
 
 diffusers = pytest.importorskip("diffusers")

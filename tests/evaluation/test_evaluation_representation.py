@@ -16,7 +16,7 @@ from sadm.data import ImageSet, to_uint8
 from sadm.evaluation.representation import CORRUPTIONS, Activations, blocks_of, measure_representation
 from sadm.evaluation.representation.corruptions import BLUR, CONTRAST
 from sadm.training.config import load_train_config
-from sadm.training.model_folder import spec_for
+from sadm.training.spec import spec_for
 
 NAMES = ("a", "b", "c")
 

@@ -12,8 +12,9 @@ import yaml
 from sadm.cli.main import run
 from sadm.core.conditions import Cond
 from sadm.training.config import NetConfig
-from sadm.training.model_folder import ModelSpec, load_model
+from sadm.training.model_folder import load_model
 from sadm.training.run import train
+from sadm.training.spec import ModelSpec
 from tiny import equal_bits, tiny_config, tiny_images
 
 OPTIONS = {"qk_norm": True, "rope": True, "swiglu": True, "registers": 2}

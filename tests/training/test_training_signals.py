@@ -16,8 +16,8 @@ from sadm.structure import RELATIONS
 from sadm.training.checkpoint import load_checkpoint, save_checkpoint
 from sadm.training.config import Signal, StructureConfig, TrainConfig
 from sadm.training.learner import Learner
-from sadm.training.model_folder import spec_for
 from sadm.training.signals import BUILDERS, prepare_signals
+from sadm.training.spec import spec_for
 from tiny import equal_bits, tiny_config, tiny_images, tiny_learner
 
 CONTROLS = ("features", "labels", "dispersive", "contrastive", "repa", "hidden", "sampled")

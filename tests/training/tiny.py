@@ -16,8 +16,8 @@ from sadm.data.ragged import Ragged
 from sadm.data.resampling import resize_array
 from sadm.training.config import TrainConfig, load_train_config
 from sadm.training.learner import Learner
-from sadm.training.model_folder import spec_for
 from sadm.training.signals import prepare_signals
+from sadm.training.spec import spec_for
 
 SIZES = ((8, 8), (4, 12), (12, 4), (8, 12))
 
