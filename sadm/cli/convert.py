@@ -15,6 +15,7 @@ examples:
   sadm convert DiT-XL-2-256x256.pt --family dit --autoencoder sd-vae-ft-ema --out models/dit
   sadm convert SiT-XL-2-256.pt --family sit --autoencoder sd-vae-ft-ema --out models/sit
   sadm convert path/to/DiTPipeline --out models/dit
+  sadm convert runs/mine --to merged --out models/mine   (what a fine-tuning learned, with the model that it belongs to)
   sadm convert models/mine --to diffusers --out path/to/pipeline   (trained with --process.kind vp --net.frequency-shift 1)
 """
 
@@ -24,11 +25,11 @@ class ConvertOptions:
     """Options of ``sadm convert``."""
 
     source: tyro.conf.Positional[str]
-    """A checkpoint of DiT or SiT, a folder of diffusers, or (with --to diffusers) a run or model folder."""
+    """A checkpoint of DiT or SiT, a folder of diffusers, or (with --to diffusers or merged) a run or model folder."""
     out: str | None = None
     """The folder to write (required)."""
-    to: Literal["sadm", "diffusers"] = "sadm"
-    """What to write: a model folder, for `sadm sample`; or a DiTPipeline."""
+    to: Literal["sadm", "diffusers", "merged"] = "sadm"
+    """What to write: a model folder, for `sadm sample`; a DiTPipeline; or, of a fine-tuned model, one that needs no other."""
     family: Literal["dit", "sit"] | None = None
     """Of a checkpoint, whose tensors do not tell; a folder of diffusers says it itself."""
     autoencoder: str | None = None
@@ -41,8 +42,12 @@ def run(arguments: list[str]) -> None:
     out = required(options.out, "out", "convert")
     from sadm.training.model_folder import load_model
     from sadm.training.published import export_pipeline, import_model
+    from sadm.training.stacking import save_merged
 
-    if options.to == "diffusers":
+    if options.to == "merged":
+        save_merged(load_model(options.source), out)
+        print(f"Draw images with: sadm sample {out}")
+    elif options.to == "diffusers":
         for entry in export_pipeline(load_model(options.source), out, options.autoencoder):
             print(f"left out {entry}")
         print(f"Load it with: DiTPipeline.from_pretrained({out!r})")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 COMMANDS = {
     "prepare": "find out what is wrong with a folder of images, and what to type next",
     "train": "train a model, plain or structure-guided, in a run folder",
+    "finetune": "adapt a trained model to other images, with few parameters",
     "sample": "draw images from a trained model",
     "evaluate": "judge a trained model against held-out images",
     "audit": "find out whether a trained model copies its training images",

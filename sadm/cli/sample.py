@@ -20,6 +20,7 @@ examples:
   sadm sample runs/digits --count 100
   sadm sample runs/digits --count 20 --label 3 --guidance-scale 2 --out threes
   sadm sample runs/photos --count 20 --size 48x24
+  sadm sample models/dit --adapter runs/flowers runs/birds:0.5
 """
 
 
@@ -38,6 +39,8 @@ class SampleOptions:
     size: str | None = None
     """WIDTHxHEIGHT in pixels, of a model trained with --data.fit buckets; None = the training images' shapes at their
     frequencies."""
+    adapter: tuple[str, ...] = ()
+    """Run or model folders that were fine-tuned from this model, as FOLDER or FOLDER:WEIGHT; several are added up."""
     out: str | None = None
     """Folder for the PNG files; None = 'generated' inside the model's folder."""
     device: str = "auto"
@@ -84,8 +87,12 @@ def run(arguments: list[str]) -> None:
     from sadm.training.config import SamplingConfig
     from sadm.training.model_folder import load_model
     from sadm.training.run import grid_columns, write_grid
+    from sadm.training.stacking import Adapter, with_adapters
 
-    model = load_model(options.model, options.device)
+    if options.adapter:
+        model = with_adapters(options.model, [Adapter.parse(text) for text in options.adapter], options.device)
+    else:
+        model = load_model(options.model, options.device)
     weak = None if options.weak is None else load_model(options.weak, options.device)
     own = model.sampling.model_dump()
     given = {key: getattr(options, key) for key in own if getattr(options, key, None) is not None}

@@ -24,6 +24,7 @@ from sadm.training.latents import TrainingSet
 from sadm.training.learner import Learner
 from sadm.training.signals import prepare_signals
 from sadm.training.spec import spec_for
+from sadm.training.starting import process_of
 
 COST_FILE = "cost.json"
 SLICE = 5
@@ -105,7 +106,7 @@ def measure_costs(
         prepare_signals(short.model_copy(update={"structure": once}), images, Silent())  # first calls are slow
         prepared = prepare_signals(short, images, reporter)
         pretraining[arm] = prepared.pretrain_cpu_seconds
-        spec = spec_for(images, short.net, short.process, short.data.augment)
+        spec = spec_for(images, short.net, process_of(short), short.data.augment)
         learners[arm] = Learner(short, images, spec, prepared.signals)
     slices = _slices(learners, config.cost_steps, reporter)
     control = np.array(slices[CONTROL])

@@ -367,21 +367,26 @@ def _kept_positions(width: int, grid: tuple[int, int], device: torch.device, dty
     return sincos_positions(width, grid).unsqueeze(0).to(device, dtype)
 
 
-def sincos_positions(width: int, grid: tuple[int, int]) -> torch.Tensor:
+def sincos_positions(width: int, grid: tuple[int, int], over: tuple[int, int] | None = None) -> torch.Tensor:
     """Fixed 2-D sine-cosine positions; the first half of the channels encodes the column, the second the row.
 
     Args:
         width: channels, divisible by 4.
         grid: rows and columns of patches.
+        over: the grid whose units the positions are in, spread over the same image; None = `grid` itself.
 
     Returns:
         [rows * columns, width], float32.
     """
-    rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
+    over = grid if over is None else over
+    places = [
+        (torch.arange(new, dtype=torch.float64) + 0.5) * (old / new) - 0.5 for new, old in zip(grid, over, strict=True)
+    ]
+    rows, columns = torch.meshgrid(*places, indexing="ij")
     quarter = width // 4
     omega = 10000.0 ** -(torch.arange(quarter, dtype=torch.float64) / quarter)
     parts = []
     for coordinate in (columns, rows):
-        angles = coordinate.flatten()[:, None].double() * omega  # [T, width / 4]
+        angles = coordinate.flatten()[:, None] * omega  # [T, width / 4]
         parts += [angles.sin(), angles.cos()]
     return torch.cat(parts, dim=1).float()

@@ -22,6 +22,7 @@ from sadm.core.config import (
     read_yaml,
 )
 from sadm.core.errors import UserError
+from sadm.finetuning.config import FinetuneConfig
 from sadm.training.data_config import DataConfig
 from sadm.training.shapes import why_not, why_not_sides
 
@@ -347,7 +348,9 @@ class TrainConfig(Config):
     sampled = experimental: batches sampled in a few steps are distributed as real ones, in the structure encoder.
     """
     start_from: str | None = None
-    """A model or run folder whose averaged weights the training starts from; None = from scratch."""
+    """A model or run folder whose averaged weights the training starts from; None = from scratch. Classes, channels and sizes of
+    images may differ.
+    """
     device: str = "auto"
     """'auto' = the accelerator if there is one, else 'cpu'; random draws are the same everywhere."""
     data: DataConfig = DataConfig()
@@ -356,6 +359,7 @@ class TrainConfig(Config):
     optimiser: OptimiserConfig = OptimiserConfig()
     structure: StructureConfig = StructureConfig()
     control: ControlConfig = ControlConfig()
+    finetune: FinetuneConfig = FinetuneConfig()
     sampling: SamplingConfig = SamplingConfig()
     log: LogConfig = LogConfig()
 
@@ -381,6 +385,14 @@ class TrainConfig(Config):
             raise ValueError(
                 "signal 'labels' uses the encoder's classifier: structure.encoder_training must be 'supervised' or 'auto', "
                 f"got '{training}'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _has_something_to_tune(self) -> TrainConfig:
+        if self.start_from is None and self.finetune != FinetuneConfig():
+            raise ValueError(
+                "finetune.* is about a trained model, and start_from names none. Give --start-from MODEL, or leave it out"
             )
         return self
 

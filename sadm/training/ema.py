@@ -9,19 +9,21 @@ from torch import nn
 
 
 class EMA:
-    """Exponential moving average of a module's parameters, counted in images.
+    """Exponential moving average of a module's parameters that learn, counted in images.
 
     Args:
-        module: what to follow; buffers are copied as they are.
+        module: what to follow; buffers are copied as they are. Parameters without ``requires_grad`` are shared with it.
         half_life: images after which an old weight counts half.
         warmup: early on the half-life is at most `warmup` times the images seen (EDM's ramp-up); 0 = no warm-up.
     """
 
     def __init__(self, module: nn.Module, half_life: float, warmup: float) -> None:
-        self.module = copy.deepcopy(module).eval().requires_grad_(False)
+        frozen = {id(parameter): parameter for parameter in module.parameters() if not parameter.requires_grad}
+        self.module = copy.deepcopy(module, frozen).eval()
         self.half_life, self.warmup = half_life, warmup
-        self._average: list[torch.Tensor] = list(self.module.parameters())
-        self._current: list[torch.Tensor] = list(module.parameters())
+        self._average: list[torch.Tensor] = [part for part in self.module.parameters() if part.requires_grad]
+        self._current: list[torch.Tensor] = [part for part in module.parameters() if part.requires_grad]
+        self.module.requires_grad_(False)
 
     def decay(self, batch: int, images_seen: int) -> float:
         """Factor on the old average for a step of `batch` images, `images_seen` including them."""

@@ -10,18 +10,18 @@ import torch
 
 from sadm.core.devices import resolve_device
 from sadm.core.errors import DivergedError, UserError
-from sadm.core.seeds import derive_seed
 from sadm.data import Prefetcher, class_order
 from sadm.diffusion import Denoised, denoise, denoising_loss
+from sadm.finetuning.tuning import state_without
 from sadm.signals import Taps, TrainingSignal, taps_of
-from sadm.training.augmentation import augmenter_for, with_columns
+from sadm.training.augmentation import augmenter_for
 from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.ema import EMA
 from sadm.training.inputs import StepInputs, draw_inputs
 from sadm.training.latents import TrainingSet, open_stream, pictures_of
-from sadm.training.model_folder import Model
 from sadm.training.process import build_density, build_weighting
 from sadm.training.spec import ModelSpec
+from sadm.training.starting import start
 
 
 class Learner:
@@ -37,7 +37,8 @@ class Learner:
         signals: added to the denoising gradient, in this order.
 
     Raises:
-        UserError: a signal taps a module that the network does not have.
+        UserError: a signal taps a module that the network does not have, or the model to start from is not there or does not
+            fit.
     """
 
     def __init__(
@@ -49,9 +50,9 @@ class Learner:
         batch, flip = config.optimiser.batch, config.data.flip
         self.stream = open_stream(images, batch, config.seed, flip=flip, order=order, augmenter=augmenter)
         self.device = resolve_device(config.device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed(config.seed, "network"))
-            self.denoiser = spec.build().to(self.device).train()
+        self.start = start(config, spec)
+        self.denoiser = spec.around(self.start.net).to(self.device).train()
+        self.frozen = [name for name, part in self.denoiser.net.named_parameters() if not part.requires_grad]
         self.density = build_density(config.process, self.denoiser)
         self.weighting = build_weighting(config.process, self.denoiser, spec.sigma_data)
         for signal in signals:
@@ -59,7 +60,7 @@ class Learner:
                 signal.bind(self.denoiser)
         self.taps = Taps(self.denoiser.net, [name for signal in signals for name in taps_of(signal)])
         self.ema = EMA(self.denoiser.net, config.optimiser.ema_half_life, config.optimiser.ema_warmup)
-        self.parameters = list(self.denoiser.parameters())
+        self.parameters = [parameter for parameter in self.denoiser.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.parameters,
             lr=config.optimiser.learning_rate,
@@ -149,50 +150,31 @@ class Learner:
         """Training images seen so far, repetitions counted."""
         return self.step * self.config.optimiser.batch
 
-    def start_from(self, model: Model) -> str:
-        """Takes over the weights of a trained model, as network and as average.
-
-        A model of other augmentation, or of none, is continued with that of this run (see `with_columns`).
-
-        Returns:
-            What became of the embedding of augmentation, a sentence; empty where it is the same.
-
-        Raises:
-            UserError: the model is of another shape, network, data scale or set of classes.
-        """
-        differing = [
-            f"{field.name} {getattr(model.spec, field.name)} there, {getattr(self.spec, field.name)} here"
-            for field in dataclasses.fields(ModelSpec)
-            if field.name not in ("label_counts", "augment", "shapes", "shape_counts")
-            and getattr(model.spec, field.name) != getattr(self.spec, field.name)
-        ]
-        if differing:
-            raise UserError(
-                f"--start-from {self.config.start_from}: that model can't be continued here: {'; '.join(differing)}. "
-                "Give the same network, images and --process.sigma-data, or another model."
-            )
-        weights, note = with_columns(
-            model.denoiser.net.state_dict(), self.spec.net.width, model.spec.augment, self.spec.augment
-        )
-        self.denoiser.net.load_state_dict(weights)
-        self.ema.module.load_state_dict(weights)
-        return note
-
     def state_dict(self) -> dict[str, Any]:
-        """Everything that the next step depends on."""
+        """Everything that the next step depends on, but for weights that do not learn."""
         return {
             "step": self.step,
-            "net": self.denoiser.net.state_dict(),
-            "ema": self.ema.module.state_dict(),
+            "base": self.start.base,
+            "net": state_without(self.denoiser.net, self.frozen),
+            "ema": state_without(self.ema.module, self.frozen),
             "optimiser": self.optimiser.state_dict(),
             "signals": [signal.state_dict() for signal in self.signals],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` gave."""
+        """Restores what `state_dict` gave.
+
+        Raises:
+            UserError: the model that this training started from is another one now, and what stays as it was is not stored.
+        """
+        if self.frozen and state["base"] != self.start.base:
+            raise UserError(
+                f"--start-from {self.config.start_from} holds another model than this training began with, and its frozen "
+                "weights are kept there alone. Restore it, or choose another --out."
+            )
         self.step = int(state["step"])
-        self.denoiser.net.load_state_dict(state["net"])
-        self.ema.module.load_state_dict(state["ema"])
+        for net, part in ((self.denoiser.net, state["net"]), (self.ema.module, state["ema"])):
+            net.load_state_dict({**net.state_dict(), **part})
         self.optimiser.load_state_dict(state["optimiser"])
         for signal, part in zip(self.signals, state["signals"], strict=True):
             signal.load_state_dict(part)

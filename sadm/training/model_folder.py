@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -11,17 +12,21 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import nn
 
 from sadm.core.devices import resolve_device
 from sadm.core.errors import UserError
-from sadm.core.files import folder_written_atomically, read_json, write_json
+from sadm.core.files import folder_written_atomically, read_json, sha256_of_file, write_json
 from sadm.core.seeds import generator
 from sadm.data import to_floats, to_uint8
 from sadm.data.ragged import Ragged
 from sadm.diffusion import SamplerSettings, generate, image_seeds, prepare
+from sadm.finetuning.folder import adapter_file, write_adapter
 from sadm.models import LatentCodec
+from sadm.training.adapted import AdapterFacts, adapted
 from sadm.training.checkpoint import save_tensors
 from sadm.training.config import DenoiserConfig, NetConfig, SamplingConfig
+from sadm.training.fitting import fit_network
 from sadm.training.frequencies import drawn_evenly, labels_at_frequencies
 from sadm.training.process import AnyDenoiser
 from sadm.training.spec import ModelSpec
@@ -40,6 +45,7 @@ class Model:
     description: dict[str, Any]
     device: torch.device
     autoencoder: str | None = None  # the folder of what turns its latents into images
+    beside: bool = False  # whether the network has parts that are no plain weights: learned tokens, adapters
 
     @property
     def null_label(self) -> int | None:
@@ -235,10 +241,12 @@ def save_model(
     sampling: SamplingConfig,
     facts: dict[str, Any],
     autoencoder: str | Path | None = None,
+    adapter: AdapterFacts | None = None,
 ) -> None:
     """Writes a model folder, atomically; `facts` (provenance, step, data) are kept in its description.
 
-    The files of an autoencoder's folder are copied into it.
+    The files of an autoencoder's folder are copied into it. With `adapter`, `weights` are those that learned, and the folder
+    refers to the model that was fine-tuned for the others.
     """
     description = {
         "format": FORMAT,
@@ -252,10 +260,14 @@ def save_model(
         "shapes": list(spec.shapes),
         "shape_counts": list(spec.shape_counts),
         "sampling": sampling.model_dump(),
+        **({} if adapter is None else {"adapter": adapter.as_dict()}),
         **facts,
     }
     with folder_written_atomically(folder) as temporary:
-        save_tensors(temporary / WEIGHTS, weights)
+        if adapter is None:
+            save_tensors(temporary / WEIGHTS, weights)
+        else:
+            write_adapter(temporary, adapter.finetune, weights, adapter.also)
         write_json(temporary / DESCRIPTION, description)
         if autoencoder is not None:
             if not Path(autoencoder).is_dir():
@@ -273,40 +285,97 @@ def model_folder_in(path: str | Path) -> Path:
     return inside if inside.is_dir() else Path(path)
 
 
-def load_model(path: str | Path, device: str = "cpu") -> Model:
-    """Loads a model folder, or the model in a run folder, to a device (see `resolve_device`).
+def model_hash(path: str | Path) -> str:
+    """A hash of a model's weights; of a fine-tuned one, of what learned and of the model that it belongs to.
 
     Raises:
-        UserError: there is no model, or its files do not fit each other.
+        UserError: there is no model.
     """
-    folder = model_folder_in(path)
-    if not (folder / DESCRIPTION).is_file():
-        raise UserError(
-            f"no model in {path}: expected {DESCRIPTION} there or in its 'model' folder. Train one with: sadm train --out {path}"
-        )
-    description = read_json(folder / DESCRIPTION)
-    if description.get("format") != FORMAT:
-        raise UserError(
-            f"{folder / DESCRIPTION} has format {description.get('format')}; this version reads format {FORMAT}."
-        )
+    folder, description = _described(path)
+    if "adapter" not in description:
+        return sha256_of_file(folder / WEIGHTS)
+    facts = AdapterFacts.of(description)
+    own = sha256_of_file(adapter_file(folder, facts.finetune))
+    return hashlib.sha256(f"{facts.base_hash} {own}".encode()).hexdigest()
+
+
+def load_model(path: str | Path, device: str = "cpu", base: str | Path | None = None) -> Model:
+    """Loads a model folder, or the model in a run folder, to a device (see `resolve_device`).
+
+    Of a fine-tuned model, what learned is put together with the model that it belongs to, and folded into its weights where the
+    method allows it.
+
+    Args:
+        path: of the folder.
+        device: where the model is to be.
+        base: for a fine-tuned model, the one that it was fine-tuned from; None = where that was then.
+
+    Raises:
+        UserError: there is no model, its files do not fit each other, or the model that it was fine-tuned from is not there.
+    """
+    folder, description = _described(path)
+    beside = False
     try:
-        spec = ModelSpec(
-            shape=tuple(description["shape"]),
-            net=NetConfig.model_validate(description["net"]),
-            sigma_data=description["sigma_data"],
-            class_names=tuple(description["class_names"]),
-            label_counts=tuple(description["label_counts"]),
-            process=DenoiserConfig.model_validate(description.get("process", {})),  # older models are EDM's
-            augment=tuple(description.get("augment", ())),
-            shapes=tuple((height, width) for height, width in description.get("shapes", ())),
-            shape_counts=tuple(map(tuple, description.get("shape_counts", ()))),
-        )
-        sampling = SamplingConfig.model_validate(description["sampling"])
+        spec, sampling = _spec_of(description), SamplingConfig.model_validate(description["sampling"])
         denoiser = spec.build()
-        denoiser.net.load_state_dict(load_file(folder / WEIGHTS))
+        if "adapter" in description:
+            net, beside = _load_adapted(folder, AdapterFacts.of(description), spec, denoiser.net, base)
+            denoiser = spec.around(net)
+        else:
+            denoiser.net.load_state_dict(load_file(folder / WEIGHTS))
     except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
         raise UserError(f"the model in {folder} can't be loaded: {error}") from error
     denoiser.eval().requires_grad_(False)
     where = resolve_device(device)
     autoencoder = str(folder / AUTOENCODER) if (folder / AUTOENCODER).is_dir() else None
-    return Model(denoiser.to(where), spec, sampling, description, where, autoencoder)
+    return Model(denoiser.to(where), spec, sampling, description, where, autoencoder, beside)
+
+
+def _load_adapted(
+    folder: Path, facts: AdapterFacts, spec: ModelSpec, net: nn.Module, base: str | Path | None
+) -> tuple[nn.Module, bool]:
+    """The fine-tuned network, made of a fresh one, and whether it has parts beside plain weights."""
+    where = Path(facts.base if base is None else base)
+    if not (model_folder_in(where) / DESCRIPTION).is_file():
+        raise UserError(
+            f"the model in {folder} was fine-tuned from the one in {where}, which is not there any more. Restore it, or say "
+            f"where it is: sadm sample MODEL --adapter {folder}"
+        )
+    found = model_hash(where)
+    if found != facts.base_hash:
+        raise UserError(
+            f"the model in {folder} was fine-tuned from another model than the one in {where} (hash {facts.base_hash[:12]}, "
+            f"there {found[:12]}). Give the model that it belongs to."
+        )
+    source = load_model(where)
+    fit_network(net, source.denoiser.net, source.spec, spec, facts.finetune.renamed, facts.seed)
+    return adapted(folder, facts, net)
+
+
+def _described(path: str | Path) -> tuple[Path, dict[str, Any]]:
+    """A model's folder and its description."""
+    folder = model_folder_in(path)
+    if not (folder / DESCRIPTION).is_file():
+        raise UserError(
+            f"no model in {path}: expected {DESCRIPTION} there or in its 'model' folder. Train one with: sadm train --out {path}"
+        )
+    description: dict[str, Any] = read_json(folder / DESCRIPTION)
+    if description.get("format") != FORMAT:
+        raise UserError(
+            f"{folder / DESCRIPTION} has format {description.get('format')}; this version reads format {FORMAT}."
+        )
+    return folder, description
+
+
+def _spec_of(description: dict[str, Any]) -> ModelSpec:
+    return ModelSpec(
+        shape=tuple(description["shape"]),
+        net=NetConfig.model_validate(description["net"]),
+        sigma_data=description["sigma_data"],
+        class_names=tuple(description["class_names"]),
+        label_counts=tuple(description["label_counts"]),
+        process=DenoiserConfig.model_validate(description.get("process", {})),  # older models are EDM's
+        augment=tuple(description.get("augment", ())),
+        shapes=tuple((height, width) for height, width in description.get("shapes", ())),
+        shape_counts=tuple(map(tuple, description.get("shape_counts", ()))),
+    )

@@ -42,17 +42,21 @@ from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.core.stopping import StopRequest
 from sadm.data import Fit, ImageSet, Split, load_split, never_held_out, to_uint8
 from sadm.data.sources.words import quoted
+from sadm.finetuning import learned
 from sadm.models import autoencoder_hash
+from sadm.training.adapted import AdapterFacts
 from sadm.training.checkpoint import latest_checkpoint, save_checkpoint
 from sadm.training.config import FREE_TO_CHANGE, TrainConfig
 from sadm.training.data_config import DataConfig
+from sadm.training.finetuning import refuse_too_few
 from sadm.training.journal import Journal
 from sadm.training.latents import TrainingSet
 from sadm.training.learner import Learner
-from sadm.training.model_folder import Model, load_model, save_model
+from sadm.training.model_folder import Model, model_folder_in, save_model
 from sadm.training.shapes import describe_shapes
 from sadm.training.signals import PreparedSignals, prepare_signals
 from sadm.training.spec import spec_for
+from sadm.training.starting import process_of
 from sadm.training.training_set import check_sizes, training_set
 
 CONFIG, FACTS, CHECKPOINTS, MODEL, LATENTS = "config.yaml", "run.json", "checkpoints", "model", "latents"
@@ -164,6 +168,7 @@ class _Session:
             self.reporter.say(f"{self.folder} holds this run already, finished at step {facts['steps']}.")
             return self._result(facts)
         check_sizes(self.config, self.images)
+        refuse_too_few(self.config, self.images)
         self._check_autoencoder(facts)
         write_yaml(self.folder / CONFIG, self.config)
         self._write_facts(finished=False, steps=0)
@@ -185,14 +190,12 @@ class _Session:
             )
 
     def _start(self, data: TrainingSet, state: dict[str, Any] | None) -> Learner:
-        spec = spec_for(data, self.config.net, self.config.process, self.config.data.augment)
+        spec = spec_for(data, self.config.net, process_of(self.config), self.config.data.augment)
         if state is None:
             self.prepared = prepare_signals(self.config, data, self.reporter)
             learner = Learner(self.config, data, spec, self.prepared.signals)
-            if self.config.start_from is not None:
-                note = learner.start_from(self._first_model(self.config.start_from))
-                if note:
-                    self.reporter.say(note)
+            for text in learner.start.said:
+                self.reporter.say(text)
             return learner
         # The encoder's weights come from the checkpoint, so a resumed run does not pre-train again.
         untrained = self.config.structure.model_copy(update={"encoder_steps": 0})
@@ -203,19 +206,6 @@ class _Session:
         learner.load_state_dict(state["learner"])
         self.reporter.say(f"Going on from step {learner.step} of {self.config.optimiser.steps}.")
         return learner
-
-    def _first_model(self, path: str) -> Model:
-        """The model that --start-from names; its latents, if it draws any, must be those of this run's autoencoder."""
-        model = load_model(path)
-        unknown = model.description.get("latents") and model.autoencoder is None  # imported without one
-        theirs = None if model.autoencoder is None else autoencoder_hash(model.autoencoder)
-        if theirs != self.autoencoder and not unknown:
-            kind = "pixels" if theirs is None else "latents of another autoencoder"
-            remedy = (
-                "Leave --data.autoencoder out" if theirs is None else f"Give --data.autoencoder {model.autoencoder}"
-            )
-            raise UserError(f"--start-from {path}: that model draws {kind}. {remedy}, or start from another model.")
-        return model
 
     def _loop(self, learner: Learner, stop: StopRequest, state: dict[str, Any] | None) -> None:
         total, log = self.config.optimiser.steps, self.config.log
@@ -286,7 +276,10 @@ class _Session:
         facts = {"step": learner.step, "weights": "ema", "data": self._data_facts(), "provenance": provenance()}
         if autoencoder is not None:
             facts["latents"] = True
-        save_model(self.folder / MODEL, spec, learner.ema.module.state_dict(), sampling, facts, autoencoder)
+        weights, adapter = learner.ema.module.state_dict(), self._adapter(learner)
+        if adapter is not None:
+            weights = {name: weights[name] for name in learned(learner.denoiser.net)}
+        save_model(self.folder / MODEL, spec, weights, sampling, facts, autoencoder, adapter)
         count = self.config.log.samples
         if count:
             averaged = spec.around(learner.ema.module).eval()
@@ -295,6 +288,14 @@ class _Session:
             write_grid(
                 self.folder / "samples" / f"step-{learner.step:08d}.png", model.sample_shapes(count, labels=labels)
             )
+
+    def _adapter(self, learner: Learner) -> AdapterFacts | None:
+        """What is said about a model of which a part learned; None where all did."""
+        finetune, base = self.config.finetune, self.config.start_from
+        if finetune.method == "full" or base is None or learner.start.base is None:
+            return None
+        where = str(model_folder_in(base).resolve())
+        return AdapterFacts(finetune, where, learner.start.base, learner.start.also, self.config.seed)
 
     def _data_facts(self) -> dict[str, Any]:
         facts = {"source": self.images.source, "train_images": len(self.images), "fingerprint": self.fingerprint}

@@ -45,6 +45,7 @@ from sadm.training.config import TrainConfig
 from sadm.training.latents import TrainingSet, pictures_of
 from sadm.training.pretraining import Pretrained, build_encoder, pretrain_encoder, too_few_classes, way_of_training
 from sadm.training.spec import spec_for
+from sadm.training.starting import process_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _dispersive(setup: _Setup) -> PreparedSignals:
 
 
 def _contrastive(setup: _Setup) -> PreparedSignals:
-    spec = spec_for(setup.images, setup.config.net, setup.config.process)
+    spec = spec_for(setup.images, setup.config.net, process_of(setup.config))
     return PreparedSignals([ContrastiveSignal(spec.sigma_data, **setup.weight())])
 
 
@@ -212,7 +213,7 @@ def _sampled(setup: _Setup) -> PreparedSignals:
 def _tapped_target(setup: _Setup) -> tuple[FeaturesAtPlaces, Pretrained, tuple[int, int]]:
     """What the tapped tokens are held to, the encoder that sees it, and the widths of a token and of a feature."""
     config, tap = setup.config, setup.tap()
-    spec = spec_for(setup.images, config.net, config.process)
+    spec = spec_for(setup.images, config.net, process_of(config))
     with torch.random.fork_rng(devices=[]):
         net = spec.build().net
     blank, grid = torch.zeros(1, *spec.shape), (spec.shape[1] // spec.net.patch, spec.shape[2] // spec.net.patch)

@@ -275,8 +275,10 @@ def test_a_continued_training_resumes_bit_for_bit(tmp_path):
 def test_a_model_of_another_kind_is_no_start(tmp_path):
     train(tiny_config(signal="none"), tmp_path / "first", images=tiny_images())
     wider = tiny_config(signal="none", start_from=str(tmp_path / "first"), net={"width": 32})
-    with pytest.raises(UserError, match=r"--start-from .*first: that model can't be continued here: net .*width"):
+    with pytest.raises(
+        UserError, match=r"--start-from .*first: that model can't be continued here: net.width 16 there, 32 here"
+    ):
         train(wider, tmp_path / "second", images=tiny_images())
-    unlabelled = tiny_config(signal="none", start_from=str(tmp_path / "first"))
-    with pytest.raises(UserError, match=r"class_names \('a', 'b', 'c'\) there, \(\) here"):
-        train(unlabelled, tmp_path / "third", images=tiny_images(labelled=False))
+    scaled = tiny_config(signal="none", start_from=str(tmp_path / "first"), process={"sigma_data": 0.1})
+    with pytest.raises(UserError, match=r"sigma_data 0\.\d+ there, 0\.1 here"):
+        train(scaled, tmp_path / "third", images=tiny_images())

@@ -1,0 +1,57 @@
+"""``sadm finetune``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sadm.cli.options import parse, required, take
+from sadm.core.config import merge, read_yaml
+from sadm.core.errors import UserError
+from sadm.core.progress import ConsoleReporter
+from sadm.finetuning.config import METHODS
+from sadm.training.config import TrainConfig
+
+DESCRIPTION = """Fine-tunes a trained model on other images in a run folder, or goes on where the same command stopped.
+
+Network, process, image size and sampling are the model's. Classes, channels and sizes of the images may differ; what had to be
+initialised anew is listed. All options of `sadm train` serve.
+
+  --from MODEL      a run or model folder (required); `sadm convert` makes one of published weights
+  --data SOURCE     the new images (required)
+  --out FOLDER      the run folder (required)
+  --method NAME     {methods}; default lora
+  --config FILE     a YAML file with the same keys as the options below
+
+examples:
+  sadm finetune --from runs/digits --data path/to/images --out runs/mine
+  sadm finetune --from runs/digits --data path/to/images --out runs/mine --method difffit --optimiser.steps 1000
+  sadm sample runs/mine --count 100
+  sadm convert runs/mine --to merged --out models/mine   (one folder that needs no other)
+"""
+
+
+def run(arguments: list[str]) -> None:
+    """Parses the arguments, fine-tunes, and says where the results are."""
+    (source, data, out, method, file), rest = take(arguments, "from", "data", "out", "method", "config")
+    description = DESCRIPTION.format(methods=", ".join(METHODS))
+    if any(word in ("-h", "--help") for word in rest):
+        parse(TrainConfig, rest, "finetune", description, TrainConfig())
+    source, folder = required(source, "from", "finetune"), required(out, "out", "finetune")
+    change = {} if file is None else read_yaml(file)
+    if data is not None:
+        change = merge(change, {"data": {"source": data}})
+    if "source" not in change.get("data", {}):
+        raise UserError("--data is missing: a folder of images or another source. See: sadm finetune --help")
+    from sadm.training.finetuning import finetune_config
+    from sadm.training.run import train
+
+    named = method or change.get("finetune", {}).get("method", "lora")
+    config: TrainConfig = parse(TrainConfig, rest, "finetune", description, finetune_config(source, named, change))
+    with ConsoleReporter() as reporter:
+        result = train(config, folder, reporter)
+    kept = sum(file.stat().st_size for file in (Path(folder) / "model").glob("*.safetensors"))
+    print(
+        f"{result.steps} steps in {result.cpu_seconds + result.pretrain_cpu_seconds:.0f} CPU-seconds; "
+        f"what learned takes {kept / 1e6:.2f} MB."
+    )
+    print(f"Draw images with: sadm sample {folder}")

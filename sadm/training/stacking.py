@@ -1,0 +1,108 @@
+"""A model with adapters that were trained on it apart, and fine-tuned models as models that need no other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from sadm.core.errors import UserError
+from sadm.training.adapted import AdapterFacts
+from sadm.training.fitting import fit_network
+from sadm.training.model_folder import Model, load_model, save_model
+
+
+@dataclasses.dataclass(frozen=True)
+class Adapter:
+    """A fine-tuned model's folder, and how much of its change is wanted.
+
+    Attributes:
+        path: of the run or model folder.
+        weight: 1 = as it was trained.
+    """
+
+    path: str
+    weight: float = 1.0
+
+    @staticmethod
+    def parse(text: str) -> Adapter:
+        """From ``PATH`` or ``PATH:WEIGHT``."""
+        path, colon, weight = text.rpartition(":")
+        try:
+            return Adapter(path, float(weight)) if colon and path else Adapter(text)
+        except ValueError:
+            return Adapter(text)
+
+
+def with_adapters(model: str | Path, adapters: Sequence[Adapter], device: str = "cpu") -> Model:
+    """A model with one or more adapters, weights ``W0 + sum_i a_i (W_i - W0)``.
+
+    Of LoRA, that adds up the low-rank updates; of other methods it is arithmetic with task vectors (Ilharco et al. 2022, arXiv
+    2212.04089).
+
+    Args:
+        model: the folder of the model that all of them were fine-tuned from.
+        adapters: at least one.
+        device: see `load_model`.
+
+    Raises:
+        UserError: one is no adapter or belongs to another model, or several are of other images or have parts beside weights.
+    """
+    loaded = [load_model(adapter.path, device, base=model) for adapter in adapters]
+    for adapter, one in zip(adapters, loaded, strict=True):
+        if "adapter" not in one.description:
+            raise UserError(
+                f"{adapter.path} holds a whole model, of which all weights learned, and no adapter. Draw from it "
+                "without --adapter."
+            )
+    first = loaded[0]
+    if len(loaded) == 1 and adapters[0].weight == 1:
+        return first
+    for adapter, one in zip(adapters, loaded, strict=True):
+        for what in ("shape", "class_names"):
+            if getattr(one.spec, what) != getattr(first.spec, what):
+                raise UserError(
+                    f"{adapter.path} has {what} {getattr(one.spec, what)}, {adapters[0].path} {getattr(first.spec, what)}: "
+                    "adapters can be added up where they draw the same kind of images. Use one at a time."
+                )
+        if one.beside:
+            raise UserError(
+                f"{adapter.path} has learned tokens or adapters beside the weights, which can't be weighted or added up. Use it "
+                "alone, or choose lora, dora, difffit or bitfit."
+            )
+    source = load_model(model, device)
+    total = {name: tensor.double() for name, tensor in _start(source, first).items()}
+    for adapter, one in zip(adapters, loaded, strict=True):
+        start, end = _start(source, one), one.denoiser.net.state_dict()
+        for name in total:
+            total[name] += adapter.weight * (end[name].double() - start[name].double())
+    like = first.denoiser.net.state_dict()
+    first.denoiser.net.load_state_dict({name: tensor.to(like[name].dtype) for name, tensor in total.items()})
+    return first
+
+
+def save_merged(model: Model, out: str | Path) -> None:
+    """Writes a fine-tuned model as a folder that needs no other.
+
+    Raises:
+        UserError: it has parts beside its weights, or the folder can't be written.
+    """
+    if model.beside:
+        raise UserError(
+            "learned tokens and adapters (vpt, adapter) stay beside the weights and can't be merged. Keep the run folder and the "
+            "model that it belongs to."
+        )
+    own = ("step", "weights", "data", "provenance", "latents", "source")
+    facts = {key: model.description[key] for key in own if key in model.description}
+    if "adapter" in model.description:
+        facts["merged"] = model.description["adapter"]
+    save_model(Path(out), model.spec, model.denoiser.net.state_dict(), model.sampling, facts, model.autoencoder)
+
+
+def _start(source: Model, tuned: Model) -> dict[str, torch.Tensor]:
+    """The weights that a fine-tuning of `source` began with."""
+    facts, net = AdapterFacts.of(tuned.description), tuned.spec.build().net.to(tuned.device)
+    fit_network(net, source.denoiser.net, source.spec, tuned.spec, facts.finetune.renamed, facts.seed)
+    return net.state_dict()
