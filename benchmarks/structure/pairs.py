@@ -5,15 +5,13 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmarks.common import RUNS, store, stored
+from benchmarks.paired import above_floor, seconds, train_all
 from benchmarks.structure.noisy import write_noisy
 from benchmarks.structure.regimes import ARMS, REGIMES, REPORT_SEEDS, SIDE
 from benchmarks.structure.trainings import NAME, relative
-
-if TYPE_CHECKING:
-    from sadm.experiments.runs import Runs
 
 NOISY = "noisy-fashion-mnist"
 MORE_SEEDS = tuple(range(105, 120))
@@ -125,26 +123,6 @@ def steps_at_share(regime: dict[str, Any], arm: str, whole: int, share: float) -
     return measured.equal_cost_steps(share * whole)
 
 
-def train_all(config: Any, folder: Path, steps: dict[str, int]) -> dict[str, float]:
-    """Trains and judges each arm with each seed, two at a time, as a comparison does; returns the judges' floor."""
-    from sadm.core.config import write_yaml
-    from sadm.core.files import make_folder
-    from sadm.core.progress import ConsoleReporter
-    from sadm.evaluation import Evaluator
-    from sadm.experiments.config import CompareConfig
-    from sadm.experiments.devices import devices_for
-    from sadm.experiments.plan import RunJob
-    from sadm.experiments.pool import Pool
-    from sadm.training.run import split_for
-
-    write_yaml(make_folder(folder) / CompareConfig.FILE, config)
-    jobs = [RunJob(arm, seed, count) for seed in config.seeds for arm, count in steps.items()]
-    missing = [{"name": job.name, "run": vars(job)} for job in jobs if not job.is_complete(folder, config)]
-    with ConsoleReporter() as reporter:
-        Pool(folder, devices_for(config.train.device, config.jobs), reporter).run(missing, lambda name: [])
-    return Evaluator(split_for(config.train).held_out).floor
-
-
 def row(name: str, folder: Path, steps: dict[str, int], floor: dict[str, float]) -> dict[str, Any]:
     """What is kept: by judge the FD of both arms and their ratio pair by pair; what the watchdog did; divergence."""
     from sadm.core.provenance import provenance
@@ -174,16 +152,6 @@ def row(name: str, folder: Path, steps: dict[str, int], floor: dict[str, float])
         "parameters": next((result["parameters"] for result in control.finished), None),
         "provenance": provenance(),
     }
-
-
-def above_floor(runs: Runs, judge: str, floor: dict[str, float]) -> list[float]:
-    """FD - floor of each run."""
-    return [result["evaluation"]["fd"][judge] - floor[judge] for result in runs.results]
-
-
-def seconds(result: dict[str, Any]) -> float:
-    """CPU-seconds of a training with all that it needed."""
-    return result["cpu_seconds"] + result["pretrain_cpu_seconds"]
 
 
 def watchdog_events(run: Path) -> int | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.common import RUNS, store
-from benchmarks.structure.pairs import above_floor, train_all
+from benchmarks.paired import above_floor, train_all
 from benchmarks.structure.regimes import REGIMES, SEARCH_SEEDS, SIDE
 from benchmarks.structure.trainings import NAME, plain_start, relative
 
