@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
-SHOWN = 4  # names in a line of the report
+SHOWN = 6  # names in a line of the report
 
 
 @dataclasses.dataclass(frozen=True)

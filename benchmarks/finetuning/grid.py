@@ -1,0 +1,39 @@
+"""The grid, the seeds and what is tuned, fixed before anything was trained. Changing a line here makes earlier results void."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SEARCH_SEEDS = (0, 1)
+REPORT_SEEDS = (100, 101, 102)
+IMAGES = (50, 500)
+TRANSFERS = {
+    "classes": "five classes of Fashion-MNIST to the other five",
+    "textures": "Fashion-MNIST (five classes) to grey surface textures",
+}
+FROM_CLASSES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat")
+SIDE = 16
+HELD_OUT = 2700
+"""Held-out images of a target, of which a third each serves judges, reference and floor."""
+RECIPE = "fashion_mnist_16"
+SOURCE_STEPS = 1500
+"""Steps of the source model, the recipe's own."""
+STEPS, BATCH = 300, 32
+"""Of a plain fine-tuning."""
+RATES = {
+    "full": (2.5e-4, 5e-4, 1e-3, 2e-3),
+    "lora": (2e-3, 4e-3, 8e-3, 1.6e-2),
+    "dora": (2e-3, 4e-3, 8e-3, 1.6e-2),
+    "difffit": (4e-3, 8e-3, 1.6e-2, 3.2e-2),
+    "bitfit": (4e-3, 8e-3, 1.6e-2, 3.2e-2),
+    "vpt": (4e-3, 8e-3, 1.6e-2, 3.2e-2),
+    "adapter": (2e-3, 4e-3, 8e-3, 1.6e-2),
+}
+"""Learning rates that each method is tried with, plain and with structure alike."""
+JUDGES = ("mlp", "pixels")
+"""The deciding judges: a classifier trained on other images, and principal components of the pixels."""
+FORMS: dict[str, dict[str, Any]] = {
+    "hidden": {"signal": "hidden", "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2}},
+    "game": {"signal": "structure", "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2}},
+}
+"""Forms of structure, of which the search chooses one."""

@@ -1,0 +1,99 @@
+"""The search: a learning rate for each method, and a form of structure for all, with search seeds.
+
+Both arms are tuned alike: plain fine-tuning is tried at four learning rates with each method, structure in four forms at the rate
+that suits plain fine-tuning best.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from benchmarks.common import RUNS, result_path, rounded, store, stored
+from benchmarks.finetuning.grid import FORMS, JUDGES, RATES, SEARCH_SEEDS, STEPS
+from benchmarks.finetuning.trainings import NAME, cell_config
+
+CELLS = (("classes", 500), ("textures", 50))
+"""Cells of the grid that the search looks at."""
+
+
+def run_rates() -> None:
+    """Tries every method's learning rates; each method's result is stored as it comes."""
+    for method, rates in RATES.items():
+        if not result_path(NAME, f"rates-{method}").exists():
+            arms = {"plain": {}, **{f"{rate:g}": {"optimiser": {"learning_rate": rate}} for rate in rates[1:]}}
+            store(NAME, f"rates-{method}", compared("rates", method, rates[0], arms, SEARCH_SEEDS[:1]))
+
+
+def run_forms() -> None:
+    """Tries every form of structure with every method, at the learning rate that suits plain fine-tuning."""
+    for method in RATES:
+        if not result_path(NAME, f"forms-{method}").exists():
+            arms = {"plain": {}, **FORMS}
+            store(NAME, f"forms-{method}", compared("forms", method, best_rate(method), arms, SEARCH_SEEDS))
+
+
+def compared(
+    stage: str, method: str, rate: float, arms: Mapping[str, dict[str, Any]], seeds: tuple[int, ...]
+) -> dict[str, Any]:
+    """By cell and arm, FD - floor by judge (mean over seeds), at equal steps."""
+    from benchmarks.paired import above_floor, seconds, train_all
+    from sadm.core.provenance import provenance
+    from sadm.experiments.config import CompareConfig
+    from sadm.experiments.runs import Runs
+
+    cells = []
+    for transfer, images in CELLS:
+        folder = RUNS / NAME / stage / f"{transfer}-{images}-{method}"
+        config = CompareConfig(
+            train=cell_config(transfer, images, method, rate), arms=dict(arms), seeds=[*seeds], groups=1
+        )
+        floor = train_all(config, folder, dict.fromkeys(arms, STEPS))
+        found = {arm: Runs.read(folder, arm, seeds, STEPS) for arm in arms}
+        rows = {
+            arm: None
+            if runs.diverged
+            else {
+                "excess": {judge: above_floor(runs, judge, floor) for judge in floor},
+                "cpu_seconds": [seconds(result) for result in runs.results],
+            }
+            for arm, runs in found.items()
+        }
+        cells.append({"transfer": transfer, "images": images, "arms": rows})
+    return {
+        "method": method,
+        "rate": rate,
+        "seeds": [*seeds],
+        "cells": rounded_cells(cells),
+        "provenance": provenance(),
+    }
+
+
+def rounded_cells(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Numbers at four significant digits, those in lists, too."""
+
+    def short(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: short(item) for key, item in value.items()}
+        return [short(item) for item in value] if isinstance(value, list) else rounded(value)
+
+    return [short(cell) for cell in cells]
+
+
+def best_rate(method: str) -> float:
+    """The learning rate with the smallest FD - floor, in the geometric mean over cells and deciding judges."""
+    rates = dict(zip(("plain", *(f"{rate:g}" for rate in RATES[method][1:])), RATES[method], strict=True))
+    found = stored(NAME, f"rates-{method}")
+    return min(rates.items(), key=lambda item: mean_excess(found, item[0]))[1]
+
+
+def mean_excess(found: Mapping[str, Any], arm: str) -> float:
+    """Geometric mean of FD - floor over cells, deciding judges and seeds; infinite where a training diverged."""
+    logs = []
+    for cell in found["cells"]:
+        row = cell["arms"][arm]
+        if row is None:
+            return math.inf
+        logs += [math.log(max(value, 1e-12)) for judge in JUDGES for value in row["excess"][judge]]
+    return math.exp(sum(logs) / len(logs))

@@ -1,0 +1,91 @@
+"""``sadm finetune`` as typed: a model of digits goes to a folder of colour images with other classes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageChops
+
+from sadm.cli.main import run
+from sadm.core.config import merge
+from sadm.training.config import load_train_config
+from sadm.training.run import read_run_config, train
+from tiny import TINY
+
+SHORT = ["--optimiser.steps=6", "--optimiser.batch=6", "--data.channels=1", "--log.samples=4"]
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory) -> str:
+    """A tiny model of digits."""
+    folder = tmp_path_factory.mktemp("digits") / "run"
+    train(load_train_config(overrides=merge(TINY, {"signal": "none"})), folder)
+    return str(folder)
+
+
+def refused(capsys, *arguments: str) -> str:
+    """Runs a command that must fail as the user's mistake, and returns what it said."""
+    assert run(list(arguments)) == 2
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    return " ".join(said.split())
+
+
+def test_from_a_model_to_images_of_a_folder(digits: str, class_folder: Path, tmp_path: Path, capsys) -> None:
+    out = str(tmp_path / "mine")
+    command = ["finetune", "--from", digits, "--data", str(class_folder), "--out", out, "--method", "difffit", *SHORT]
+    assert run(command) == 0
+    said = capsys.readouterr()
+    assert "difffit:" in said.out + said.err
+    assert "(rows 0-1, drawn around the mean of the old classes)" in said.out + said.err
+    config = read_run_config(out)
+    assert config.finetune.method == "difffit"
+    assert config.net.width == TINY["net"]["width"]
+    assert not (Path(out) / "model" / "model.safetensors").exists()
+    assert run(command) == 0  # it is finished
+    assert "finished at step 6" in " ".join(capsys.readouterr().err.split())
+
+    assert run(["sample", out, "--count", "3", "--out", str(tmp_path / "own")]) == 0
+    assert run(["sample", digits, "--adapter", out, "--count", "3", "--out", str(tmp_path / "adapted")]) == 0
+    merged = str(tmp_path / "merged")
+    assert run(["convert", out, "--to", "merged", "--out", merged]) == 0
+    assert run(["sample", merged, "--count", "3", "--out", str(tmp_path / "merged images")]) == 0
+    grids = [Image.open(tmp_path / name / "grid.png") for name in ("own", "adapted", "merged images")]
+    assert not any(ImageChops.difference(grids[0], other).getbbox() for other in grids[1:])
+    assert json.loads((Path(merged) / "model.json").read_text())["merged"]["finetune"]["method"] == "difffit"
+
+
+def test_colour_and_another_size_are_fitted_and_said(digits: str, class_folder: Path, tmp_path: Path, capsys) -> None:
+    wanted = ["--data.channels=3", "--data.resolution=16", "--optimiser.steps=2", "--optimiser.batch=6"]
+    out = str(tmp_path / "mine")
+    assert run(["finetune", "--from", digits, "--data", str(class_folder), "--out", out, *wanted]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "mean over 1 channels, for 3" in said
+    assert "places of 4x4 patches among the old 2x2" in said
+    assert run(["sample", out, "--count", "2"]) == 0
+    assert Image.open(Path(out) / "generated" / "000000-000000.png").size == (16, 16)
+
+
+@pytest.mark.parametrize(
+    ("left_out", "message"),
+    [("--from", "--from is missing"), ("--data", "--data is missing"), ("--out", "--out is missing")],
+)
+def test_what_is_missing_is_said(digits: str, tmp_path: Path, capsys, left_out: str, message: str) -> None:
+    given = {"--from": digits, "--data": "digits", "--out": str(tmp_path / "run")}
+    words = [word for name, value in given.items() if name != left_out for word in (name, value)]
+    assert message in refused(capsys, "finetune", *words)
+
+
+def test_mistakes_are_said_and_leave_nothing_behind(digits: str, tmp_path: Path, capsys) -> None:
+    out = str(tmp_path / "run")
+    given = ["finetune", "--data", "digits", "--out", out]
+    assert "unknown fine-tuning method 'lorra'" in refused(capsys, *given, "--from", digits, "--method", "lorra")
+    assert "no model in nowhere" in refused(capsys, *given, "--from", "nowhere")
+    few = refused(capsys, *given, "--from", digits, "--data.limit=12")
+    assert "12 training images, fewer than a batch of 32" in few
+    assert "net.width 16 there, 32 here" in refused(capsys, *given, "--from", digits, "--net.width=32")
+    assert not (tmp_path / "run" / "model").exists()
+    adapted = refused(capsys, "sample", digits, "--adapter", digits, "--count", "2")
+    assert "holds a whole model" in adapted
