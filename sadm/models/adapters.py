@@ -75,7 +75,12 @@ class UNetAdapter(nn.Module):
 
     @classmethod
     def build(
-        cls, shape: tuple[int, int, int], num_classes: int = 0, time_scale: float = 1000.0, **options: Any
+        cls,
+        shape: tuple[int, int, int],
+        num_classes: int = 0,
+        time_scale: float = 1000.0,
+        out_channels: int | None = None,
+        **options: Any,
     ) -> UNetAdapter:
         """A new UNet for images of this shape.
 
@@ -83,6 +88,7 @@ class UNetAdapter(nn.Module):
             shape: one image, (C, H, W).
             num_classes: without the null class; 0 = unconditional.
             time_scale: see the class.
+            out_channels: None = as many as the image has.
             options: further arguments of `UNet2DModel`, such as block_out_channels.
 
         Raises:
@@ -93,7 +99,7 @@ class UNetAdapter(nn.Module):
         unet = diffusers.UNet2DModel(
             sample_size=(height, columns),
             in_channels=channels,
-            out_channels=channels,
+            out_channels=out_channels or channels,
             num_class_embeds=num_classes + 1 if num_classes else None,
             **options,
         )

@@ -7,7 +7,7 @@ import dataclasses
 from torch import nn
 
 from sadm.core.errors import UserError
-from sadm.models import DiT
+from sadm.models import DiT, UNetAdapter
 from sadm.models.weights.augment_table import with_columns
 from sadm.models.weights.transfer import transfer_weights
 from sadm.training.spec import ModelSpec
@@ -42,8 +42,8 @@ def fit_network(
     Raises:
         UserError: a renamed class is not there, or it is a network of a kind that can't be fitted.
     """
-    if not isinstance(source, DiT) or not isinstance(net, DiT):
-        raise UserError(f"a {type(source).__name__} can't be continued on other images; expected a DiT.")
+    if not isinstance(source, DiT | UNetAdapter) or not isinstance(net, DiT | UNetAdapter):
+        raise UserError(f"a {type(source).__name__} can't be continued on other images; expected a DiT or a UNet.")
     moved = transfer_weights(source, net, origins(there.class_names, here.class_names, renamed), seed)
     weights, note = with_columns(moved.weights, here.net.width, there.augment, here.augment)
     net.load_state_dict(weights)

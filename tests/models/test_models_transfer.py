@@ -8,22 +8,36 @@ import pytest
 import torch
 
 from sadm.core.conditions import Cond
-from sadm.models import DiT
+from sadm.models import DiT, UNetAdapter
 from sadm.models.weights.transfer import positions_in, transfer_weights
 
 SHAPE = (1, 8, 8)
+KINDS = ("dit", "unet")
 
 
-def network(shape=SHAPE, classes: int = 3, seed: int = 0, **options) -> DiT:
+def network(shape=SHAPE, classes: int = 3, seed: int = 0, kind: str = "dit", **options) -> DiT | UNetAdapter:
     torch.manual_seed(seed)
-    net = DiT(shape, 2, 16, 2, 2, num_classes=classes, **options)
+    if kind == "dit":
+        net = DiT(shape, 2, 16, 2, 2, num_classes=classes, **options)
+    else:
+        pytest.importorskip("diffusers")
+        net = UNetAdapter.build(
+            shape,
+            classes,
+            block_out_channels=(8, 16),
+            layers_per_block=1,
+            norm_num_groups=4,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+            **options,
+        )
     with torch.no_grad():
         for parameter in net.parameters():
             parameter.add_(0.1 * torch.randn_like(parameter))
     return net.eval()
 
 
-def moved(source: DiT, target: DiT, origins=()) -> DiT:
+def moved(source: DiT | UNetAdapter, target: DiT | UNetAdapter, origins=()) -> DiT | UNetAdapter:
     target.load_state_dict(transfer_weights(source, target, origins).weights)
     return target
 
@@ -33,9 +47,10 @@ def draws(shape=SHAPE, count: int = 3) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(count, *shape, generator=generator), torch.linspace(-1, 1, count)
 
 
-def test_classes_of_an_old_one_compute_what_that_one_did() -> None:
-    source = network()
-    net = moved(source, network(classes=2, seed=1), [2, None])
+@pytest.mark.parametrize("kind", KINDS)
+def test_classes_of_an_old_one_compute_what_that_one_did(kind: str) -> None:
+    source = network(kind=kind)
+    net = moved(source, network(classes=2, seed=1, kind=kind), [2, None])
     x, noise = draws()
     torch.testing.assert_close(
         net(x, noise, Cond(label=torch.tensor([0, 0, 0]))), source(x, noise, Cond(label=torch.tensor([2, 2, 2])))
@@ -43,44 +58,49 @@ def test_classes_of_an_old_one_compute_what_that_one_did() -> None:
     torch.testing.assert_close(net(x, noise, Cond()), source(x, noise, Cond()))
 
 
-def test_losing_all_classes_leaves_the_null_class() -> None:
-    source = network()
-    net = moved(source, network(classes=0, seed=1))
+@pytest.mark.parametrize("kind", KINDS)
+def test_losing_all_classes_leaves_the_null_class(kind: str) -> None:
+    source = network(kind=kind)
+    net = moved(source, network(classes=0, seed=1, kind=kind))
     x, noise = draws()
     torch.testing.assert_close(net(x, noise, Cond()), source(x, noise, Cond()), rtol=1e-5, atol=1e-6)
 
 
-def test_the_first_classes_change_nothing_for_images_without_one() -> None:
-    source = network(classes=0)
-    net = moved(source, network(classes=4, seed=1), [None] * 4)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_first_classes_change_nothing_for_images_without_one(kind: str) -> None:
+    source = network(classes=0, kind=kind)
+    net = moved(source, network(classes=4, seed=1, kind=kind), [None] * 4)
     x, noise = draws()
     torch.testing.assert_close(net(x, noise, Cond()), source(x, noise, Cond()))
     assert not torch.allclose(net(x, noise, Cond(label=torch.zeros(3, dtype=torch.int64))), source(x, noise, Cond()))
 
 
-def test_grey_images_in_colour_become_what_they_became_in_grey() -> None:
-    source = network()
-    net = moved(source, network((3, 8, 8), seed=1), [0, 1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_grey_images_in_colour_become_what_they_became_in_grey(kind: str) -> None:
+    source = network(kind=kind)
+    net = moved(source, network((3, 8, 8), seed=1, kind=kind), [0, 1, 2])
     x, noise = draws()
     expected = source(x, noise, Cond()).expand(-1, 3, -1, -1)
     torch.testing.assert_close(net(x.expand(-1, 3, -1, -1), noise, Cond()), expected, rtol=1e-5, atol=1e-6)
 
 
-def test_colour_models_give_grey_images_their_mean_channel() -> None:
-    source = network((3, 8, 8))
-    net = moved(source, network(seed=1), [0, 1, 2])
+@pytest.mark.parametrize("kind", KINDS)
+def test_colour_models_give_grey_images_their_mean_channel(kind: str) -> None:
+    source = network((3, 8, 8), kind=kind)
+    net = moved(source, network(seed=1, kind=kind), [0, 1, 2])
     x, noise = draws()
     expected = source(x.expand(-1, 3, -1, -1), noise, Cond()).mean(1, keepdim=True)
     torch.testing.assert_close(net(x, noise, Cond()), expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("old", "new"), [(6, 1), (2, 3), (6, 3)])
-def test_a_learned_variance_goes_along_or_is_left_out(old: int, new: int) -> None:
+def test_a_learned_variance_goes_along_or_is_left_out(old: int, new: int, kind: str) -> None:
     """The first channels are the image's; their mean, or they themselves, arrive."""
     channels = 3 if old == 6 else 1
     target = (1 if new == 1 else 3, 8, 8)
-    source = network((channels, 8, 8), out_channels=old)
-    net = moved(source, network(target, seed=1, out_channels=new), [0, 1, 2])
+    source = network((channels, 8, 8), out_channels=old, kind=kind)
+    net = moved(source, network(target, seed=1, out_channels=new, kind=kind), [0, 1, 2])
     x, noise = draws()
     wide = source(x.expand(-1, channels, -1, -1), noise, Cond())[:, :channels]
     expected = wide.mean(1, keepdim=True).expand(-1, target[0], -1, -1) if channels != target[0] else wide
@@ -115,9 +135,26 @@ def test_what_has_to_learn_is_named() -> None:
     moved_there = transfer_weights(network(), network((3, 8, 8), seed=1), [0, 1, 2])
     assert moved_there.changed == ("x_embedder.proj", "final_layer.linear")
     assert "mean over 1 channels, for 3" in str(moved_there.report)
+    moved_there = transfer_weights(network(kind="unet"), network((3, 8, 8), seed=1, kind="unet"), [0, 1, 2])
+    assert moved_there.changed == ("unet.conv_in", "unet.conv_out")
 
 
-def test_the_same_images_get_the_same_weights() -> None:
-    source = network()
-    weights = transfer_weights(source, network(seed=1), [0, 1, 2]).weights
+def test_a_unet_takes_its_weights_along_to_other_sizes() -> None:
+    source = network(kind="unet")
+    net = moved(source, network((1, 16, 12), seed=1, kind="unet"), [0, 1, 2])
+    x, noise = draws((1, 16, 12))
+    assert torch.equal(net(x, noise, Cond()), source(x, noise, Cond()))
+
+
+def test_new_classes_of_a_unet_start_with_a_small_spread() -> None:
+    source, target = network(classes=0, kind="unet"), network(classes=50, seed=1, kind="unet")
+    table = transfer_weights(source, target, [None] * 50).weights["unet.class_embedding.weight"]
+    assert float(table[:-1].std()) == pytest.approx(0.02, rel=0.1)
+    assert not table[-1].any()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_same_images_get_the_same_weights(kind: str) -> None:
+    source = network(kind=kind)
+    weights = transfer_weights(source, network(seed=1, kind=kind), [0, 1, 2]).weights
     assert all(torch.equal(tensor, weights[name]) for name, tensor in source.state_dict().items())

@@ -50,7 +50,21 @@ def resize_class_table(net: DiT, classes: int | Sequence[int | None], seed: int 
         )
     table = LabelEmbedder(len(origins), old.shape[1]).to(old)
     table.requires_grad_(net.y_embedder.embedding_table.weight.requires_grad).train(net.y_embedder.training)
-    weight = table.embedding_table.weight.detach()
+    table.embedding_table.weight.detach().copy_(resized_rows(old, origins, seed))
+    net.y_embedder, net.null_label = table, len(origins)
+    return rows_report(TABLE, origins, count, old.shape[1])
+
+
+def resized_rows(old: torch.Tensor, origins: Sequence[int | None], seed: int) -> torch.Tensor:
+    """The rows of other classes, as `resize_class_table` makes them.
+
+    Args:
+        old: a table [K + 1, D], the null class last.
+        origins: for each new class its old index, None = without a counterpart.
+        seed: of the draws.
+    """
+    count = len(old) - 1
+    weight = old.new_empty(len(origins) + 1, old.shape[1])
     spread = old[:count].float().std(0) if count > 1 else torch.full_like(old[0], SPREAD, dtype=torch.float32)  # [D]
     noise = torch.randn(len(origins), old.shape[1], generator=generator(seed, "class table"))  # [K', D]
     weight[:-1] = (old[:count].float().mean(0) + spread * noise.to(old.device)).to(old.dtype)
@@ -58,11 +72,11 @@ def resize_class_table(net: DiT, classes: int | Sequence[int | None], seed: int 
         if origin is not None:
             weight[row] = old[origin]
     weight[-1] = old[-1]
-    net.y_embedder, net.null_label = table, len(origins)
-    return _report(origins, count, old.shape[1])
+    return weight
 
 
-def _report(origins: Sequence[int | None], count: int, width: int) -> LoadReport:
+def rows_report(name: str, origins: Sequence[int | None], count: int, width: int) -> LoadReport:
+    """What became of the rows of a table of `count` old classes."""
     kept = [row for row, origin in enumerate(origins) if origin is not None]
     drawn = [row for row, origin in enumerate(origins) if origin is None]
     dropped = [row for row in range(count) if row not in set(origins)]
@@ -71,7 +85,7 @@ def _report(origins: Sequence[int | None], count: int, width: int) -> LoadReport
         (f"rows {_ranges(drawn)}, drawn around the mean of the old classes", len(drawn)),
         (f"old rows {_ranges(dropped)}", len(dropped)),
     ]
-    return LoadReport(*((Entry(TABLE, (rows, width), note),) if rows else () for note, rows in notes))
+    return LoadReport(*((Entry(name, (rows, width), note),) if rows else () for note, rows in notes))
 
 
 def _ranges(rows: Sequence[int]) -> str:

@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
 from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 
+from sadm.models.adapters import UNetAdapter
 from sadm.models.dit import DiT, sincos_positions
-from sadm.models.weights.class_table import TABLE, resize_class_table
+from sadm.models.weights.class_table import SPREAD, TABLE, resized_rows, rows_report
 from sadm.models.weights.report import Entry, LoadReport
 
-INPUT, OUTPUT, TIME_BIAS, POSITIONS = "x_embedder.proj", "final_layer.linear", "t_embedder.mlp.2.bias", "pos_embed"
+POSITIONS = "pos_embed"
+
+
+@dataclasses.dataclass(frozen=True)
+class _Names:
+    """Where a kind of network keeps what depends on its images.
+
+    Attributes:
+        table: its classes [K + 1, D].
+        time_bias: what is added to the embedding of each noise level [D].
+        first: the layer that sees the image [D, C, p, p].
+        last: the layer that gives the output, [p p G C, …] (G = 2 with a learned variance, else 1).
+        fresh: factor on a new table of classes as the network is built with, so that its spread is small.
+    """
+
+    table: str
+    time_bias: str
+    first: str
+    last: str
+    fresh: float = 1.0
+
+    @property
+    def at_the_ends(self) -> tuple[str, ...]:
+        """The tensors that have an axis of channels."""
+        return f"{self.first}.weight", f"{self.last}.weight", f"{self.last}.bias"
+
+
+_DIT = _Names(TABLE, "t_embedder.mlp.2.bias", "x_embedder.proj", "final_layer.linear")
+_UNET = _Names(
+    "unet.class_embedding.weight", "unet.time_embedding.linear_2.bias", "unet.conv_in", "unet.conv_out", SPREAD
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,15 +61,17 @@ class Transfer:
     changed: tuple[str, ...]
 
 
-def transfer_weights(source: DiT, target: DiT, origins: Sequence[int | None] = (), seed: int = 0) -> Transfer:
-    """What a trained network gives to one of the same width and depth for other images.
+def transfer_weights(
+    source: DiT | UNetAdapter, target: DiT | UNetAdapter, origins: Sequence[int | None] = (), seed: int = 0
+) -> Transfer:
+    """What a trained network gives to one of the same kind and sizes for other images.
 
     - Classes: see `resize_class_table`. A network without classes gets a table whose null class adds nothing, so that without a
       label it computes what it did; one that loses its classes computes from then on what it did for the null class.
     - Channels: each new input channel has the mean of the old ones' weights, scaled so that an image with equal channels gives
       the same tokens; each new output channel is the mean of the old ones.
     - Size: sine-cosine positions are computed at the places of the new patches in the old image; learned ones are interpolated
-      bicubically. Rotary ones keep their step from patch to patch.
+      bicubically. Rotary ones keep their step from patch to patch. A UNet has no positions.
 
     Args:
         source: the trained network; left as it is.
@@ -47,23 +79,15 @@ def transfer_weights(source: DiT, target: DiT, origins: Sequence[int | None] = (
         origins: for each class of `target`, the old one that it starts from; None = new.
         seed: of what new classes start from.
     """
-    source = copy.deepcopy(source)
-    parts = [_classes(source, target, list(origins), seed)]
-    weights = source.state_dict()
-    if source.y_embedder is not None and target.y_embedder is None:
-        weights[TIME_BIAS] = weights[TIME_BIAS] + weights.pop(TABLE)[-1]
-    elif source.y_embedder is None and target.y_embedder is not None:
-        table = target.y_embedder.embedding_table.weight.detach().clone()  # [K + 1, D]
-        table[-1] = 0
-        weights[TABLE] = table
+    names = _UNET if isinstance(source, UNetAdapter) else _DIT
+    weights, fresh = ({key: value.clone() for key, value in net.state_dict().items()} for net in (source, target))
+    parts = [_classes(weights, fresh, names, list(origins), seed)]
     changed: tuple[str, ...] = ()
-    if source.shape[0] != target.shape[0] or source.out_channels != target.out_channels:
-        parts.append(_channels(weights, source, target))
-        changed = (INPUT, OUTPUT)
-    if source.grid != target.grid and source.pos_embed is not None:
-        weights[POSITIONS] = positions_in(source.pos_embed, source.grid, target.grid)
-        note = f"places of {_by(target.grid)} patches among the old {_by(source.grid)}"
-        parts.append(LoadReport(loaded=(Entry(POSITIONS, tuple(weights[POSITIONS].shape), note),)))
+    if any(weights[name].shape != fresh[name].shape for name in names.at_the_ends):
+        parts.append(_channels(weights, fresh, names))
+        changed = (names.first, names.last)
+    if isinstance(source, DiT) and isinstance(target, DiT):
+        parts.append(_positions(weights, source, target))
     return Transfer(weights, _whole(parts, weights), changed)
 
 
@@ -83,37 +107,58 @@ def positions_in(positions: torch.Tensor, old: tuple[int, int], new: tuple[int, 
     return resized.permute(0, 2, 3, 1).reshape(1, -1, width)
 
 
-def _classes(source: DiT, target: DiT, origins: list[int | None], seed: int) -> LoadReport:
-    """Gives `source` the classes of `target` where both have some; says what becomes of them."""
-    width, there, here = source.x_embedder.proj.out_channels, source.y_embedder, target.y_embedder
+def _classes(
+    weights: dict[str, torch.Tensor],
+    fresh: dict[str, torch.Tensor],
+    names: _Names,
+    origins: list[int | None],
+    seed: int,
+) -> LoadReport:
+    """Gives the weights the classes of the fresh ones, in place; says what becomes of them."""
+    there, here, table = weights.get(names.table), fresh.get(names.table), names.table  # [K + 1, D]
     if there is not None and here is not None:
-        if origins == list(range(there.num_classes)):
+        count, width = len(there) - 1, there.shape[1]
+        if origins == list(range(count)):
             return LoadReport()
-        return resize_class_table(source, origins, seed)
+        weights[table] = resized_rows(there, origins, seed)
+        return rows_report(table, origins, count, width)
     if there is not None:
-        kept = Entry(TABLE, (1, width), f"the null class, added to {TIME_BIAS}")
-        return LoadReport((kept,), (), (Entry(TABLE, (there.num_classes, width), "the old classes"),))
+        weights[names.time_bias] = weights[names.time_bias] + weights.pop(table)[-1]
+        kept = Entry(table, (1, there.shape[1]), f"the null class, added to {names.time_bias}")
+        return LoadReport((kept,), (), (Entry(table, (len(there) - 1, there.shape[1]), "the old classes"),))
     if here is not None:
-        return LoadReport((), (Entry(TABLE, (here.num_classes, width), "new classes; the null class adds nothing"),))
+        weights[table] = names.fresh * here
+        weights[table][-1] = 0
+        note = "new classes; the null class adds nothing"
+        return LoadReport((), (Entry(table, (len(here) - 1, here.shape[1]), note),))
     return LoadReport()
 
 
-def _channels(weights: dict[str, torch.Tensor], source: DiT, target: DiT) -> LoadReport:
-    """Gives the first and the last layer other channels, in place."""
-    old, new, patch = source.shape[0], target.shape[0], source.patch
-    first = weights[f"{INPUT}.weight"]  # [D, C, p, p]
+def _channels(weights: dict[str, torch.Tensor], fresh: dict[str, torch.Tensor], names: _Names) -> LoadReport:
+    """Gives the first and the last layer the channels of the fresh ones, in place."""
+    first, *last = names.at_the_ends
+    old, new = weights[first].shape[1], fresh[first].shape[1]  # [D, C, p, p]
+    patch = weights[first].shape[2] if names is _DIT else 1  # a UNet's convolution has its channels once
     if new != old:
-        weights[f"{INPUT}.weight"] = first.mean(1, keepdim=True).expand(-1, new, -1, -1) * (old / new)
-    for name in (f"{OUTPUT}.weight", f"{OUTPUT}.bias"):
-        by_channel = weights[name].unflatten(0, (patch * patch, source.out_channels // old, old))  # [p p, 1 or 2, C, …]
-        groups = target.out_channels // new  # with a learned variance, 2
-        by_channel = by_channel[:, :groups]
+        weights[first] = weights[first].mean(1, keepdim=True).expand(-1, new, -1, -1) * (old / new)
+    for name in last:
+        groups = [len(tensors[name]) // (patch * patch * own) for tensors, own in ((weights, old), (fresh, new))]
+        by_channel = weights[name].unflatten(0, (patch * patch, groups[0], old))  # [p p, 1 or 2, C, …]
+        by_channel = by_channel[:, : groups[1]]
         if new != old:
             by_channel = by_channel.mean(2, keepdim=True).expand(-1, -1, new, *by_channel.shape[3:])
         weights[name] = by_channel.flatten(0, 2).clone()
     note = f"mean over {old} channels, for {new}"
-    names = (f"{INPUT}.weight", f"{OUTPUT}.weight", f"{OUTPUT}.bias")
-    return LoadReport(loaded=tuple(Entry(name, tuple(weights[name].shape), note) for name in names))
+    return LoadReport(loaded=tuple(Entry(name, tuple(weights[name].shape), note) for name in names.at_the_ends))
+
+
+def _positions(weights: dict[str, torch.Tensor], source: DiT, target: DiT) -> LoadReport:
+    """Gives the weights the positions of other patches, in place."""
+    if source.grid == target.grid or source.pos_embed is None:
+        return LoadReport()
+    weights[POSITIONS] = positions_in(source.pos_embed, source.grid, target.grid)
+    note = f"places of {_by(target.grid)} patches among the old {_by(source.grid)}"
+    return LoadReport(loaded=(Entry(POSITIONS, tuple(weights[POSITIONS].shape), note),))
 
 
 def _whole(parts: Sequence[LoadReport], weights: dict[str, torch.Tensor]) -> LoadReport:
