@@ -92,7 +92,7 @@ def load_diffusers_dit(
     folder = _transformer_folder(root)
     config = _config(folder / CONFIG)
     ours = read_json(root / OURS) if (root / OURS).is_file() else {}
-    tensors = from_diffusers_state_dict(_tensors(folder), str(folder))
+    tensors = from_diffusers_state_dict(tensors_in(folder), str(folder))
     if TABLE not in tensors:
         raise UserError(f"{folder} holds no class table (class_embedder); is it a DiTTransformer2DModel?")
     ignored = _take_own_classes(tensors, ours.get("num_classes"), root / OURS)
@@ -165,8 +165,12 @@ def _config(path: Path) -> dict[str, Any]:
     return config
 
 
-def _tensors(folder: Path) -> Mapping[str, torch.Tensor]:
-    """All weights of a folder, from one file or from the parts that an index lists."""
+def tensors_in(folder: Path) -> Mapping[str, torch.Tensor]:
+    """All weights of a folder of diffusers, from one file or from the parts that an index lists.
+
+    Raises:
+        UserError: there are none, or they can't be read (see `read_weights`).
+    """
     index = folder / f"{WEIGHTS}.safetensors.index.json"
     if index.is_file():
         parts = sorted({Path(name).name for name in read_json(index)["weight_map"].values()})

@@ -103,7 +103,7 @@ class SchedulerFacts:
         if "beta_schedule" not in config and "beta_start" not in config and config.get("trained_betas") is None:
             raise UserError(
                 f"{source} is of the scheduler {name or '(no name)'}, which has no betas; expected DDIM, DDPM or "
-                "alike. The network alone loads from its transformer folder."
+                "alike. The network alone loads from its own folder."
             )
         values = {"clip_sample": None, **_THEIR_DEFAULTS, **_THEIR_FURTHER_DEFAULTS.get(name, {}), **config}
         if values["trained_betas"] is not None:
