@@ -11,6 +11,7 @@ import torch
 
 from sadm.core.conditions import Cond
 from sadm.core.seeds import derive_seed, noise_per_image
+from sadm.diffusion.clipped import Clipped
 from sadm.diffusion.denoised import Denoiser
 from sadm.diffusion.grids import Spacing, karras_sigmas, schedule_sigmas, uniform_times
 from sadm.diffusion.guidance import AutoGuidance, ClassifierFreeGuidance, Guidance
@@ -39,6 +40,7 @@ class SamplerSettings:
         guidance_low: guide where sigma is above this.
         guidance_high: guide where sigma is at most this; None = no bound.
         clamp: bring the result into [-1, 1], where images are; latents have no bounds.
+        clip: bring x0_hat into [-1, 1] at every step (see `Clipped`).
     """
 
     solver: str = "heun"
@@ -55,6 +57,7 @@ class SamplerSettings:
     guidance_low: float = 0.0
     guidance_high: float | None = None
     clamp: bool = True
+    clip: bool = False
 
     def check(self) -> None:
         """Refuses what makes no sense for any denoiser.
@@ -72,6 +75,8 @@ class SamplerSettings:
             raise ValueError(f"eta must be in [0, 1], got {self.eta}")
         if self.eta and not SOLVERS[self.solver].takes_eta:
             raise ValueError(f"eta {self.eta} has no meaning for solver {self.solver!r}; use solver 'ddim', or eta 0")
+        if self.clip and not self.clamp:
+            raise ValueError("clip brings images into [-1, 1], and latents have no bounds; leave clip out")
 
     @property
     def guidance_interval(self) -> tuple[float, float]:
@@ -109,18 +114,23 @@ def sampling_times(denoiser: Denoiser, settings: SamplerSettings) -> torch.Tenso
 
 def prepare(
     denoiser: Denoiser, null_label: int | None, settings: SamplerSettings, weak: Denoiser | None = None
-) -> tuple[Guidance, torch.Tensor]:
+) -> tuple[Guidance | Clipped, torch.Tensor]:
     """The guided denoiser and its times (see `sampling_times`); asks no network. With `weak`, guidance is `AutoGuidance`.
+
+    What is clipped is the guided answer.
 
     Raises:
         ValueError: settings that make no sense, alone or for this denoiser.
     """
     settings.check()
     scale, interval, times = settings.guidance_scale, settings.guidance_interval, sampling_times(denoiser, settings)
+    guided: Guidance
     if weak is None:
-        return ClassifierFreeGuidance(denoiser, scale, null_label, interval), times
-    _check_weak(weak, path_of(denoiser), times)
-    return AutoGuidance(denoiser, weak, scale, interval), times
+        guided = ClassifierFreeGuidance(denoiser, scale, null_label, interval)
+    else:
+        _check_weak(weak, path_of(denoiser), times)
+        guided = AutoGuidance(denoiser, weak, scale, interval)
+    return Clipped(guided) if settings.clip else guided, times
 
 
 def _check_weak(weak: Denoiser, path: Path, times: torch.Tensor) -> None:

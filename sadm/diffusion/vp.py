@@ -55,6 +55,11 @@ class VPSchedule:
         return cls.from_betas(torch.linspace(first, last, timesteps, dtype=torch.float64))
 
     @classmethod
+    def scaled_linear(cls, timesteps: int = 1000, first: float = 1e-4, last: float = 0.02) -> VPSchedule:
+        """Betas whose square roots rise linearly, as of latent diffusion models (arXiv 2112.10752)."""
+        return cls.from_betas(torch.linspace(first**0.5, last**0.5, timesteps, dtype=torch.float64).square())
+
+    @classmethod
     def cosine(cls, timesteps: int = 1000, offset: float = 0.008, largest: float = 0.999) -> VPSchedule:
         """``alphas_cumprod = cos^2`` of the timestep, each beta at most `largest` (arXiv 2102.09672, eq. 17)."""
         ramp = torch.linspace(0, 1, timesteps + 1, dtype=torch.float64)  # [T + 1]
