@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sadm.cli.options import parse, required, take
+from sadm.cli.options import network_kind, parse, required, take
 from sadm.core.config import build_config, merge, read_yaml
 from sadm.core.progress import ConsoleReporter
 from sadm.experiments.config import CompareConfig
 from sadm.training.config import load_train_config, recipe_names
+from sadm.training.net_config import merge_training
 
 DESCRIPTION = """Trains plain and structure-guided models with paired seeds, at equal steps and at equal cost, and
 reports which is better, or that it cannot be told. Stop it with Ctrl-C; the same command goes on. Seeds and arms can be added.
@@ -32,8 +33,9 @@ def run(arguments: list[str]) -> None:
     """Parses the arguments, compares, and says who won and where the report is."""
     (out, recipe, file), rest = take(arguments, "out", "recipe", "config")
     values = {"train": load_train_config(recipe).model_dump(mode="json")}
-    if file is not None:
-        values = merge(values, read_yaml(file))
+    given = {} if file is None else read_yaml(file)
+    train = merge_training(values["train"], given.get("train") or {})
+    values = {**merge(values, given), "train": merge_training(train, network_kind(rest, "train.net.kind"))}
     defaults = build_config(CompareConfig, values, file or "configuration")
     description = DESCRIPTION.format(recipes=", ".join(recipe_names()))
     config: CompareConfig = parse(CompareConfig, rest, "compare", description, defaults)

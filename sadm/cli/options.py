@@ -51,6 +51,15 @@ def take(arguments: list[str], *names: str) -> tuple[list[str | None], list[str]
     return list(values.values()), rest
 
 
+def network_kind(arguments: list[str], name: str = "net.kind") -> dict[str, Any]:
+    """What ``--net.kind`` asks for, as a change of the training's configuration: its defaults are those of that kind.
+
+    A recipe's sizes of another kind of network would otherwise stand beside it, where they mean nothing.
+    """
+    (kind,), _ = take(arguments, name)
+    return {} if kind is None else {"net": {"kind": kind}}
+
+
 def take_all(arguments: list[str], name: str) -> tuple[list[str], list[str]]:
     """Takes every ``--NAME VALUE`` and ``--NAME=VALUE`` out of the arguments, for an option that may be repeated.
 

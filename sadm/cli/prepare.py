@@ -108,7 +108,7 @@ def recipes(device: str) -> list[Recipe]:
         data, optimiser = config.data, config.optimiser
         own = data.source if "source" in data.model_fields_set else None
         side = data.resolution or OWN_SIDES[data.source]
-        steps, patch = optimiser.steps, config.net.patch
+        steps, patch = optimiser.steps, config.net.divisor
         found.append(Recipe(name, own, data.resolution, side, patch, optimiser.batch, steps, data.channels))
     return found
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sadm.cli.options import parse, required, take
+from sadm.cli.options import network_kind, parse, required, take
 from sadm.core.progress import ConsoleReporter
 from sadm.training.config import TrainConfig, load_train_config, recipe_names
 
@@ -16,6 +16,7 @@ examples:
   sadm train --out runs/digits --recipe digits
   sadm train --out runs/plain --recipe digits --signal none --optimiser.steps 400
   sadm train --out runs/mine --recipe folder32 --data path/to/images --strict
+  sadm train --out runs/unet --recipe digits --net.kind unet --net.unet.channels 32 64
   sadm train --out runs/latent --data path/to/images --data.resolution 256 --data.autoencoder path/to/vae
 """
 
@@ -23,7 +24,7 @@ examples:
 def run(arguments: list[str]) -> None:
     """Parses the arguments, trains, and says where the results are."""
     (out, recipe, file), rest = take(arguments, "out", "recipe", "config")
-    defaults = load_train_config(recipe, file)
+    defaults = load_train_config(recipe, file, network_kind(rest))
     description = DESCRIPTION.format(recipes=", ".join(recipe_names()))
     config: TrainConfig = parse(TrainConfig, rest, "train", description, defaults)
     folder = required(out, "out", "train")

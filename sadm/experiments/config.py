@@ -13,6 +13,7 @@ from sadm.core.config import Config, Positive, build_config, flatten, merge
 from sadm.core.errors import UserError
 from sadm.experiments.prices import BusinessConfig
 from sadm.training.config import SamplingConfig, TrainConfig
+from sadm.training.net_config import merge_training
 
 CONTROL, SADM, HIDDEN = "plain", "sadm", "hidden"
 VERDICT_ON = (HIDDEN, SADM)
@@ -78,7 +79,7 @@ class Experiment(Config):
         change = merge(
             self.changes[arm], {"seed": seed} if steps is None else {"seed": seed, "optimiser": {"steps": steps}}
         )
-        return build_config(TrainConfig, merge(self.train.model_dump(mode="json"), change), f"arm {arm}")
+        return build_config(TrainConfig, merge_training(self.train.model_dump(mode="json"), change), f"arm {arm}")
 
     def sampling(self, arm: str, sampler: str) -> SamplingConfig:
         """How an arm's models are sampled with one of `samplers`."""
@@ -138,7 +139,9 @@ class CompareConfig(Experiment):
         return self.arms
 
     def _check_arm(self, arm: str) -> None:
-        own = build_config(TrainConfig, merge(self.train.model_dump(mode="json"), self.arms[arm]), f"arm {arm}")
+        own = build_config(
+            TrainConfig, merge_training(self.train.model_dump(mode="json"), self.arms[arm]), f"arm {arm}"
+        )
         shared = flatten(self.train.model_dump(mode="json"))
         for key, value in flatten(own.model_dump(mode="json")).items():
             if key.startswith(YET_AN_ARMS):

@@ -6,7 +6,7 @@ from sadm.signals.embeddings import embedding_of, parts_of
 from sadm.signals.features import FeatureLoss, feature_signal
 from sadm.signals.hidden import HiddenStructureSignal
 from sadm.signals.labels import LabelLoss, label_signal
-from sadm.signals.places import FeaturesAtPlaces, expect_tokens
+from sadm.signals.places import FeaturesAtPlaces, tokens_of
 from sadm.signals.pointwise import Balancing, PointwiseLoss, PointwiseSignal
 from sadm.signals.repa import RepaSignal, build_projector
 from sadm.signals.sampled import SampledSignal
@@ -33,10 +33,10 @@ __all__ = [
     "build_projector",
     "dispersive_loss",
     "embedding_of",
-    "expect_tokens",
     "feature_signal",
     "label_signal",
     "parts_of",
     "tapped",
     "taps_of",
+    "tokens_of",
 ]

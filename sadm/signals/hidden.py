@@ -8,7 +8,7 @@ import torch
 
 from sadm.core.errors import UserError
 from sadm.diffusion import Denoised
-from sadm.signals.places import FeaturesAtPlaces, expect_tokens
+from sadm.signals.places import FeaturesAtPlaces, tokens_of
 from sadm.signals.signal import SignalStep
 from sadm.signals.taps import tapped
 from sadm.structure import Schedule, StructureError, hidden_gap
@@ -28,7 +28,7 @@ class HiddenStructureSignal:
 
     Args:
         target: what the encoder sees, at the grid of the tapped tokens; features without places are related to the mean token.
-        tap: name of the network's module whose output [B, T, D] is related.
+        tap: name of the network's module whose output is related: tokens [B, T, D], or a map [B, D, rows, columns] (a UNet's).
         weight: factor on the gap, >= 0.
         schedule: warm-up and end of the weight; None = always.
         every: take part in every k-th step only; 1 = in all.
@@ -58,13 +58,13 @@ class HiddenStructureSignal:
             return SignalStep(None, {})
         (tap,) = self.taps
         activation = tapped(denoised, tap)
-        expect_tokens("hidden", tap, activation.shape, self.target.grid(denoised.x0))
+        grid = self.target.grid(denoised.x0)
         features = self.target(denoised.x0, denoised.index)  # [B, T, d] or [B, d]
-        leaf = activation.to(torch.promote_types(activation.dtype, torch.float32)).requires_grad_()  # [B, T, D]
+        leaf = activation.to(torch.promote_types(activation.dtype, torch.float32)).requires_grad_()
         # Relations lose their digits in half precision, so autocast stops at this door.
         try:
             with torch.enable_grad(), torch.autocast(leaf.device.type, enabled=False):
-                gap = hidden_gap(features, leaf)
+                gap = hidden_gap(features, tokens_of("hidden", tap, leaf, grid))
                 (gradient,) = torch.autograd.grad(gap, leaf)
         except StructureError as error:
             raise UserError(f"signal 'hidden' stopped at step {self.step - 1}: {error}.") from error

@@ -58,14 +58,18 @@ class FeaturesAtPlaces:
         return on_grid(features, self.grid(x0), (x0.shape[2], x0.shape[3]))
 
 
-def expect_tokens(signal: str, tap: str, shape: torch.Size, grid: tuple[int, int]) -> None:
-    """Checks that what a tap gives a signal are the tokens of a grid.
+def tokens_of(signal: str, tap: str, activation: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    """What a tap gives a signal as the tokens [B, T, D] of a grid; a map [B, D, rows, columns] is one of them row by row.
 
     Raises:
-        UserError: they are not.
+        UserError: it is neither.
     """
-    if len(shape) != 3 or shape[1] != grid[0] * grid[1]:
-        raise UserError(
-            f"signal '{signal}' needs tokens: expected [B, {grid[0] * grid[1]}, D] from '{tap}', got {list(shape)}. Tap a "
-            "block, such as blocks.0."
-        )
+    rows, columns = grid
+    if activation.ndim == 4 and activation.shape[2:] == grid:
+        return activation.flatten(2).mT
+    if activation.ndim == 3 and activation.shape[1] == rows * columns:
+        return activation
+    raise UserError(
+        f"signal '{signal}' needs tokens or a map: expected [B, {rows * columns}, D] or [B, D, {rows}, {columns}] from '{tap}', "
+        f"got {list(activation.shape)}. Tap a block: blocks.0 of a transformer, unet.mid_block of a UNet."
+    )

@@ -10,7 +10,7 @@ from torch import nn
 
 from sadm.core.errors import UserError
 from sadm.diffusion import Denoised
-from sadm.signals.places import FeaturesAtPlaces, expect_tokens
+from sadm.signals.places import FeaturesAtPlaces, tokens_of
 from sadm.signals.signal import SignalStep
 from sadm.signals.taps import tapped
 
@@ -35,7 +35,7 @@ class RepaSignal:
     Args:
         target: what is matched, at the grid of the tapped tokens.
         projector: from the tapped width to d; see `build_projector`.
-        tap: name of the network's module whose output [B, T, D] is aligned.
+        tap: name of the network's module whose output is aligned: tokens [B, T, D], or a map [B, D, rows, columns] (a UNet's).
         weight: factor on the loss, >= 0; the paper's 0.5.
         learning_rate: of the projector.
 
@@ -61,12 +61,12 @@ class RepaSignal:
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
         (tap,) = self.taps
         activation = tapped(denoised, tap)
-        expect_tokens("repa", tap, activation.shape, self.target.grid(denoised.x0))
-        leaf = activation.to(self.parameters[0].dtype).requires_grad_()  # [B, T, D]
+        leaf = activation.to(self.parameters[0].dtype).requires_grad_()
         # Cosines lose their digits in half precision, so autocast stops at this door.
         with torch.enable_grad(), torch.autocast(leaf.device.type, enabled=False):
             target = self.target(denoised.x0, denoised.index)  # [B, T, d] or [B, d]
-            projected = self.projector(leaf if target.ndim == 3 else leaf.mean(1))
+            tokens = tokens_of("repa", tap, leaf, self.target.grid(denoised.x0))  # [B, T, D]
+            projected = self.projector(tokens if target.ndim == 3 else tokens.mean(1))
             loss = -F.cosine_similarity(projected, target.to(projected), dim=-1).mean()
             gradient, *gradients = torch.autograd.grad(loss, [leaf, *self.parameters])
         for parameter, own in zip(self.parameters, gradients, strict=True):

@@ -17,59 +17,22 @@ from sadm.core.config import (
     PositiveFloat,
     Strength,
     build_config,
-    merge,
     parse_yaml,
     read_yaml,
 )
 from sadm.core.errors import UserError
 from sadm.finetuning.config import FinetuneConfig
 from sadm.training.data_config import DataConfig
+from sadm.training.net_config import NetConfig, merge_training
 from sadm.training.shapes import why_not, why_not_sides
 
 Signal = Literal["none", "structure", "features", "labels", "dispersive", "contrastive", "repa", "hidden", "sampled"]
 Solver = Literal["heun", "dpmpp_2m", "dpmpp_2m_sde", "euler", "ddim", "ddpm"]
 Grid = Literal["karras", "native"]
+Beta = Annotated[float, Field(gt=0, lt=1)]
+USUAL_BETAS = (1e-4, 0.02)
+"""First and last beta of DDPM (2006.11239, section 4)."""
 Spacing = Literal["trailing", "leading", "linspace"]
-
-
-class NetConfig(Config):
-    """The diffusion transformer."""
-
-    patch: Positive = 2
-    """Side of a patch in pixels; must divide the image's height and width."""
-    width: Positive = 64
-    """Channels of a token."""
-    depth: Positive = 4
-    """Number of blocks."""
-    heads: Positive = 4
-    """Attention heads; must divide the width."""
-    mlp_ratio: PositiveFloat = 4.0
-    """Hidden width of the MLP over the width."""
-    qk_norm: bool = False
-    """Normalise queries and keys of the attention (2302.05442)."""
-    rope: bool = False
-    """Rotary positions by row and column (2104.09864) instead of added ones; width / heads must be divisible by 4."""
-    swiglu: bool = False
-    """Gated MLPs with as many parameters (2002.05202)."""
-    registers: Count = 0
-    """Learned tokens beside the patches (2309.16588); 0 = none."""
-    noise_scale: PositiveFloat | None = None
-    """Factor on the noise level that the network is given; None = 1 for timesteps, 1000 for the other processes."""
-    frequency_shift: Literal[0, 1] = 0
-    """Embed noise levels at the frequencies of the published weights (0), or of diffusers' networks (1)."""
-    norm_eps: PositiveFloat = 1e-6
-    """Epsilon of the norm in front of each MLP; 1e-5 in many of diffusers' networks."""
-
-    @model_validator(mode="after")
-    def _fits(self) -> NetConfig:
-        if self.width % self.heads or self.width % 4:
-            raise ValueError(f"net.width must be divisible by 4 and by net.heads ({self.heads}), got {self.width}")
-        if self.rope and self.width // self.heads % 4:
-            raise ValueError(
-                f"net.rope needs a width of heads (net.width / net.heads) that 4 divides, got {self.width} / {self.heads} = "
-                f"{self.width // self.heads}"
-            )
-        return self
 
 
 class DenoiserConfig(Config):
@@ -77,8 +40,12 @@ class DenoiserConfig(Config):
 
     kind: Literal["edm", "vp", "flow"] = "edm"
     """edm = EDM (2206.00364); vp = variance-preserving timesteps (DDPM, DiT); flow = straight lines (SiT, JiT)."""
-    schedule: Literal["linear", "cosine"] = "linear"
-    """vp: betas that rise linearly (2006.11239), or alphas along a cosine (2102.09672); 1000 timesteps."""
+    schedule: Literal["linear", "scaled_linear", "cosine"] = "linear"
+    """vp: betas that rise linearly (2006.11239), or whose roots do (2112.10752), or alphas along a cosine (2102.09672)."""
+    betas: tuple[Beta, Beta] | None = None
+    """vp: first and last beta of a linear or scaled linear schedule; None = 0.0001 and 0.02."""
+    timesteps: Annotated[int, Field(ge=2)] = 1000
+    """vp: number of timesteps of the schedule."""
     prediction: Literal["eps", "v", "x0"] | None = None
     """What the network predicts; None = eps for vp, v for flow. edm has a target of its own."""
     learned_variance: bool = False
@@ -89,10 +56,12 @@ class DenoiserConfig(Config):
     @model_validator(mode="before")
     @classmethod
     def _usual_target_is_none(cls, values: Any) -> Any:
-        """One form of each configuration: a kind's own prediction, said aloud, equals None."""
+        """One form of each configuration: a kind's own prediction, or the usual betas, said aloud, equal None."""
         usual = {"vp": "eps", "flow": "v"}
         if isinstance(values, dict) and values.get("prediction") == usual.get(values.get("kind", ""), ""):
-            return {**values, "prediction": None}
+            values = {**values, "prediction": None}
+        if isinstance(values, dict) and values.get("betas") in (USUAL_BETAS, list(USUAL_BETAS)):
+            values = {**values, "betas": None}
         return values
 
     @model_validator(mode="after")
@@ -104,8 +73,14 @@ class DenoiserConfig(Config):
         for name, kind in (("learned_variance", "vp"), ("reversed_time", "flow")):
             if getattr(self, name) and self.kind != kind:
                 raise ValueError(f"process.{name} has a meaning for kind '{kind}' alone, got '{self.kind}'")
-        if self.schedule != "linear" and self.kind != "vp":
-            raise ValueError(f"process.schedule has a meaning for kind 'vp' alone, got '{self.kind}'")
+        own = DenoiserConfig.model_fields
+        for name in ("schedule", "betas", "timesteps"):
+            if getattr(self, name) != own[name].default and self.kind != "vp":
+                raise ValueError(f"process.{name} has a meaning for kind 'vp' alone, got '{self.kind}'")
+        if self.betas is not None and self.schedule == "cosine":
+            raise ValueError(f"process.betas ({self.betas}) has no meaning for process.schedule 'cosine'")
+        if self.betas is not None and self.betas[0] > self.betas[1]:
+            raise ValueError(f"process.betas must not fall, got {self.betas[0]} to {self.betas[1]}")
         return self
 
 
@@ -252,7 +227,7 @@ class ControlConfig(Config):
     temperature: PositiveFloat = 0.5
     """dispersive: temperature of the repulsion."""
     tap: str | None = None
-    """Module whose output is used, such as 'blocks.1'; None = the middle block, for hidden the last."""
+    """Module whose output is used, such as 'blocks.1'; None = the middle block, for hidden the last; of a UNet its middle."""
     sampler_steps: Positive = 4
     """sampled: steps of the sampler that is learned through; each costs about a training step."""
     start: Fraction = 0.5
@@ -293,6 +268,8 @@ class SamplingConfig(Config):
     """Guide at noise levels above this only (arXiv 2404.07724)."""
     guidance_high: PositiveFloat | None = None
     """Guide at noise levels up to this only; None = no bound."""
+    clip: bool = False
+    """Bring x0_hat into [-1, 1] at every step, as many published models of pixels were sampled; not for latents."""
 
     @model_validator(mode="after")
     def _ordered(self) -> SamplingConfig:
@@ -397,6 +374,17 @@ class TrainConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _network_is_told(self) -> TrainConfig:
+        strengths = self.data.augment.strengths
+        if self.net.kind == "unet" and any(strengths.values()):
+            raise ValueError(
+                f"data.augment ({', '.join(strengths)}) needs a network that is told of it, and diffusers' UNet is not: it would "
+                "draw augmented images. Use net.kind 'dit', or turn augmentation off; mirror images that may be drawn are "
+                "data.flip"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _takes_several_shapes(self) -> TrainConfig:
         if self.data.fit == "buckets":
             reason = why_not(self) or why_not_sides(self, self.data.bucket_multiple)
@@ -446,9 +434,9 @@ def load_train_config(
         values = parse_yaml((resources.files("sadm.recipes") / f"{recipe}.yaml").read_text("utf-8"), f"recipe {recipe}")
         origin.append(f"recipe {recipe}")
     if config is not None:
-        values = merge(values, read_yaml(config))
+        values = merge_training(values, read_yaml(config))
         origin.append(str(config))
     if overrides:
-        values = merge(values, overrides)
+        values = merge_training(values, overrides)
         origin.append("overrides")
     return build_config(TrainConfig, values, " + ".join(origin) or "configuration")

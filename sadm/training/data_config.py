@@ -123,7 +123,7 @@ class DataConfig(Config):
     crop_margin: Fraction = 0.125
     """random-crop: how much larger than the resolution the image is that windows are drawn from."""
     bucket_multiple: Positive = 8
-    """buckets: sides are multiples of this, which net.patch must divide; larger = fewer shapes, and more cut off."""
+    """buckets: sides are multiples of this, fit for net.patch or net.unet.channels; larger = fewer shapes, more cut off."""
     clean_class: str | None = None
     """Class of pictures whose mask marks nothing in them, such as tiles beside a defect; None = their image's."""
     white_level: Annotated[int, Field(ge=255, le=65535)] = 65535

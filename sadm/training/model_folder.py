@@ -189,11 +189,11 @@ class Model:
                 f"{size[1]}x{size[0]} pixels were asked for, but this model draws {own} alone. Leave the size out, or train with "
                 "--data.fit buckets for several."
             )
-        patch = self.spec.net.patch
-        if min(size) < patch or size[0] % patch or size[1] % patch:
+        net = self.spec.net
+        if min(size) < net.divisor or size[0] % net.divisor or size[1] % net.divisor:
             raise UserError(
-                f"{size[1]}x{size[0]} pixels were asked for, but this model draws patches of {patch}x{patch}. Choose a width "
-                f"and a height that {patch} divides."
+                f"{size[1]}x{size[0]} pixels were asked for, and can't {net.division}. Choose a width and a height that "
+                f"{net.divisor} divides."
             )
         return channels, *size
 

@@ -27,7 +27,11 @@ from sadm.diffusion import (
 from sadm.training.config import DenoiserConfig, ProcessConfig
 
 AnyDenoiser = EDMDenoiser | PathDenoiser
-SCHEDULES: dict[str, Callable[[], VPSchedule]] = {"linear": VPSchedule.linear, "cosine": VPSchedule.cosine}
+SCHEDULES: dict[str, Callable[..., VPSchedule]] = {
+    "linear": VPSchedule.linear,
+    "scaled_linear": VPSchedule.scaled_linear,
+    "cosine": VPSchedule.cosine,
+}
 NOISE_SCALES = {"edm": 1000.0, "vp": 1.0, "flow": 1000.0}
 """What brings each process's c_noise to the hundreds that a sinusoidal embedding tells apart."""
 
@@ -41,10 +45,15 @@ def build_denoiser(net: nn.Module, config: DenoiserConfig, sigma_data: float) ->
         sigma_data: standard deviation of the data, which EDM's preconditioning uses.
     """
     if config.kind == "vp":
-        return VPDenoiser(net, SCHEDULES[config.schedule](), config.prediction or "eps", config.learned_variance)
+        return VPDenoiser(net, build_schedule(config), config.prediction or "eps", config.learned_variance)
     if config.kind == "flow":
         return FlowDenoiser(net, "x0" if config.prediction == "x0" else "v", config.reversed_time)
     return EDMDenoiser(net, sigma_data)
+
+
+def build_schedule(config: DenoiserConfig) -> VPSchedule:
+    """The timesteps of a process of kind 'vp'."""
+    return SCHEDULES[config.schedule](config.timesteps, *(config.betas or ()))
 
 
 def build_density(config: ProcessConfig, denoiser: AnyDenoiser) -> Density:

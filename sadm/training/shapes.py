@@ -33,15 +33,19 @@ def why_not(config: TrainConfig) -> str:
 
 
 def why_not_sides(config: TrainConfig, *sides: int) -> str:
-    """Which patches do not fit images whose sides are multiples of these, and what to do; empty where all do."""
-    structure = config.structure
-    wanted = {"net.patch": config.net.patch}
+    """What does not fit images whose sides are multiples of these, and what to do; empty where all do."""
+    net, structure = config.net, config.structure
+    wanted = {(net.division, net.divided_by): net.divisor}
     if config.signal in OF_ENCODER and structure.encoder_kind == "vit":
-        wanted["the patch of structure.encoder_kind 'vit', four times structure.encoder_stride"] = structure.vit_patch
-    for what, patch in wanted.items():
+        patch = structure.vit_patch
+        what = "the patch of structure.encoder_kind 'vit', four times structure.encoder_stride"
+        wanted[f"be cut into patches of {patch}x{patch}", what] = patch
+    for (division, what), divisor in wanted.items():
         for side in sides:
-            if side % patch:
-                return f"sides of {side} pixels can't be cut into patches of {patch} ({what}). Choose a patch that divides {side}"
+            if side % divisor:
+                return (
+                    f"sides of {side} pixels can't {division} ({what}): {divisor} does not divide {side}. Change either"
+                )
     return ""
 
 

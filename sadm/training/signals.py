@@ -27,9 +27,9 @@ from sadm.signals import (
     Taps,
     TrainingSignal,
     build_projector,
-    expect_tokens,
     feature_signal,
     label_signal,
+    tokens_of,
 )
 from sadm.structure import (
     ConvEncoder,
@@ -43,6 +43,7 @@ from sadm.structure import (
 from sadm.training.augmentation import augmenter_for
 from sadm.training.config import TrainConfig
 from sadm.training.latents import TrainingSet, pictures_of
+from sadm.training.networks import default_tap
 from sadm.training.pretraining import Pretrained, build_encoder, pretrain_encoder, too_few_classes, way_of_training
 from sadm.training.spec import spec_for
 from sadm.training.starting import process_of
@@ -106,9 +107,7 @@ class _Setup:
 
     def tap(self) -> str:
         """Name of the tapped module."""
-        last = self.config.net.depth - 1
-        block = last if self.config.signal == "hidden" else last // 2
-        return self.config.control.tap or f"blocks.{block}"
+        return self.config.control.tap or default_tap(self.config.net, at_the_end=self.config.signal == "hidden")
 
 
 def _none(setup: _Setup) -> PreparedSignals:
@@ -216,14 +215,19 @@ def _tapped_target(setup: _Setup) -> tuple[FeaturesAtPlaces, Pretrained, tuple[i
     spec = spec_for(setup.images, config.net, process_of(config))
     with torch.random.fork_rng(devices=[]):
         net = spec.build().net
-    blank, grid = torch.zeros(1, *spec.shape), (spec.shape[1] // spec.net.patch, spec.shape[2] // spec.net.patch)
-    tokens = _output_shape(net, tap, blank, torch.zeros(1), Cond())
-    expect_tokens(config.signal, tap, tokens, grid)  # before pre-training, which takes time
+    blank, (_, height, columns) = torch.zeros(1, *spec.shape), spec.shape
+    shape = _output_shape(net, tap, blank, torch.zeros(1), Cond())
+    # A map says itself how large its places are; tokens are those of the network's patches.
+    patch = (height // shape[2], columns // shape[3]) if len(shape) == 4 else (spec.net.divisor,) * 2
+    grid = (height // patch[0], columns // patch[1])
+    tokens = tokens_of(
+        config.signal, tap, torch.empty(shape, device="meta"), grid
+    )  # before pre-training, which takes time
     pretrained = setup.pretrain()
     encoder, device = pretrained.encoder, next(pretrained.encoder.parameters()).device
     features, axis = _features_at_places(encoder)
     length = _output_shape(encoder, features, blank.to(device))[axis]
-    return FeaturesAtPlaces(encoder, features, (spec.net.patch, spec.net.patch)), pretrained, (tokens[2], length)
+    return FeaturesAtPlaces(encoder, features, patch), pretrained, (tokens.shape[2], length)
 
 
 def _charged(signal: TrainingSignal, pretrained: Pretrained) -> PreparedSignals:

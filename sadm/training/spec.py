@@ -8,12 +8,11 @@ import torch
 
 from sadm.core.errors import UserError
 from sadm.data import ImageSet
-from sadm.models import DiT
-from sadm.models.weights.naming import set_norm_eps
 from sadm.training.augmentation import augmenter_for
 from sadm.training.config import DenoiserConfig, NetConfig, ProcessConfig
 from sadm.training.data_config import AugmentConfig
 from sadm.training.latents import TrainingSet, pictures_of
+from sadm.training.networks import Surroundings, build_network
 from sadm.training.process import NOISE_SCALES, AnyDenoiser, build_denoiser
 
 
@@ -44,29 +43,24 @@ class ModelSpec:
     shape_counts: tuple[tuple[int, ...], ...] = ()
 
     def build(self) -> AnyDenoiser:
-        """A denoiser with freshly initialised weights.
+        """A denoiser with freshly initialised weights; errors as of `network`."""
+        return self.around(self.network())
+
+    def network(self) -> torch.nn.Module:
+        """Its network alone.
 
         Raises:
-            UserError: the image is not divisible into patches.
+            UserError: the image does not fit the network (see `build_network`), or a package that it needs is missing.
         """
-        sizes = self.net
-        if self.shape[1] % sizes.patch or self.shape[2] % sizes.patch:
-            raise UserError(
-                f"images of {self.shape[1]}x{self.shape[2]} pixels can't be cut into patches of {sizes.patch}x{sizes.patch}. "
-                "Choose another --net.patch, or a --data.resolution that it divides."
-            )
-        own = sizes.model_dump(exclude={"noise_scale", "norm_eps"})
-        net = DiT(
+        around = Surroundings(
             self.shape,
-            num_classes=len(self.class_names),
-            noise_scale=sizes.noise_scale or NOISE_SCALES[self.process.kind],
-            out_channels=2 * self.shape[0] if self.process.learned_variance else None,
+            len(self.class_names),
+            noise_scale=self.net.noise_scale or NOISE_SCALES[self.process.kind],
+            learned_variance=self.process.learned_variance,
             augment_dims=len(self.augment),
             any_shape=bool(self.shapes),
-            **own,
         )
-        set_norm_eps(net, sizes.norm_eps)
-        return self.around(net)
+        return build_network(self.net, around)
 
     def around(self, net: torch.nn.Module) -> AnyDenoiser:
         """The denoiser of a network that is there already."""

@@ -72,11 +72,11 @@ def check_sizes(config: TrainConfig, images: ImageSet) -> None:
         spec_for(images, config.net, config.process, config.data.augment).build()
         return
     codec = codec_for(images, config.data.autoencoder)
-    shape, patch = codec.latent_shape(images.shape), config.net.patch
-    if shape[1] % patch or shape[2] % patch:
+    shape, net = codec.latent_shape(images.shape), config.net
+    if shape[1] % net.divisor or shape[2] % net.divisor:
         raise UserError(
-            f"images of {images.shape[2]}x{images.shape[1]} pixels become latents of {shape[2]}x{shape[1]}, which can't be cut "
-            f"into patches of {patch}x{patch}. Choose another --net.patch, or a --data.resolution that {patch * codec.factor} "
+            f"images of {images.shape[2]}x{images.shape[1]} pixels become latents of {shape[2]}x{shape[1]}, which can't "
+            f"{net.division}. Choose another --{net.divided_by}, or a --data.resolution that {net.divisor * codec.factor} "
             "divides."
         )
     ModelSpec(shape, config.net, 1.0, (), (), config.process.denoiser).build()

@@ -78,7 +78,7 @@ def test_a_size_that_training_did_not_see_is_said_and_a_wrong_one_refused(
     for size, message in (
         ("48", "--size is '48'; expected WIDTHxHEIGHT in pixels, such as 48x24."),
         ("0x24", "--size is '0x24'; expected WIDTHxHEIGHT"),
-        ("30x24", "30x24 pixels were asked for, but this model draws patches of 4x4."),
+        ("30x24", "30x24 pixels were asked for, and can't be cut into patches of 4x4."),
     ):
         assert run(["sample", str(trained), "--size", size, "--out", str(tmp_path)]) == 2
         assert message in " ".join(capsys.readouterr().err.split())
@@ -126,7 +126,7 @@ def test_exported_and_prepared_folders_train(photos: Path, tmp_path: Path, capsy
     ("options", "message"),
     [
         (["--net.rope"], "and net.rope has angles for one grid of patches"),
-        (["--net.patch", "3"], "sides of 8 pixels can't be cut into patches of 3 (net.patch)"),
+        (["--net.patch", "3"], "sides of 8 pixels can't be cut into patches of 3x3 (net.patch)"),
         (["--data.autoencoder", "vae"], "data.autoencoder makes latents of one shape"),
         (
             ["--data.resolution", "30"],

@@ -142,7 +142,8 @@ def test_a_restored_signal_goes_on_bit_for_bit() -> None:
 
 
 def test_what_can_not_work_is_refused() -> None:
-    with pytest.raises(UserError, match=r"signal 'hidden' needs tokens: expected \[B, 10, D\] from 'blocks\.0'"):
+    wanted = r"needs tokens or a map: expected \[B, 10, D\] or \[B, D, 5, 2\] from 'blocks\.0'"
+    with pytest.raises(UserError, match=rf"signal 'hidden' {wanted}"):
         signal()(*made_up(dtype=torch.float64, **{"blocks.0": torch.zeros(6, 9, 4)}))
     with pytest.raises(UserError, match="weight >= 0, got nan"):
         signal(weight=math.nan)
@@ -173,3 +174,18 @@ def test_each_shape_of_images_has_its_own_grid_of_places() -> None:
                 patch = seen[:, :, 2 * row : 2 * row + 2, 4 * column : 4 * column + 4].mean((2, 3))
                 torch.testing.assert_close(found[:, row * columns + column], patch)
     assert len(target.cache) == 12
+
+
+def test_a_map_is_tokens_row_by_row() -> None:
+    (tokens_step, g_dsm), (map_step, _) = step(), step()
+    tokens = tokens_step.taps["blocks.0"]
+    places = torch.empty(6, WIDTH, 5, 2, dtype=torch.float64)
+    for place in range(PLACES):
+        places[:, :, place // 2, place % 2] = tokens[:, place]
+    map_step.taps["blocks.0"] = places
+    of_tokens, of_map = signal()(tokens_step, g_dsm), signal()(map_step, g_dsm)
+    assert torch.equal(of_map.log["hidden"], of_tokens.log["hidden"])
+    found = of_map.taps["blocks.0"]
+    assert found.shape == places.shape
+    for place in range(PLACES):
+        torch.testing.assert_close(found[:, :, place // 2, place % 2], of_tokens.taps["blocks.0"][:, place])

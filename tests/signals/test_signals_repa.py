@@ -148,7 +148,7 @@ def test_half_precision_activations_and_autocast() -> None:
 
 
 def test_what_can_not_work_is_refused() -> None:
-    with pytest.raises(UserError, match=r"expected \[B, 10, D\] from 'blocks\.0', got \[6, 4\]"):
+    with pytest.raises(UserError, match=r"expected \[B, 10, D\] or \[B, D, 5, 2\] from 'blocks\.0', got \[6, 4\]"):
         signal()(*made_up(dtype=torch.float64, **{"blocks.0": torch.zeros(6, 4)}))
     with pytest.raises(UserError, match=r"got \[6, 9, 4\].*Tap a block"):
         signal()(*made_up(dtype=torch.float64, **{"blocks.0": torch.zeros(6, 9, 4)}))
@@ -156,3 +156,18 @@ def test_what_can_not_work_is_refused() -> None:
         signal("maps")
     with pytest.raises(UserError, match="weight >= 0, got -1"):
         signal(weight=-1)
+
+
+def test_a_map_is_tokens_row_by_row() -> None:
+    (tokens_step, g_dsm), (map_step, _) = step(), step()
+    tokens = tokens_step.taps["blocks.0"]
+    places = torch.empty(6, 4, 5, 2, dtype=torch.float64)
+    for place in range(10):
+        places[:, :, place // 2, place % 2] = tokens[:, place]
+    map_step.taps["blocks.0"] = places
+    of_tokens, of_map = signal()(tokens_step, g_dsm), signal()(map_step, g_dsm)
+    torch.testing.assert_close(of_map.log["repa"], of_tokens.log["repa"])
+    for place in range(10):
+        torch.testing.assert_close(
+            of_map.taps["blocks.0"][:, :, place // 2, place % 2], of_tokens.taps["blocks.0"][:, place]
+        )

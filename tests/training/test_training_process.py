@@ -22,6 +22,7 @@ PROCESSES = [
     {"kind": "vp"},
     {"kind": "vp", "schedule": "cosine", "prediction": "v"},
     {"kind": "vp", "prediction": "x0"},
+    {"kind": "vp", "schedule": "scaled_linear", "betas": [0.0015, 0.0195], "timesteps": 500},
     {"kind": "flow"},
     {"kind": "flow", "prediction": "x0"},
     {"kind": "flow", "density": "uniform", "reversed_time": True},
@@ -65,7 +66,11 @@ def test_the_loss_is_mean_squares_on_what_the_network_predicts(process: dict) ->
     level = sigma[:, None, None, None]
     if process["kind"] == "vp":
         alpha, beta = (1 + level**2) ** -0.5, level * (1 + level**2) ** -0.5
-        table = {"linear": VPSchedule.linear, "cosine": VPSchedule.cosine}[process.get("schedule", "linear")]().sigmas
+        table = {
+            "linear": VPSchedule.linear(),
+            "cosine": VPSchedule.cosine(),
+            "scaled_linear": VPSchedule.from_betas(torch.linspace(0.0015**0.5, 0.0195**0.5, 500).double() ** 2),
+        }[process.get("schedule", "linear")].sigmas
         time = (table[None] - sigma[:, None]).abs().argmin(1).float()  # uniform over whole timesteps
         target = {"eps": noise, "v": alpha * noise - beta * x0, "x0": x0}[process.get("prediction", "eps")]
         error = (net(alpha * x0 + beta * noise, time, cond) - target).square()
@@ -123,6 +128,11 @@ def test_a_kinds_own_prediction_said_aloud_changes_nothing(tmp_path, kind: str, 
     assert first == second
 
 
+@pytest.mark.parametrize("betas", [(1e-4, 0.02), [1e-4, 0.02]])
+def test_the_usual_betas_said_aloud_change_nothing(betas: object) -> None:
+    assert load_train_config(overrides={"process": {"kind": "vp", "betas": betas}}).process.betas is None
+
+
 @pytest.mark.parametrize(
     ("process", "message"),
     [
@@ -130,6 +140,11 @@ def test_a_kinds_own_prediction_said_aloud_changes_nothing(tmp_path, kind: str, 
         ({"kind": "flow", "prediction": "eps"}, "expected one of v, x0"),
         ({"kind": "flow", "schedule": "cosine"}, "kind 'vp' alone"),
         ({"kind": "flow", "learned_variance": True}, "kind 'vp' alone"),
+        ({"kind": "flow", "timesteps": 10}, "process.timesteps has a meaning for kind 'vp' alone"),
+        ({"betas": [0.001, 0.01]}, "process.betas has a meaning for kind 'vp' alone"),
+        ({"kind": "vp", "schedule": "cosine", "betas": [0.001, 0.01]}, "no meaning for process.schedule 'cosine'"),
+        ({"kind": "vp", "betas": [0.01, 0.001]}, "must not fall, got 0.01 to 0.001"),
+        ({"kind": "vp", "betas": [0.01, 1.5]}, "less than 1"),
         ({"kind": "vp", "reversed_time": True}, "kind 'flow' alone"),
         ({"kind": "vp", "density": "log_normal"}, "would leave the timesteps"),
         ({"density": "uniform"}, "needs a process that ends"),

@@ -140,10 +140,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ),
 ]
 OF_MULTIPLES: list[tuple[dict[str, Any], str]] = [
-    ({"net": {"patch": 3}}, "can't be cut into patches of 3 (net.patch). Choose a patch that divides"),
+    ({"net": {"patch": 3}}, "can't be cut into patches of 3x3 (net.patch): 3 does not divide"),
     (
         {"signal": "hidden", "structure": {"encoder_kind": "vit", "encoder_stride": 3}},
-        "can't be cut into patches of 12 (the patch of structure.encoder_kind 'vit', four times structure.encoder_stride)",
+        "can't be cut into patches of 12x12 (the patch of structure.encoder_kind 'vit', four times structure.encoder_stride)",
     ),
 ]
 
@@ -288,7 +288,7 @@ def test_an_older_model_file_is_one_of_squares(trained: Path, tmp_path: Path) ->
 
 def test_sizes_that_a_model_does_not_draw_are_refused(model: Model, tmp_path: Path) -> None:
     with pytest.raises(
-        UserError, match=r"6x8 pixels were asked for, but this model draws patches of 4x4\. Choose a width"
+        UserError, match=r"6x8 pixels were asked for, and can't be cut into patches of 4x4\. Choose a width"
     ):
         model.sample(1, size=(8, 6))
     train(tiny_config(signal="none"), tmp_path / "run", images=tiny_images())

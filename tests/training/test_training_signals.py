@@ -270,8 +270,16 @@ def test_labels_need_two_classes() -> None:
     [
         ("dispersive", "block.0", r"no module 'block\.0'; did you mean 'blocks\.0'"),
         ("repa", "block.0", r"no module 'block\.0'; did you mean 'blocks\.0'"),
-        ("repa", "t_embedder", r"'repa' needs tokens: expected \[B, 4, D\] from 't_embedder', got \[1, 16\]"),
-        ("hidden", "t_embedder", r"'hidden' needs tokens: expected \[B, 4, D\] from 't_embedder', got \[1, 16\]"),
+        (
+            "repa",
+            "t_embedder",
+            r"'repa' needs tokens or a map: expected \[B, 4, D\] or \[B, D, 2, 2\] from 't_embedder', got \[1, 16\]",
+        ),
+        (
+            "hidden",
+            "t_embedder",
+            r"'hidden' needs tokens or a map: expected \[B, 4, D\] or \[B, D, 2, 2\] from 't_embedder', got \[1, 16\]",
+        ),
     ],
 )
 def test_a_tap_that_can_not_serve_is_refused_before_anything_is_trained(signal: str, tap: str, message: str) -> None:

@@ -24,16 +24,21 @@ _AT_A_TIME = 256
 
 
 def blocks_of(denoiser: nn.Module) -> list[str]:
-    """Names of up to four blocks, from a quarter of the depth to the last one.
+    """Names of up to four blocks: from a quarter of the depth to the last one, of a UNet from its middle to the last one.
 
     Raises:
         UserError: the network has no list of blocks.
     """
-    for name, module in denoiser.named_modules():
-        if isinstance(module, nn.ModuleList) and name.split(".")[-1] == "blocks" and len(module):
+    modules = dict(denoiser.named_modules())
+    for name, module in modules.items():
+        prefix, _, last = name.rpartition(".")
+        if isinstance(module, nn.ModuleList) and last == "blocks" and len(module):
             depth = len(module)
             places = {max(0, -(-depth * (i + 1) // _MOST_BLOCKS) - 1) for i in range(_MOST_BLOCKS)}
             return [f"{name}.{place}" for place in sorted(places)]
+        middle = f"{prefix}.mid_block".lstrip(".")
+        if isinstance(module, nn.ModuleList) and last == "up_blocks" and middle in modules:
+            return [middle, *(f"{name}.{place}" for place in range(len(module)))][:_MOST_BLOCKS]
     raise UserError(
         f"a {type(denoiser).__name__} has no list of blocks whose activations could be read; name its modules."
     )

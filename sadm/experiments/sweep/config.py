@@ -14,10 +14,11 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field, model_validator
 from tyro import conf
 
-from sadm.core.config import build_config, flatten, merge
+from sadm.core.config import build_config, flatten
 from sadm.core.errors import UserError
 from sadm.experiments.config import NOT_AN_ARMS, YET_AN_ARMS, Experiment, Share
 from sadm.training.config import TrainConfig
+from sadm.training.net_config import merge_training
 
 NOT_VARIED = {
     **NOT_AN_ARMS,
@@ -90,7 +91,7 @@ class SweepConfig(Experiment):
         for values in itertools.product(*self.vary.values()):
             given = dict(zip(self.vary, values, strict=True))
             title = ", ".join(f"{key}={value}" for key, value in given.items())
-            change = merge(self.train.model_dump(mode="json"), nested(given))
+            change = merge_training(self.train.model_dump(mode="json"), nested(given))
             built = flatten(build_config(TrainConfig, change, f"setting {title}").model_dump(mode="json"))
             typed = {key: built.get(key) for key in given}  # as the option's type has it: 1e-3 and 0.001 are one value
             found[_name({words[key]: value for key, value in typed.items()})] = typed
