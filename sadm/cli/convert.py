@@ -15,6 +15,7 @@ examples:
   sadm convert DiT-XL-2-256x256.pt --family dit --autoencoder sd-vae-ft-ema --out models/dit
   sadm convert SiT-XL-2-256.pt --family sit --autoencoder sd-vae-ft-ema --out models/sit
   sadm convert path/to/DiTPipeline --out models/dit
+  sadm convert path/to/ddpm-cifar10-32 --out models/ddpm   (a DDPMPipeline, or another of a UNet2DModel; needs diffusers)
   sadm convert runs/mine --to merged --out models/mine   (what a fine-tuning learned, with the model that it belongs to)
   sadm convert models/mine --to diffusers --out path/to/pipeline   (trained with --process.kind vp --net.frequency-shift 1)
 """
@@ -29,11 +30,14 @@ class ConvertOptions:
     out: str | None = None
     """The folder to write (required)."""
     to: Literal["sadm", "diffusers", "merged"] = "sadm"
-    """What to write: a model folder, for `sadm sample`; a DiTPipeline; or, of a fine-tuned model, one that needs no other."""
+    """What to write: a model folder, for `sadm sample`; a folder of diffusers, a DiTPipeline or a DDIMPipeline of a UNet; or, of
+    a fine-tuned model, one that needs no other."""
     family: Literal["dit", "sit"] | None = None
     """Of a checkpoint, whose tensors do not tell; a folder of diffusers says it itself."""
     autoencoder: str | None = None
     """Folder of an AutoencoderKL (needs diffusers); None = the one that the source has."""
+    null_is_last: bool = False
+    """Of a UNet with classes: the last row of its class table means "no class"; otherwise a null class is added."""
 
 
 def run(arguments: list[str]) -> None:
@@ -48,9 +52,10 @@ def run(arguments: list[str]) -> None:
         save_merged(load_model(options.source), out)
         print(f"Draw images with: sadm sample {out}")
     elif options.to == "diffusers":
-        for entry in export_pipeline(load_model(options.source), out, options.autoencoder):
+        left_out, call = export_pipeline(load_model(options.source), out, options.autoencoder)
+        for entry in left_out:
             print(f"left out {entry}")
-        print(f"Load it with: DiTPipeline.from_pretrained({out!r})")
+        print(f"Load it with: {call}")
     else:
-        print(import_model(options.source, out, options.family, options.autoencoder))
+        print(import_model(options.source, out, options.family, options.autoencoder, options.null_is_last or None))
         print(f"Draw images with: sadm sample {out}")
