@@ -20,6 +20,12 @@ SOURCE_STEPS = 1500
 """Steps of the source model, the recipe's own."""
 STEPS, BATCH = 300, 32
 """Of a plain fine-tuning."""
+SHARE = 0.7
+"""Structure is trained at this share of plain fine-tuning's cost, too."""
+COST_STEPS = 200
+"""Steps of each arm in the interleaved measurement of cost."""
+AUDITED = 300
+"""Images of each model that are looked at for copies."""
 RATES = {
     "full": (2.5e-4, 5e-4, 1e-3, 2e-3),
     "lora": (2e-3, 4e-3, 8e-3, 1.6e-2),

@@ -65,20 +65,16 @@ def compared(
         "method": method,
         "rate": rate,
         "seeds": [*seeds],
-        "cells": rounded_cells(cells),
+        "cells": [short(cell) for cell in cells],
         "provenance": provenance(),
     }
 
 
-def rounded_cells(cells: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Numbers at four significant digits, those in lists, too."""
-
-    def short(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {key: short(item) for key, item in value.items()}
-        return [short(item) for item in value] if isinstance(value, list) else rounded(value)
-
-    return [short(cell) for cell in cells]
+def short(value: Any) -> Any:
+    """Numbers at four significant digits, however deep they lie in mappings and lists."""
+    if isinstance(value, dict):
+        return {key: short(item) for key, item in value.items()}
+    return [short(item) for item in value] if isinstance(value, list) else rounded(value)
 
 
 def best_rate(method: str) -> float:

@@ -9,8 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from sadm.finetuning import MERGEABLE, FinetuneConfig, learned, load_learned, merge, tune
+from sadm.finetuning.config import MERGEABLE, FinetuneConfig
 from sadm.finetuning.folder import read_adapter
+from sadm.finetuning.tuning import learned, load_learned, merge, tune
 
 
 @dataclasses.dataclass(frozen=True)

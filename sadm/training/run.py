@@ -42,7 +42,7 @@ from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.core.stopping import StopRequest
 from sadm.data import Fit, ImageSet, Split, load_split, never_held_out, to_uint8
 from sadm.data.sources.words import quoted
-from sadm.finetuning import learned
+from sadm.finetuning.tuning import learned
 from sadm.models import autoencoder_hash
 from sadm.training.adapted import AdapterFacts
 from sadm.training.checkpoint import latest_checkpoint, save_checkpoint

@@ -11,7 +11,7 @@ from torch import nn
 from sadm.core.config import Config, flatten
 from sadm.core.errors import UserError
 from sadm.core.seeds import derive_seed
-from sadm.finetuning import class_tables, share_that_learns, tune
+from sadm.finetuning.tuning import class_tables, share_that_learns, tune
 from sadm.models import autoencoder_hash
 from sadm.training.config import ProcessConfig, TrainConfig
 from sadm.training.fitting import fit_network

@@ -10,20 +10,11 @@ from torch import nn
 
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
-from sadm.finetuning import (
-    MERGEABLE,
-    METHODS,
-    FinetuneConfig,
-    class_tables,
-    learned,
-    load_learned,
-    merge,
-    register_branch,
-    share_that_learns,
-    tune,
-)
+from sadm.finetuning.branches import register_branch
+from sadm.finetuning.config import MERGEABLE, METHODS, FinetuneConfig
 from sadm.finetuning.folder import read_adapter, write_adapter
 from sadm.finetuning.scales import Scaled
+from sadm.finetuning.tuning import class_tables, learned, load_learned, merge, share_that_learns, tune
 from sadm.models import DiT, UNetAdapter
 from sadm.models.presets import dit_by_name
 

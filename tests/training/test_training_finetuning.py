@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from sadm.core.conditions import Cond
 from sadm.core.errors import InterruptedRun, UserError
-from sadm.finetuning import METHODS
+from sadm.finetuning.config import METHODS
 from sadm.training.config import TrainConfig
 from sadm.training.finetuning import LEARNING_RATES, finetune_config
 from sadm.training.fitting import origins

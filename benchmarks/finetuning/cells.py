@@ -1,0 +1,140 @@
+"""The cells of the grid: plain fine-tuning against structure at equal cost, and at 70 per cent of it; copies; sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.common import RUNS, result_path, store, stored
+from benchmarks.finetuning.grid import AUDITED, COST_STEPS, FORMS, IMAGES, RATES, REPORT_SEEDS, SHARE, STEPS, TRANSFERS
+from benchmarks.finetuning.search import best_rate, short
+from benchmarks.finetuning.trainings import NAME, cell_config
+
+if TYPE_CHECKING:
+    from sadm.experiments.config import CompareConfig
+
+PLAIN, STRUCTURE, CHEAP = "plain", "structure", "structure at 70 %"
+CELLS = {
+    f"{transfer}-{images}-{method}": (transfer, images, method)
+    for method in RATES
+    for transfer in TRANSFERS
+    for images in IMAGES
+}
+
+
+def run_cells(form: str) -> None:
+    """Trains what is missing of every cell; each is stored as it comes.
+
+    Args:
+        form: which of `FORMS` the search chose.
+    """
+    for name in CELLS:
+        if not result_path(NAME, name).exists():
+            store(NAME, name, run_cell(name, form))
+
+
+def run_cell(name: str, form: str) -> dict[str, Any]:
+    """One cell."""
+    from benchmarks.paired import above_floor, seconds, train_all
+    from sadm.core.provenance import provenance
+    from sadm.experiments.runs import Runs
+
+    transfer, images, method = CELLS[name]
+    rate = best_rate(method)
+    config, folder = _config(transfer, images, method, rate, form), RUNS / NAME / "grid" / name
+    cost = method_cost(method, form)
+    steps = {PLAIN: STEPS, STRUCTURE: _steps(cost, 1.0), CHEAP: _steps(cost, SHARE)}
+    floor = train_all(config, folder, steps)
+    arms = {}
+    for arm, count in steps.items():
+        runs = Runs.read(folder, arm, REPORT_SEEDS, count)
+        arms[arm] = {
+            "steps": count,
+            "diverged": runs.diverged,
+            "excess": {judge: above_floor(runs, judge, floor) for judge in floor} if not runs.diverged else {},
+            "cpu_seconds": [seconds(result) for result in runs.finished],
+            "copies": [_copies(job.folder(folder), config) for job in runs.jobs] if arm != CHEAP else [],
+        }
+    return {
+        "transfer": transfer,
+        "images": images,
+        "method": method,
+        "form": form,
+        "rate": rate,
+        "seeds": [*REPORT_SEEDS],
+        "floor": short(floor),
+        "cost": cost,
+        "arms": short(arms),
+        **_sizes(folder / "runs" / f"{PLAIN}-{STEPS}-steps-seed-{REPORT_SEEDS[0]}"),
+        "provenance": provenance(),
+    }
+
+
+def method_cost(method: str, form: str) -> dict[str, Any]:
+    """What a step with structure costs beside a plain one, measured once for each method; stored."""
+    from sadm.core.progress import ConsoleReporter
+    from sadm.experiments.cost import measure_costs
+    from sadm.training.run import split_for
+
+    name = f"cost-{method}"
+    if not result_path(NAME, name).exists():
+        config = _config("classes", max(IMAGES), method, best_rate(method), form)
+        config = config.model_copy(update={"cost_steps": COST_STEPS})
+        with ConsoleReporter() as reporter:
+            found = measure_costs(config, [STRUCTURE], split_for(config.train).train, reporter)[STRUCTURE]
+        store(NAME, name, vars(found))
+    known: dict[str, Any] = stored(NAME, name)
+    return known
+
+
+def _steps(cost: dict[str, Any], share: float) -> int:
+    from sadm.experiments.cost import ArmCost
+
+    return ArmCost(**cost).equal_cost_steps(share * STEPS)
+
+
+def _config(transfer: str, images: int, method: str, rate: float, form: str) -> CompareConfig:
+    from sadm.experiments.config import CompareConfig
+
+    return CompareConfig(
+        train=cell_config(transfer, images, method, rate),
+        arms={PLAIN: {"signal": "none"}, STRUCTURE: FORMS[form], CHEAP: FORMS[form]},
+        seeds=[*REPORT_SEEDS],
+        groups=1,
+    )
+
+
+def _copies(run: Path, config: CompareConfig) -> float:
+    """The share of a model's images that are near copies of its training images."""
+    from sadm.data import ImageSet, to_uint8
+    from sadm.evaluation.memorisation import audit
+    from sadm.training.model_folder import load_model
+    from sadm.training.run import split_for
+
+    model, split = load_model(run), split_for(config.train)
+    labels = model.training_labels(AUDITED, 0)
+    images = to_uint8(model.sample(AUDITED, 0, labels))
+    names = tuple(str(index) for index in range(AUDITED))
+    generated = ImageSet(images, labels, model.spec.class_names, names, run.name)
+    return float(audit(generated, split.train, split.held_out).copies.mean())
+
+
+def _sizes(run: Path) -> dict[str, Any]:
+    """Parameters that learn and all, and the bytes of what a fine-tuning keeps and of what it holds in memory while it trains.
+
+    Held: weights; and for each parameter that learns, its gradient, two moments of AdamW and its average.
+    """
+    from sadm.finetuning.tuning import share_that_learns
+    from sadm.training.model_folder import load_model
+    from sadm.training.run import read_run_config
+    from sadm.training.starting import start
+
+    model = load_model(run)
+    learns, there = share_that_learns(start(read_run_config(run), model.spec).net)
+    kept = sum(file.stat().st_size for file in (run / "model").glob("*.safetensors"))
+    return {
+        "parameters": there,
+        "learning": learns,
+        "adapter_bytes": kept,
+        "state_bytes": 4 * (there + 4 * learns),
+    }
