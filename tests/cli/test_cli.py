@@ -56,7 +56,9 @@ def test_help_is_quick_and_loads_no_torch():
         assert name in result.stdout
 
 
-@pytest.mark.parametrize("module", ["training.config", "training.data_config", "experiments.config", "finetuning.config"])
+@pytest.mark.parametrize(
+    "module", ["training.config", "training.data_config", "experiments.config", "finetuning.config"]
+)
 def test_configurations_load_no_torch(module):
     code = f"import sys, sadm.{module}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from sadm.core.conditions import Cond
 from sadm.data import Augmentation, Augmenter
 from sadm.experiments.reproduction.targets import MODEL, Target
-from sadm.finetuning import share_that_learns, tune
+from sadm.finetuning.tuning import share_that_learns, tune
 from sadm.structure import StructureGame
 from sadm.training.config import StructureConfig, TrainConfig
 from sadm.training.pretraining import build_encoder
