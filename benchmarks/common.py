@@ -20,6 +20,11 @@ SEARCHED_FROM = {"encoder_stride": 1, "encoder_steps": 150, "every": 1}
 """Structure options of the 8x8 recipe when the search began and the solvers were compared; it is leaner since."""
 
 
+def relative(path: Path) -> str:
+    """The path from here, where it is below: stored results name no folder of one machine."""
+    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
 def result_path(benchmark: str, name: str) -> Path:
     """Where a benchmark's result is stored."""
     return ROOT / "benchmarks" / "results" / benchmark / f"{name}.json"

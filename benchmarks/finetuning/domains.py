@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 
-from benchmarks.common import RUNS
+from benchmarks.common import RUNS, relative
 from benchmarks.finetuning.grid import FROM_CLASSES, HELD_OUT, SIDE
 
 TRAIN = 5000
@@ -15,12 +15,14 @@ TRAIN = 5000
 MATERIALS = ("metal", "fabric", "casting")
 
 
-def domain(name: str) -> Path:
+def domain(name: str) -> str:
     """The folder of a domain: ``source`` (five classes), ``classes`` (the other five), ``textures``."""
     folder = RUNS / "finetuning" / "domains" / name
-    if not (folder / "done").exists():
+    done = folder.with_name(f"{name}.done")
+    if not done.exists():
         _write(folder, *(_textures() if name == "textures" else _classes(own=name == "source")))
-    return folder
+        done.touch()
+    return relative(folder)
 
 
 def _classes(own: bool) -> tuple[dict[str, tuple[torch.Tensor, torch.Tensor]], list[str]]:
@@ -61,4 +63,3 @@ def _write(folder: Path, parts: dict[str, tuple[torch.Tensor, torch.Tensor]], na
             path = folder / part / name / f"{index:05d}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image[0].numpy()).save(path)  # without the care of `write_png`, which waits for the disk
-    (folder / "done").touch()

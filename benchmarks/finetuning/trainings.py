@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import RUNS
+from benchmarks.common import RUNS, relative
 from benchmarks.finetuning.domains import domain
 from benchmarks.finetuning.grid import BATCH, RECIPE, SEARCH_SEEDS, SOURCE_STEPS, STEPS
 
@@ -25,7 +25,7 @@ def source_model() -> Path:
     change = {
         "signal": "none",
         "seed": SEARCH_SEEDS[0],
-        "data": {"source": str(domain("source"))},
+        "data": {"source": domain("source")},
         "optimiser": {"steps": SOURCE_STEPS},
     }
     with ConsoleReporter() as reporter:
@@ -41,8 +41,8 @@ def cell_config(
     from sadm.training.finetuning import finetune_config
 
     own = {
-        "data": {"source": str(domain(transfer)), "limit": images},
+        "data": {"source": domain(transfer), "limit": images},
         "optimiser": {"steps": STEPS, "batch": BATCH, "learning_rate": rate},
         "log": {"samples": 0, "every": 50},
     }
-    return finetune_config(source_model(), method, merge(own, change or {}))
+    return finetune_config(relative(source_model()), method, merge(own, change or {}))

@@ -7,11 +7,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RUNS, store, stored
+from benchmarks.common import RUNS, relative, store, stored
 from benchmarks.paired import above_floor, seconds, train_all
 from benchmarks.structure.noisy import write_noisy
 from benchmarks.structure.regimes import ARMS, REGIMES, REPORT_SEEDS, SIDE
-from benchmarks.structure.trainings import NAME, relative
+from benchmarks.structure.trainings import NAME
 
 NOISY = "noisy-fashion-mnist"
 MORE_SEEDS = tuple(range(105, 120))

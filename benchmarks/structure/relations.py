@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.common import RUNS, store
+from benchmarks.common import RUNS, relative, store
 from benchmarks.paired import above_floor, train_all
 from benchmarks.structure.regimes import REGIMES, SEARCH_SEEDS, SIDE
-from benchmarks.structure.trainings import NAME, plain_start, relative
+from benchmarks.structure.trainings import NAME, plain_start
 
 RELATIONS = ("cosine", "euclidean", "rbf", "angles")
 TASKS = ("B", "C300", "D", "E")

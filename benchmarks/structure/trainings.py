@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import RUNS, store
+from benchmarks.common import RUNS, relative, store
 from benchmarks.structure.regimes import ARMS, REGIMES, REPORT_SEEDS, SEARCH_SEEDS, Regime
 
 NAME = "structure"
@@ -57,11 +57,6 @@ def plain_start(recipe: str) -> Path:
     change = {"signal": "none", "seed": SEARCH_SEEDS[0], "optimiser": {"steps": START_STEPS}, "log": {"samples": 0}}
     train(load_train_config(recipe, overrides=change), out)
     return out
-
-
-def relative(path: Path) -> str:
-    """The path from here, where it is below: stored results name no folder of one machine."""
-    return str(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
 
 
 def row(name: str, regime: Regime, comparison: dict[str, Any]) -> dict[str, Any]:

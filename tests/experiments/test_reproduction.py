@@ -28,7 +28,7 @@ from sadm.experiments.reproduction.running import Job, departures, reproduce
 from sadm.experiments.reproduction.scoring import Scoring, score
 from sadm.experiments.reproduction.targets import Figure, Target, load_target, target_names
 from sadm.experiments.reproduction.texts import ENGLISH, JAPANESE
-from sadm.finetuning import tune
+from sadm.finetuning.tuning import tune
 from sadm.training.config import TrainConfig, load_train_config
 from sadm.training.learner import Learner
 from sadm.training.model_folder import load_model
