@@ -31,6 +31,7 @@ from sadm.evaluation.per_class import ClassEvaluation, PerClass
 from sadm.evaluation.spatial import spatial_features
 from sadm.evaluation.statistics_file import ReferenceStatistics, read_statistics, write_statistics
 from sadm.evaluation.structure_metric import StructureGaps, mean_gaps, patch_gaps, patches, structure_gaps
+from sadm.evaluation.structure_spaces import Gaps, StructureSpaces
 
 __all__ = [
     "ClassEvaluation",
@@ -41,6 +42,7 @@ __all__ = [
     "Extractor",
     "FrechetLimit",
     "FullEvaluation",
+    "Gaps",
     "GaussianFit",
     "HeldOutParts",
     "InceptionJudge",
@@ -57,6 +59,7 @@ __all__ = [
     "RandomConvJudge",
     "ReferenceStatistics",
     "StructureGaps",
+    "StructureSpaces",
     "build_judges",
     "effective_dimension",
     "extract",

@@ -20,6 +20,7 @@ from sadm.evaluation.judges import Judge, MlpJudge, SeeingPlaces, build_judges
 from sadm.evaluation.kernel import kernel_distance
 from sadm.evaluation.per_class import ClassEvaluation, PerClass
 from sadm.evaluation.statistics_file import ReferenceStatistics
+from sadm.evaluation.structure_spaces import Gaps, StructureSpaces
 
 MIN_HELD_OUT = 12
 
@@ -188,6 +189,23 @@ class Evaluator:
         """
         full = FullEvaluation(self.judges, self.parts.reference, self.parts.floor)
         return full.evaluate(self._groups(images, labels), progress)
+
+    @cached_property
+    def structure(self) -> StructureSpaces:
+        """The arrangement of the reference, and of as many other real images."""
+        return StructureSpaces(self.judges, self.parts.reference, self._reference, self.parts.floor)
+
+    def evaluate_structure(self, images: torch.Tensor, labels: torch.Tensor | None = None) -> Gaps:
+        """How far generated images are arranged from how real ones are; see `StructureSpaces`.
+
+        Args:
+            images: [N, C, H, W] in [-1, 1]; N a multiple of `group`.
+            labels: the classes that they were drawn for [N], or None.
+
+        Raises:
+            UserError: N is no multiple of the group, or another image shape.
+        """
+        return self.structure.of(self._groups(images, labels))
 
     def against(self, judge: Judge, statistics: ReferenceStatistics, images: torch.Tensor) -> dict[str, float]:
         """Distances of generated images from a published reference, all at once, as published numbers are.

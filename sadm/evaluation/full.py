@@ -16,10 +16,8 @@ from sadm.evaluation.frechet_limit import FrechetLimit, frechet_limit
 from sadm.evaluation.inception_score import inception_score
 from sadm.evaluation.judges import Classifying, Judge, RandomConvJudge, SeeingPlaces
 from sadm.evaluation.kernel import KernelEstimate, kernel_distance_interval
-from sadm.evaluation.structure_metric import StructureGaps, patch_gaps, structure_gaps
-
-MOST_FOR_STRUCTURE = 1000
-"""Structure is compared among the first so many images of a group: the time grows with their cube."""
+from sadm.evaluation.structure_metric import StructureGaps
+from sadm.evaluation.structure_spaces import PATCHES, gaps_of_features, gaps_of_patches, named
 
 Metrics = dict[str, dict[str, Any]]
 """By metric: ``value``, the mean over groups, and ``real``, what real images score; with ``value_error`` and ``real_error``,
@@ -43,7 +41,6 @@ class FullEvaluation:
 
     def __init__(self, judges: Sequence[Judge], reference: ImageSet, floor: ImageSet) -> None:
         self.judges, self.reference, self.floor = judges, reference, floor
-        self._most = min(len(reference), MOST_FOR_STRUCTURE)
 
     def evaluate(
         self, groups: Sequence[ImageSet], progress: Callable[[int, int], None] = lambda done, total: None
@@ -68,7 +65,7 @@ class FullEvaluation:
             progress(len(report), total)
             report[space] = self._by_place(judge_of_places, groups)
         progress(len(report), total)
-        report["patches"] = self._patches(groups)
+        report[PATCHES] = self._patches(groups)
         progress(total, total)
         return report
 
@@ -89,8 +86,7 @@ class FullEvaluation:
             return {**vars(coverage), **vars(manifold.density_coverage(sample.features))}
 
         def structure(sample: _Sample) -> dict[str, float]:
-            first, second = (part.features[: self._most] for part in (sample, reference))
-            return _named(structure_gaps(first, second, self._labels(sample.images), self._labels(self.reference)))
+            return _named(gaps_of_features(sample.images, sample.features, self.reference, reference.features))
 
         def score(sample: _Sample) -> dict[str, float]:
             assert isinstance(judge, Classifying)  # noqa: S101 - for the type checker
@@ -113,19 +109,10 @@ class FullEvaluation:
         return _beside(distance, groups, self.floor)
 
     def _patches(self, groups: Sequence[ImageSet]) -> Metrics:
-        reference = self.reference.floats()[: self._most]
-
         def structure(images: ImageSet) -> dict[str, float]:
-            pixels = images.floats()[: self._most]
-            return _named(patch_gaps(pixels, reference, self._labels(images), self._labels(self.reference)))
+            return _named(gaps_of_patches(images, self.reference))
 
         return _beside(structure, groups, self.floor)
-
-    def _labels(self, images: ImageSet) -> np.ndarray | None:
-        """Labels of the images whose structure is compared; None where there are no classes to compare."""
-        labels = None if images.labels is None else images.labels.numpy()[: self._most]
-        classes = 0 if labels is None else len(np.unique(labels))
-        return labels if labels is not None and 1 < classes < len(labels) else None
 
 
 def _space_of(judge: Judge) -> str:
@@ -134,7 +121,7 @@ def _space_of(judge: Judge) -> str:
 
 
 def _named(gaps: StructureGaps) -> dict[str, float]:
-    return {f"structure_{name}": value for name, value in vars(gaps).items() if value is not None}
+    return {f"structure_{name}": value for name, value in named(gaps).items()}
 
 
 def _beside(metric: Callable[[Any], dict[str, float]], groups: Sequence[Any], floor: Any) -> Metrics:

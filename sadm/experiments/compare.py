@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +12,28 @@ from sadm.core.errors import UserError
 from sadm.core.files import make_folder
 from sadm.core.progress import Reporter, Silent
 from sadm.data import Split
+from sadm.evaluation import Evaluator
 from sadm.experiments.business import business_facts
 from sadm.experiments.config import CONTROL, CompareConfig
 from sadm.experiments.cost import read_costs
-from sadm.experiments.engine import check_split, clock, minutes_in, refuse_changes, run_jobs, stored_config
+from sadm.experiments.engine import (
+    check_split,
+    clock,
+    evaluator_for,
+    minutes_in,
+    refuse_changes,
+    run_jobs,
+    stored_config,
+)
+from sadm.experiments.hopeless import Hopeless
 from sadm.experiments.plan import RunJob, expected_runs, planned_jobs, steps_at
 from sadm.experiments.summary import summarise, write_outputs
+from sadm.experiments.yardstick import Yardstick
 from sadm.training.run import split_for
 
 MAY_CHANGE = (
-    "seeds", "per_class", "downstream", "representation", "judges", "cost_shares", "jobs", "lang", "train.log.",
-    "train.data.workers", "train.data.latents", "business.",
+    "seeds", "per_class", "structure_metric", "audit", "downstream", "representation", "stop_hopeless", "judges", "cost_shares",
+    "jobs", "lang", "train.log.", "train.data.workers", "train.data.latents", "business.",
 )  # fmt: skip
 FREE = ("log.", "data.workers", "data.latents")
 COST_JOB = "cost"
@@ -32,7 +44,7 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
 
     Args:
         config: what to compare. Seeds, arms, samplers and shares of the cost may be added to a finished comparison, as may
-            the judging class by class or by further judges, downstream gain and representation; prices may be changed. Only
+            the judging class by class or by further judges and all that is measured on request; prices may be changed. Only
             what is missing is trained and judged.
         out: its folder.
         reporter: where progress is shown; None = nowhere.
@@ -49,21 +61,36 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
     split = split_for(config.train, shown)
     _check_defects(config, split)
     check_split(config, split, shown)
+    evaluator = functools.cache(lambda: evaluator_for(config, split))
     with clock(make_folder(folder)):
         write_yaml(folder / config.FILE, config)
-        _run_jobs(config, folder, split, shown)
-        comparison, pictures = summarise(config, folder, split)
+        _run_jobs(config, folder, split, shown, evaluator)
+        comparison, pictures = summarise(config, folder, split, evaluator())
     comparison["minutes_total"] = minutes_in(folder)
     comparison["business"] = business_facts(comparison, config.business)
     write_outputs(folder, comparison, pictures, config.lang)
     return comparison
 
 
-def _run_jobs(config: CompareConfig, folder: Path, split: Split, reporter: Reporter) -> None:
+def _run_jobs(
+    config: CompareConfig, folder: Path, split: Split, reporter: Reporter, evaluator: Callable[[], Evaluator]
+) -> None:
     unmeasured = [arm for arm in config.others if arm not in read_costs(folder)]
+    hopeless = Hopeless(config, folder, Yardstick.of(evaluator())) if config.stop_hopeless else None
+    stopped: dict[str, int] = {}
 
     def planned() -> list[RunJob]:
-        return planned_jobs(config, read_costs(folder))
+        costs = read_costs(folder)
+        if hopeless is None:
+            return planned_jobs(config, costs)
+        courses = hopeless.courses(costs)
+        for arm, course in courses.items():
+            if course.stop is not None and arm not in stopped:
+                stopped[arm] = course.stop.seeds
+                reporter.say(
+                    f"'{arm}' gets no further seeds after {course.stop.seeds} of {len(config.seeds)}: {course.stop.reason}."
+                )
+        return planned_jobs(config, costs, {arm: course.seeds for arm, course in courses.items()})
 
     def after(name: str) -> None:
         if name == COST_JOB:
@@ -71,7 +98,7 @@ def _run_jobs(config: CompareConfig, folder: Path, split: Split, reporter: Repor
                 reporter.say(_equal_cost_note(config, folder, arm))
 
     first = [{"name": COST_JOB, "measure": unmeasured}] if unmeasured else []
-    run_jobs(config, folder, split, reporter, planned, expected_runs(config), first, after)
+    run_jobs(config, folder, split, reporter, planned, lambda: expected_runs(config, stopped), first, after)
 
 
 def _equal_cost_note(config: CompareConfig, folder: Path, arm: str) -> str:

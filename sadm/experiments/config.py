@@ -49,6 +49,10 @@ class Experiment(Config):
     trained model is judged with them, too, from the same noise."""
     per_class: bool = False
     """Judge class by class as well, and by precision and recall; takes longer."""
+    structure_metric: bool = False
+    """Measure how far the arrangement of each model's images among each other is from that of real images, too."""
+    audit: bool = False
+    """Look for copies of training images among each model's images, too."""
     downstream: bool = False
     """Measure what classifiers gain from each model's images, too, in accuracy and in real images; takes longer."""
     representation: bool = False
@@ -104,6 +108,9 @@ class CompareConfig(Experiment):
     """Paired seeds; more can be added to a finished comparison."""
     cost_shares: list[Share] = []
     """Train at these shares of plain training's budget, too, such as 0.7, to see at what cost an arm gets as good."""
+    stop_hopeless: bool = False
+    """Give no further seeds to an arm that is worse in every deciding judge at equal cost beyond doubt, or that always diverges;
+    looked at after the third seed and each further one."""
     cost_steps: Annotated[int, Field(ge=20, multiple_of=5)] = 200
     """Steps of each arm in the interleaved measurement of cost."""
 

@@ -17,6 +17,7 @@ from sadm.core.progress import Reporter
 from sadm.data import Split
 from sadm.evaluation import Evaluator, HeldOutParts, network_judges
 from sadm.evaluation.downstream import check
+from sadm.evaluation.memorisation import check_sets
 from sadm.experiments.config import Experiment
 from sadm.experiments.devices import devices_for
 from sadm.experiments.plan import LATENTS, RunJob
@@ -35,7 +36,7 @@ def run_jobs(
     split: Split,
     reporter: Reporter,
     planned: Callable[[], list[RunJob]],
-    expected: int,
+    expected: Callable[[], int],
     first: Sequence[dict[str, Any]] = (),
     after: Callable[[str], None] = lambda name: None,
 ) -> None:
@@ -47,7 +48,7 @@ def run_jobs(
         split: the images.
         reporter: told about progress.
         planned: all runs that are known by now; asked again whenever one has finished.
-        expected: about how many runs there will be.
+        expected: tells about how many runs there will be.
         first: jobs before the runs.
         after: called with the name of every job that has finished.
 
@@ -64,7 +65,7 @@ def run_jobs(
 
     def finished(name: str) -> list[dict[str, Any]]:
         done = sum(job.is_complete(folder, config) for job in planned())
-        reporter.update("runs", done, max(expected, done))
+        reporter.update("runs", done, max(expected(), done))
         after(name)
         return unfinished()
 
@@ -91,6 +92,8 @@ def check_split(config: Experiment, split: Split, reporter: Reporter) -> None:
             f"{config.train.data.source} has no classes, so nothing can be judged class by class. Leave out --per-class, or "
             "give a folder with one folder for each class."
         )
+    if config.audit:
+        check_sets(split.train, split.held_out)
     if config.downstream or config.representation:
         check(split.train, parts.floor)
     for judge in network_judges(config.judges, config.train.device):

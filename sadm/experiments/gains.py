@@ -7,17 +7,10 @@ from typing import Any
 
 from sadm.evaluation.downstream.scores import METRICS
 from sadm.evaluation.representation import CORRUPTIONS, PROBES
-from sadm.experiments.config import CompareConfig
 from sadm.experiments.plan import DOWNSTREAM, REPRESENTATION
 from sadm.experiments.runs import Gathered, Result, Runs
 from sadm.experiments.statistics import mean_interval
 from sadm.experiments.tables import Part, at, by_arm
-
-
-def measured(config: CompareConfig, runs: Gathered) -> dict[str, Any]:
-    """``downstream`` and ``representation`` as far as they were asked for."""
-    parts = {DOWNSTREAM: downstream, REPRESENTATION: representation}
-    return {name: part(runs) for name, part in parts.items() if getattr(config, name)}
 
 
 def downstream(runs: Gathered) -> dict[str, Any]:

@@ -20,14 +20,17 @@ from sadm.experiments.config import CompareConfig, Experiment
 from sadm.experiments.cost import measure_costs, store_costs
 from sadm.experiments.engine import evaluator_for
 from sadm.experiments.plan import (
+    AUDIT,
     DOWNSTREAM,
     LATENTS,
     REPRESENTATION,
     RESULT,
+    STRUCTURE,
     RunJob,
     missing_evaluations,
     missing_measurements,
 )
+from sadm.experiments.run_audits import RunAudits
 from sadm.training.config import SamplingConfig, TrainConfig
 from sadm.training.frequencies import labels_at_frequencies
 from sadm.training.journal import read_metrics
@@ -36,6 +39,8 @@ from sadm.training.model_folder import Model, load_model
 from sadm.training.run import split_for, train
 from sadm.training.training_set import training_set
 
+Drawn = tuple[torch.Tensor, torch.Tensor | None, float]
+"""Images [N, C, H, W], the labels that they were drawn for [N] or None, and the seconds that it took."""
 CLASSIFIERS = 3  # of each kind, a run; intervals are over the comparison's seeds
 
 
@@ -51,6 +56,7 @@ class Laboratory:
     def __init__(self, config: Experiment, folder: Path, reporter: Reporter) -> None:
         self.config, self.folder, self.reporter = config, folder, reporter
         self.split = split_for(config.train)
+        self._last: Drawn | None = None
 
     @cached_property
     def evaluator(self) -> Evaluator:
@@ -62,6 +68,11 @@ class Laboratory:
         """Measures downstream gain and representation; classifiers on real images serve all runs."""
         config, where = self.config.train, self.folder / DOWNSTREAM
         return Measuring(config, self.split, resolve_device(config.device), self.reporter, where, CLASSIFIERS)
+
+    @cached_property
+    def audits(self) -> RunAudits:
+        """Audits models; what all audits share is computed at first use."""
+        return RunAudits(self.split, self.reporter)
 
     def measure_costs(self, arms: Sequence[str]) -> None:
         """Measures what steps of these arms cost beside the control's, and stores it."""
@@ -77,7 +88,7 @@ class Laboratory:
         Raises:
             InterruptedRun: stopped in training, after saving.
         """
-        config = self.config.arm_config(job.arm, job.seed, job.steps)
+        config, self._last = self.config.arm_config(job.arm, job.seed, job.steps), None
         result = job.read_result(self.folder) or self._train(job, config)
         if not result["diverged"]:
             self._judge(job, config, result)
@@ -115,25 +126,20 @@ class Laboratory:
         """Adds to `result` the evaluations that it lacks."""
         model = load_model(job.folder(self.folder), config.device)
         result["parameters"] = sum(parameter.numel() for parameter in model.denoiser.parameters())
-        count = self.evaluator.group * self.config.groups
-        labels = self._labels(model, count, job.seed)
         for sampler in missing_evaluations(result, self.config):
-            sampling = config.sampling if sampler is None else self.config.sampling(job.arm, sampler)
-            start = spent_seconds(model.device)
-            images = model.sample_for_judging(count, job.seed, labels, sampling)
-            seconds = spent_seconds(model.device) - start
+            main = sampler is None
+            images, labels, seconds = self._drawn(job, config, model, sampler)
             if not bool(torch.isfinite(images).all()):
                 self.reporter.say(
                     "the trained model draws NaN or infinite pixels: it has diverged; that is its result."
                 )
                 result.update(diverged=True, diverged_at=job.steps)
                 return
-            main = sampler is None
             found = self.evaluator.evaluate(images, labels, coverage=main and self.config.per_class)
             if main and self.config.per_class:
-                found = dataclasses.replace(found, classes=self._classes(model, job.seed, sampling))
+                found = dataclasses.replace(found, classes=self._classes(model, job.seed, config.sampling))
             if main:
-                result["sample_ms_per_image"] = 1000 * seconds / count
+                result["sample_ms_per_image"] = 1000 * seconds / len(images)
                 result["evaluation"] = found.as_dict()
             else:
                 result.setdefault("evaluations", {})[sampler] = found.as_dict()
@@ -143,14 +149,35 @@ class Laboratory:
         """Adds one of `MEASUREMENTS` to `result`."""
         folder = job.folder(self.folder)
         model = load_model(folder, config.device)
-        if name == REPRESENTATION:
+        if name == STRUCTURE:
+            images, labels, _ = self._drawn(job, config, model)
+            gaps = self.evaluator.evaluate_structure(images, labels)
+            result[name] = {"gaps": gaps, "judges": self.config.judges}
+        elif name == AUDIT:
+            images, labels, _ = self._drawn(job, config, model)
+            result[name] = self.audits.audit(images, labels, folder)
+        elif name == REPRESENTATION:
             result[name] = self.measuring.representation(model)
-            return
-        try:
-            result[name] = self.measuring.downstream(model, folder, job.seed, config.sampling, folder / DOWNSTREAM)
-        except DivergedError as error:
-            self.reporter.say(f"{error} That is its result.")
-            result.update(diverged=True, diverged_at=job.steps)
+        else:
+            try:
+                result[name] = self.measuring.downstream(model, folder, job.seed, config.sampling, folder / DOWNSTREAM)
+            except DivergedError as error:
+                self.reporter.say(f"{error} That is its result.")
+                result.update(diverged=True, diverged_at=job.steps)
+
+    def _drawn(self, job: RunJob, config: TrainConfig, model: Model, sampler: str | None = None) -> Drawn:
+        """The images that a model is judged by; those of the main sampler (None) serve all that is measured of a run."""
+        if sampler is None and self._last is not None:
+            return self._last
+        count = self.evaluator.group * self.config.groups
+        labels = self._labels(model, count, job.seed)
+        sampling = config.sampling if sampler is None else self.config.sampling(job.arm, sampler)
+        start = spent_seconds(model.device)
+        images = model.sample_for_judging(count, job.seed, labels, sampling)
+        drawn = images, labels, spent_seconds(model.device) - start
+        if sampler is None:
+            self._last = drawn
+        return drawn
 
     def _labels(self, model: Model, count: int, seed: int) -> torch.Tensor | None:
         """Labels at the training images' frequencies; at the reference's where classes were thinned out on purpose."""

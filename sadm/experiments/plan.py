@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,9 @@ from sadm.experiments.config import CONTROL, CompareConfig, Experiment
 from sadm.experiments.cost import ArmCost
 
 RUNS, RESULT, LATENTS = "runs", "result.json", "latents"
-DOWNSTREAM, REPRESENTATION = "downstream", "representation"
-MEASUREMENTS = (REPRESENTATION, DOWNSTREAM)
-"""Options of a comparison, and what its results then hold; the quicker one first."""
+STRUCTURE, AUDIT, DOWNSTREAM, REPRESENTATION = "structure_metric", "audit", "downstream", "representation"
+MEASUREMENTS = (STRUCTURE, AUDIT, REPRESENTATION, DOWNSTREAM)
+"""Options of a comparison, and what its results then hold; the quicker ones first."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,27 +59,46 @@ def steps_at(config: CompareConfig, costs: Mapping[str, ArmCost], arm: str, shar
     return max(1, round(budget)) if arm == CONTROL else costs[arm].equal_cost_steps(budget)
 
 
-def planned_jobs(config: CompareConfig, costs: Mapping[str, ArmCost]) -> list[RunJob]:
-    """Every run, as far as it is known: an arm's runs at equal cost are once its cost has been measured."""
+def planned_jobs(
+    config: CompareConfig, costs: Mapping[str, ArmCost], seeds: Mapping[str, Sequence[int]] | None = None
+) -> list[RunJob]:
+    """Every run, as far as it is known: an arm's runs at equal cost are once its cost has been measured.
+
+    Args:
+        config: the comparison.
+        costs: by arm, as far as measured.
+        seeds: by arm, those that it gets; None = all. Where they are given, runs come seed by seed, at equal cost first, since
+            further seeds depend on these.
+    """
     budgets = {arm: [config.train.optimiser.steps] for arm in config.arms}
     for arm in config.arms:
         if arm == CONTROL or arm in costs:
             budgets[arm] += [steps_at(config, costs, arm, share) for share in (1.0, *config.cost_shares)]
     longest = max(map(len, budgets.values()))
+    places = [(place, seed) for place in range(longest) for seed in config.seeds]
+    if seeds is not None:
+        budgets = {
+            arm: steps if arm == CONTROL else [*steps[1:2], *steps[:1], *steps[2:]] for arm, steps in budgets.items()
+        }
+        places = [(place, seed) for seed in config.seeds for place in range(longest)]
     jobs = [
         RunJob(arm, seed, budgets[arm][place])
-        for place in range(longest)
-        for seed in config.seeds
+        for place, seed in places
         for arm in config.arms
-        if place < len(budgets[arm])
+        if place < len(budgets[arm]) and (seeds is None or seed in seeds[arm])
     ]
     return list(dict.fromkeys(jobs))  # budgets may come to equal steps
 
 
-def expected_runs(config: CompareConfig) -> int:
-    """About how many runs there will be."""
-    control, other = 1 + len(config.cost_shares), 2 + len(config.cost_shares)
-    return len(config.seeds) * (control + other * len(config.others))
+def expected_runs(config: CompareConfig, seeds: Mapping[str, int] | None = None) -> int:
+    """About how many runs there will be.
+
+    Args:
+        config: the comparison.
+        seeds: of arms that were stopped, how many they got.
+    """
+    budgets = {arm: (1 if arm == CONTROL else 2) + len(config.cost_shares) for arm in config.arms}
+    return sum(count * (seeds or {}).get(arm, len(config.seeds)) for arm, count in budgets.items())
 
 
 def missing_evaluations(result: Mapping[str, Any], config: Experiment) -> list[str | None]:
@@ -93,5 +112,7 @@ def missing_evaluations(result: Mapping[str, Any], config: Experiment) -> list[s
 
 
 def missing_measurements(result: Mapping[str, Any], config: Experiment) -> list[str]:
-    """Which of `MEASUREMENTS` are asked for, and not in a result yet."""
-    return [name for name in MEASUREMENTS if getattr(config, name) and name not in result]
+    """Which of `MEASUREMENTS` are asked for, and not in a result yet, or not in all judges' features."""
+    unjudged = not set(config.judges) <= set(result.get(STRUCTURE, {}).get("judges", ()))
+    lacking = [name for name in MEASUREMENTS if name not in result or (name == STRUCTURE and unjudged)]
+    return [name for name in lacking if getattr(config, name)]

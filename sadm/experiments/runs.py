@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,17 +63,24 @@ class Runs:
         return mean_interval([value(result) for result in self.finished]).as_dict()
 
     def against(self, control: Runs, value: Value) -> Interval | Missing:
-        """Paired ratio of a number of these runs over that of the control's."""
-        if self.diverged or control.diverged:
+        """Paired ratio of a number of these runs over that of the control's, on the seeds of these runs."""
+        pairs = self._pairs(control)
+        if pairs is None:
             return Missing(DIVERGED)
-        return paired_ratio([value(result) for result in self.results], [value(result) for result in control.results])
+        return paired_ratio([value(ours) for ours, _ in pairs], [value(theirs) for _, theirs in pairs])
 
     def beyond(self, control: Runs, value: Value) -> Interval | Missing:
-        """Paired difference of a number of these runs and the control's."""
-        if self.diverged or control.diverged:
+        """Paired difference of a number of these runs and the control's, on the seeds of these runs."""
+        pairs = self._pairs(control)
+        if pairs is None:
             return Missing(DIVERGED)
-        pairs = zip(self.results, control.results, strict=True)
         return mean_interval([value(ours) - value(theirs) for ours, theirs in pairs])
+
+    def _pairs(self, control: Runs) -> list[tuple[Result, Result]] | None:
+        """Results of the same seeds, which the control has all of; None where one diverged."""
+        theirs = {job.seed: result for job, result in zip(control.jobs, control.results, strict=True)}
+        pairs = [(result, theirs[job.seed]) for job, result in zip(self.jobs, self.results, strict=True)]
+        return None if any(result["diverged"] for pair in pairs for result in pair) else pairs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,8 +105,13 @@ class Gathered:
         return [result for by in self.shares.values() for runs in by.values() for result in runs.results]
 
 
-def gather(config: CompareConfig, folder: Path) -> Gathered:
+def gather(config: CompareConfig, folder: Path, seeds: Mapping[str, Sequence[int]] | None = None) -> Gathered:
     """Reads the results of a finished comparison.
+
+    Args:
+        config: the comparison.
+        folder: where it is kept.
+        seeds: by arm, those that it got; None = all of them.
 
     Raises:
         UserError: a result is missing.
@@ -107,7 +119,7 @@ def gather(config: CompareConfig, folder: Path) -> Gathered:
     whole, costs = config.train.optimiser.steps, read_costs(folder)
 
     def read(arm: str, steps: int) -> Runs:
-        return Runs.read(folder, arm, config.seeds, steps)
+        return Runs.read(folder, arm, config.seeds if seeds is None else seeds[arm], steps)
 
     shares: dict[str, dict[float, Runs]] = {}
     for arm in config.arms:

@@ -47,12 +47,15 @@ class Reach:
         return dataclasses.asdict(self)
 
 
-def paired_ratio(treatment: Sequence[float], control: Sequence[float]) -> Interval | Missing:
+def paired_ratio(
+    treatment: Sequence[float], control: Sequence[float], confidence: float = CONFIDENCE
+) -> Interval | Missing:
     """Geometric mean of the ratios treatment / control over paired seeds, with the interval of the mean log-ratio.
 
     Args:
         treatment: one value for each seed, floor subtracted.
         control: the same seeds' values.
+        confidence: of the interval.
 
     Returns:
         `Missing` where a value is not positive: that arm is at the floor, and a ratio has no meaning.
@@ -64,7 +67,8 @@ def paired_ratio(treatment: Sequence[float], control: Sequence[float]) -> Interv
         raise ValueError(f"paired seeds: {len(treatment)} values against {len(control)}")
     if min(*treatment, *control) <= 0:
         return Missing(AT_THE_FLOOR)
-    return _exponential(mean_interval([math.log(a / b) for a, b in zip(treatment, control, strict=True)]))
+    logs = [math.log(a / b) for a, b in zip(treatment, control, strict=True)]
+    return _exponential(mean_interval(logs, confidence))
 
 
 def geometric_mean(regimes: Mapping[str, Mapping[str, Sequence[float]]], confidence: float = CONFIDENCE) -> Interval:

@@ -14,15 +14,19 @@ from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.data import Split
 from sadm.diffusion import SOLVERS, solver_nfe
 from sadm.evaluation import Evaluator
-from sadm.experiments import gains, tables
+from sadm.experiments import tables
 from sadm.experiments.config import CONTROL, CompareConfig, Experiment
+from sadm.experiments.cost import read_costs
 from sadm.experiments.engine import evaluator_for
+from sadm.experiments.hopeless import Course, Hopeless
+from sadm.experiments.measured import measured
 from sadm.experiments.plan import MEASUREMENTS, RunJob
 from sadm.experiments.report import Pictures, render_report
 from sadm.experiments.report.verdict import verdict_sentence
 from sadm.experiments.runs import EQUAL_COST, Gathered, gather
 from sadm.experiments.samples import GRID_IMAGES, sample_pictures
 from sadm.experiments.statistics import outcome
+from sadm.experiments.yardstick import Yardstick
 from sadm.training.config import SamplingConfig
 from sadm.training.journal import read_metrics
 from sadm.training.run import grid_columns
@@ -35,9 +39,20 @@ RULE = (
 )
 
 
-def summarise(config: CompareConfig, folder: Path, split: Split) -> tuple[dict[str, Any], Pictures]:
-    """Everything that the report shows, from the stored results of a finished comparison on the images of `split`."""
-    evaluator, runs = evaluator_for(config, split), gather(config, folder)
+def summarise(
+    config: CompareConfig, folder: Path, split: Split, evaluator: Evaluator | None = None
+) -> tuple[dict[str, Any], Pictures]:
+    """Everything that the report shows, from the stored results of a finished comparison on the images of `split`.
+
+    Args:
+        config: the comparison.
+        folder: where it is kept.
+        split: its images.
+        evaluator: its judges, where there are some already.
+    """
+    evaluator = evaluator or evaluator_for(config, split)
+    courses = _courses(config, folder, evaluator)
+    runs = gather(config, folder, {arm: course.seeds for arm, course in courses.items()} if courses else None)
     judges, floor, steps = evaluator.describe(), evaluator.floor, config.train.optimiser.steps
     ratios = tables.ratios(runs, floor)
     deciding = [ratios[EQUAL_COST][config.treatment][name] for name, facts in judges.items() if facts["decides"]]
@@ -63,7 +78,10 @@ def summarise(config: CompareConfig, folder: Path, split: Split) -> tuple[dict[s
     if config.per_class:
         comparison["real"] = evaluator.real_coverage
         comparison["per_class"] = tables.per_class(runs, evaluator, split)
-    comparison |= gains.measured(config, runs)
+    stopped = {arm: course.stop.as_dict() for arm, course in courses.items() if course.stop is not None}
+    if stopped:
+        comparison["stopped"] = stopped
+    comparison |= measured(config, runs, evaluator)
     comparison["verdict"]["sentence"] = verdict_sentence(comparison, "en")
     return comparison, sample_pictures(config, folder, {CONTROL: runs.control, **runs.budgets[EQUAL_COST]}, split)
 
@@ -80,7 +98,7 @@ def write_outputs(folder: Path, comparison: dict[str, Any], pictures: Pictures, 
 
 def short_summary(comparison: dict[str, Any]) -> dict[str, Any]:
     """What a program needs to know: arms, floor, ratios, verdict, decision, minutes; class by class, see ``comparison.json``."""
-    parts = ("arms", "equal_steps", "floor", "ratios", "cost_to_plain", "real", *MEASUREMENTS)
+    parts = ("arms", "equal_steps", "floor", "ratios", "stopped", "cost_to_plain", "real", *MEASUREMENTS)
     samplers = {name: facts["ratios"] for name, facts in comparison.get("samplers", {}).items()}
     return {
         **{part: comparison[part] for part in parts if part in comparison},
@@ -91,6 +109,13 @@ def short_summary(comparison: dict[str, Any]) -> dict[str, Any]:
         **({"decision": comparison["business"]["decision"]} if "business" in comparison else {}),
         "minutes_total": comparison["minutes_total"],
     }
+
+
+def _courses(config: CompareConfig, folder: Path, evaluator: Evaluator) -> dict[str, Course]:
+    """By arm, the seeds that it got, where hopeless arms were stopped; empty where none are."""
+    if not config.stop_hopeless:
+        return {}
+    return Hopeless(config, folder, Yardstick.of(evaluator)).courses(read_costs(folder))
 
 
 def data_facts(config: Experiment, split: Split) -> dict[str, Any]:

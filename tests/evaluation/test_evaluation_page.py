@@ -14,7 +14,7 @@ from sadm.data import ImageSet
 from sadm.evaluation import GaussianFit, frechet_distance, read_statistics
 from sadm.evaluation.features import FORMS, InceptionV3
 from sadm.evaluation.frechet_limit import BLOCKS, PIECES
-from sadm.evaluation.full import MOST_FOR_STRUCTURE
+from sadm.evaluation.structure_spaces import MOST_FOR_STRUCTURE
 
 PAGE = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 SNIPPETS = re.findall(r"```python\n(.*?)```", PAGE, flags=re.DOTALL)

@@ -33,8 +33,9 @@ from sadm.experiments.report.sweep_texts import SWEEP_ENGLISH, SWEEP_JAPANESE
 from sadm.experiments.runs import Runs
 from sadm.experiments.statistics import Missing
 from sadm.experiments.sweep.config import SweepConfig, canonical_grid
-from sadm.experiments.sweep.plan import Yardstick, expected_work, rungs
+from sadm.experiments.sweep.plan import expected_work, rungs
 from sadm.experiments.sweep.running import sweep
+from sadm.experiments.yardstick import Yardstick
 
 RATES = {"optimiser.learning_rate": [1e-3, 4e-3]}
 YARD = Yardstick({"a": 1.0, "b": 0.5, "c": 9.0}, ("a", "b"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -23,6 +22,7 @@ from sadm.evaluation.memorisation.threshold import CopyThreshold, share_interval
 LEVEL = 0.01
 """P-values below this count."""
 VERDICTS = ("copies", "closer", "look", "clear")
+"""The gravest first."""
 REGISTERED = "registered"
 _LEAKED = 0.25  # score of a held-out image that is no fresh one
 _DUPLICATES_AMONG = 2000  # images at most
@@ -142,91 +142,140 @@ class Audit:
         return {field.name: getattr(self.parts, field.name) for field in dataclasses.fields(self.parts)}
 
 
-def audit(
-    generated: ImageSet, train: ImageSet, held_out: ImageSet, seed: int = 0, reporter: Reporter | None = None
-) -> Audit:
-    """Looks for copies of training images, and tests whether generated images lie closer to training than fresh images do.
+class Auditor:
+    """Audits sets of generated images against the same training images; what all audits share is computed once.
 
     Args:
-        generated: N >= 2 images of the same shape; with labels where classes are to be compared one by one.
-        train: the images that the model was trained on, all of them.
-        held_out: images of the same kind that it never saw, and that share no group with `train`.
+        train: the images that the models were trained on, all of them.
+        held_out: images of the same kind that they never saw, and that share no group with `train`.
         seed: of the division of the held-out images, and of what is drawn for the comparison of duplicates.
         reporter: where progress is shown.
 
     Raises:
-        UserError: other shapes or classes, too few images.
+        UserError: other shapes, too few images, or groups on both sides.
     """
-    _check(generated, train, held_out)
-    shown, parts = reporter or Silent(), AuditParts.of(held_out, seed)
-    to_train, to_reference = CopySearch(train.floats()), CopySearch(parts.measuring)
-    nearest, scores = _scored(generated, to_train, to_reference, shown, "generated images")
-    _, fresh = _scored(parts.comparison, to_train, to_reference, shown, "held-out images")
-    units = unit_numbers(parts.comparison)
-    threshold = CopyThreshold.calibrate(fresh, units)
-    spaces = FeatureSpaces(parts.fitting, train, parts.reference)
-    own, real = (
-        {REGISTERED: first, **spaces.ratios(images, lambda done, total: shown.update("feature spaces", done, total))}
-        for images, first in ((generated, scores), (parts.comparison, fresh))
-    )
-    classes = _classes(generated, parts.comparison)
-    titles = {REGISTERED: "pixels in register", **spaces.titles}
-    findings = {name: SpaceFinding(titles[name], closeness(own[name], real[name], units, classes)) for name in own}
-    together = closeness(_mean_log(own), _mean_log(real), units, classes)
-    copies = threshold.flags(scores)
-    return Audit(
-        verdict=_verdict(int(copies.sum()), len(scores), threshold, together),
-        scores=scores,
-        nearest=nearest,
-        threshold=threshold,
-        copies=copies,
-        closer=together,
-        spaces=findings,
-        duplicates=_duplicates(generated, train, to_reference, threshold, seed, shown),
-        leaked=int((fresh < _LEAKED).sum()),
-        parts=parts,
-        labels=generated.labels,
-        train=train,
-        seed=seed,
-    )
 
+    def __init__(self, train: ImageSet, held_out: ImageSet, seed: int = 0, reporter: Reporter | None = None) -> None:
+        self.train, self.seed, self.shown = train, seed, reporter or Silent()
+        self.parts = check_sets(train, held_out, seed)
+        self._to_train, self._to_reference = CopySearch(train.floats()), CopySearch(self.parts.measuring)
+        _, fresh = self._scored(self.parts.comparison, "held-out images")
+        self._units = unit_numbers(self.parts.comparison)
+        self.threshold = CopyThreshold.calibrate(fresh, self._units)
+        self.leaked = int((fresh < _LEAKED).sum())
+        self._spaces = FeatureSpaces(self.parts.fitting, train, self.parts.reference)
+        self._real = self._ratios(self.parts.comparison, fresh)
+        self._real_duplicates: dict[int, int] = {}
 
-def _scored(
-    images: ImageSet, training: CopySearch, reference: CopySearch, shown: Reporter, task: str
-) -> tuple[Matches, np.ndarray]:
-    floats = images.floats()
-    nearest = training.nearest(floats, progress=lambda done, total: shown.update(f"comparing {task}", done, total))
-    return nearest, ratio(nearest.distance.double().numpy(), reference.nearest(floats).distance.double().numpy())
+    def audit(self, generated: ImageSet) -> Audit:
+        """Looks for copies of training images, and tests whether generated images lie closer to training than fresh images do.
 
+        Args:
+            generated: N >= 2 images of the same shape; with labels where classes are to be compared one by one.
 
-def _duplicates(
-    generated: ImageSet,
-    train: ImageSet,
-    reference: CopySearch,
-    threshold: CopyThreshold,
-    seed: int,
-    shown: Reporter,
-) -> tuple[int, int, int]:
-    """How many images have a copy in their own set, in generated and in real sets of one size."""
-    size = min(len(generated), len(train), _DUPLICATES_AMONG)
-    drawn = torch.randperm(len(train), generator=generator(seed, "audit duplicates"))[:size].sort().values
-    counts = []
-    for images in (generated.subset(torch.arange(size)), train.subset(drawn)):
+        Raises:
+            UserError: another shape or other classes, too few images.
+        """
+        _check(generated, self.train)
+        nearest, scores = self._scored(generated, "generated images")
+        own, real, units = self._ratios(generated, scores), self._real, self._units
+        classes = _classes(generated, self.parts.comparison)
+        titles = {REGISTERED: "pixels in register", **self._spaces.titles}
+        findings = {name: SpaceFinding(titles[name], closeness(own[name], real[name], units, classes)) for name in own}
+        together = closeness(_mean_log(own), _mean_log(real), units, classes)
+        copies = self.threshold.flags(scores)
+        count = int(copies.sum())
+        return Audit(
+            verdict=verdict_of(count, self.threshold.p_value(count, len(scores)), together.p_value),
+            scores=scores,
+            nearest=nearest,
+            threshold=self.threshold,
+            copies=copies,
+            closer=together,
+            spaces=findings,
+            duplicates=self._duplicates(generated),
+            leaked=self.leaked,
+            parts=self.parts,
+            labels=generated.labels,
+            train=self.train,
+            seed=self.seed,
+        )
+
+    def _scored(self, images: ImageSet, task: str) -> tuple[Matches, np.ndarray]:
         floats = images.floats()
-        distance = CopySearch(floats).nearest(floats, own=torch.arange(size)).distance
-        scores = ratio(distance.double().numpy(), reference.nearest(floats).distance.double().numpy())
-        counts.append(int(threshold.flags(scores).sum()))
-        shown.update("duplicates", len(counts), 2)
-    return size, counts[0], counts[1]
+        nearest = self._to_train.nearest(
+            floats, progress=lambda done, total: self.shown.update(f"comparing {task}", done, total)
+        )
+        apart = self._to_reference.nearest(floats).distance
+        return nearest, ratio(nearest.distance.double().numpy(), apart.double().numpy())
+
+    def _ratios(self, images: ImageSet, scores: np.ndarray) -> dict[str, np.ndarray]:
+        found = self._spaces.ratios(images, lambda done, total: self.shown.update("feature spaces", done, total))
+        return {REGISTERED: scores, **found}
+
+    def _duplicates(self, generated: ImageSet) -> tuple[int, int, int]:
+        """How many images have a copy in their own set, in generated and in real sets of one size."""
+        size = min(len(generated), len(self.train), _DUPLICATES_AMONG)
+        own = self._repeated(generated.subset(torch.arange(size)))
+        self.shown.update("duplicates", 1, 2)
+        if size not in self._real_duplicates:
+            drawn = torch.randperm(len(self.train), generator=generator(self.seed, "audit duplicates"))[:size]
+            self._real_duplicates[size] = self._repeated(self.train.subset(drawn.sort().values))
+        self.shown.update("duplicates", 2, 2)
+        return size, own, self._real_duplicates[size]
+
+    def _repeated(self, images: ImageSet) -> int:
+        floats = images.floats()
+        distance = CopySearch(floats).nearest(floats, own=torch.arange(len(images))).distance
+        apart = self._to_reference.nearest(floats).distance
+        return int(self.threshold.flags(ratio(distance.double().numpy(), apart.double().numpy())).sum())
 
 
-def _verdict(copies: int, images: int, threshold: CopyThreshold, closer: Closeness) -> str:
-    significant = closer.p_value < LEVEL
-    if copies and (significant or threshold.p_value(copies, images) < LEVEL):
+def audit(
+    generated: ImageSet, train: ImageSet, held_out: ImageSet, seed: int = 0, reporter: Reporter | None = None
+) -> Audit:
+    """Audits one set of generated images; arguments and errors as of `Auditor` and its method `audit`."""
+    _check(generated, train)
+    return Auditor(train, held_out, seed, reporter).audit(generated)
+
+
+def verdict_of(copies: int, copies_p_value: float, p_value: float, level: float = LEVEL) -> str:
+    """One of `VERDICTS`.
+
+    Args:
+        copies: how many images are called copies.
+        copies_p_value: that of so many.
+        p_value: of lying no closer to training than fresh images.
+        level: below which p-values count.
+    """
+    significant = p_value < level
+    if copies and (significant or copies_p_value < level):
         return "copies"
     if significant:
         return "closer"
     return "look" if copies else "clear"
+
+
+def check_sets(train: ImageSet, held_out: ImageSet, seed: int = 0) -> AuditParts:
+    """Refuses images that nothing can be audited by; the parts of the held-out ones otherwise.
+
+    Raises:
+        UserError: other shapes, too few images, or groups on both sides.
+    """
+    if held_out.shape != train.shape:
+        raise UserError(
+            f"{train.source}: training images are {train.shape}, held-out images {held_out.shape}; expected one shape "
+            "(channels, height, width)."
+        )
+    if len(train) < 2:
+        raise UserError(f"an audit needs at least 2 training images, got {len(train)}.")
+    shared = set(train.groups or ()) & set(held_out.groups or ())
+    if shared:
+        raise UserError(
+            f"{len(shared)} groups have both training and held-out images (such as '{min(shared)}'); held-out images would be "
+            "no fresh ones. Divide the images by group."
+        )
+    return AuditParts.of(held_out, seed)
 
 
 def _mean_log(ratios: dict[str, np.ndarray]) -> np.ndarray:
@@ -239,26 +288,16 @@ def _classes(generated: ImageSet, comparison: ImageSet) -> tuple[np.ndarray, np.
     return generated.labels.numpy(), comparison.labels.numpy()
 
 
-def _check(generated: ImageSet, train: ImageSet, held_out: ImageSet) -> None:
-    sets: Sequence[tuple[str, ImageSet]] = (("training", train), ("held-out", held_out))
-    for what, images in sets:
-        if images.shape != generated.shape:
-            raise UserError(
-                f"{generated.source}: generated images are {generated.shape}, {what} images {images.shape}; expected one shape "
-                "(channels, height, width)."
-            )
+def _check(generated: ImageSet, train: ImageSet) -> None:
+    if generated.shape != train.shape:
+        raise UserError(
+            f"{generated.source}: generated images are {generated.shape}, training images {train.shape}; expected one shape "
+            "(channels, height, width)."
+        )
     if generated.labels is not None and generated.class_names != train.class_names:
         raise UserError(
             f"{generated.source} has the classes {list(generated.class_names)}, the training images "
             f"{list(train.class_names)}; expected the same, or no labels."
         )
-    if len(generated) < 2 or len(train) < 2:
-        raise UserError(
-            f"an audit needs at least 2 generated and 2 training images, got {len(generated)} and {len(train)}."
-        )
-    shared = set(train.groups or ()) & set(held_out.groups or ())
-    if shared:
-        raise UserError(
-            f"{len(shared)} groups have both training and held-out images (such as '{min(shared)}'); held-out images would be "
-            "no fresh ones. Divide the images by group."
-        )
+    if len(generated) < 2:
+        raise UserError(f"an audit needs at least 2 generated images, got {len(generated)}.")

@@ -50,6 +50,8 @@ class SweepConfig(Experiment):
     keep: Share = 0.5
     """Share of the settings that goes on after each early stop; at least one does, and the baseline always."""
     per_class: conf.Suppress[bool] = False
+    structure_metric: conf.Suppress[bool] = False
+    audit: conf.Suppress[bool] = False
     downstream: conf.Suppress[bool] = False
     representation: conf.Suppress[bool] = False
 

@@ -25,8 +25,9 @@ from sadm.experiments.engine import (
 )
 from sadm.experiments.plan import RunJob
 from sadm.experiments.sweep.config import NOTHING_VARIES, SweepConfig
-from sadm.experiments.sweep.plan import Yardstick, expected_work, rungs
+from sadm.experiments.sweep.plan import expected_work, rungs
 from sadm.experiments.sweep.summary import summarise_sweep, write_sweep
+from sadm.experiments.yardstick import Yardstick
 from sadm.training.run import split_for
 
 MAY_CHANGE = (
@@ -99,7 +100,7 @@ def _run_jobs(
             f"whole trainings, no early stop to {whole}. Leave them out, or lower --keep."
         )
     after = _Estimate(config, done, reporter)
-    run_jobs(config, folder, split, reporter, planned, expected, after=after)
+    run_jobs(config, folder, split, reporter, planned, lambda: expected, after=after)
 
 
 class _Estimate:

@@ -20,8 +20,9 @@ from sadm.experiments.report.sweep_page import render_sweep, sweep_sentences
 from sadm.experiments.runs import Runs
 from sadm.experiments.summary import data_facts
 from sadm.experiments.sweep.config import SweepConfig
-from sadm.experiments.sweep.plan import Rung, Yardstick, rank, rungs
+from sadm.experiments.sweep.plan import Rung, rank, rungs
 from sadm.experiments.tables import above, arm_facts
+from sadm.experiments.yardstick import Yardstick
 
 SWEEP, PAGE, CONFIRM = "sweep.json", "sweep.html", "confirm.yaml"
 FOUND = "found"
