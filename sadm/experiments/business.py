@@ -68,7 +68,8 @@ def business_facts(comparison: Mapping[str, Any], prices: BusinessConfig) -> Fac
     if gain is not None:
         worth = value_of(gain, prices, _yearly_cost(comparison, arm, prices), _cost_of_one(comparison, arm, prices))
         facts |= {"value": worth} if worth else {}
-    facts["decision"] = decision(comparison["verdict"]["outcome"], facts.get("value"))
+    sides = {"gain": gain_side(comparison, arm), "copies": copies_side(comparison, arm)}
+    facts["decision"] = decision(comparison["verdict"]["outcome"], facts.get("value"), **sides)
     return facts
 
 
@@ -180,15 +181,47 @@ def value_of(gain: Gain, prices: BusinessConfig, yearly: float | None, once: flo
     return facts
 
 
-def decision(outcome: str, value: Mapping[str, Any] | None) -> Facts:
+def gain_side(comparison: Mapping[str, Any], arm: str) -> str | None:
+    """On which side of 0 the accuracy gained by an arm's images at equal cost lies; None where it was not measured.
+
+    Good or bad only where the interval over seeds lies there, and where that of every single run does: the first is about other
+    trainings, the second about other held-out images and classifiers.
+    """
+    measured = comparison.get("downstream") or {}
+    mix = measured.get("headline")
+    gained = _at(measured, "arms", arm, "gains", mix, "accuracy")
+    if gained is None:
+        return None
+    worth = (measured["arms"][arm].get("worth") or {}).get(mix) or {}
+    outcomes = set((worth.get("accuracy") or {}).get("outcomes") or ())
+    side = OPEN if comparison.get("arms", {}).get(arm, {}).get("diverged") else side_of(gained)
+    return side if outcomes == {{GOOD: "gain", BAD: "harm"}.get(side)} else OPEN
+
+
+def copies_side(comparison: Mapping[str, Any], arm: str) -> str | None:
+    """What the audits of an arm's models at equal cost say: copies are bad, suspicions open; None where there was no audit."""
+    facts = ((comparison.get("audit") or {}).get("arms") or {}).get(arm)
+    return {"copies": BAD, "clear": GOOD}.get(facts["verdict"], OPEN) if facts else None
+
+
+def decision(
+    outcome: str, value: Mapping[str, Any] | None, gain: str | None = None, copies: str | None = None
+) -> Facts:
     """Go, stop or wait, by a rule fixed beforehand.
 
-    Go: every interval that bears on it lies on the good side, that is the verdict at equal cost and, where it could be computed,
-    the net value (of avoided misses, else of replaced images). Stop: one lies on the bad side. Wait: neither.
+    Go: all that was measured is good, that is the verdict at equal cost and, where there is one, the net value (of avoided
+    misses, else of replaced images), the downstream gain and the audit. Stop: one of them is bad. Wait: neither.
+
+    Args:
+        outcome: of the verdict.
+        value: what the gain is worth.
+        gain: see `gain_side`.
+        copies: see `copies_side`.
     """
     quality = {"better": GOOD, "worse": BAD}.get(outcome, OPEN)
     net = (value or {}).get("net_a_year") or (value or {}).get("net_images")
-    sides = {"quality": quality, **({"value": side_of(net)} if net else {})}
+    found = {"quality": quality, "value": side_of(net) if net else None, "gain": gain, "copies": copies}
+    sides = {name: side for name, side in found.items() if side is not None}
     say = STOP if BAD in sides.values() else GO if set(sides.values()) == {GOOD} else WAIT
     return {"say": say, **sides}
 

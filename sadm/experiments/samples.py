@@ -12,6 +12,7 @@ from sadm.data import ImageSet, Split, to_uint8
 from sadm.evaluation import nearest_neighbours
 from sadm.experiments.config import CompareConfig
 from sadm.experiments.report import Pictures
+from sadm.experiments.run_audits import read_pairs
 from sadm.experiments.runs import Runs
 from sadm.training.model_folder import load_model
 from sadm.training.run import grid_labels
@@ -24,7 +25,7 @@ def sample_pictures(config: CompareConfig, folder: Path, arms: Mapping[str, Runs
     """Draws samples of the first run of each arm that did not diverge; an arm without one is left out."""
     training = split.train.floats()
     labels = grid_labels(split.train.num_classes, GRID_IMAGES)
-    samples, neighbours = {}, {}
+    samples, neighbours, pairs = {}, {}, {}
     for arm, runs in arms.items():
         job = runs.first_finished()
         if job is None:
@@ -33,10 +34,13 @@ def sample_pictures(config: CompareConfig, folder: Path, arms: Mapping[str, Runs
             GRID_IMAGES, config.seeds[0], labels, config.arm_config(arm, job.seed).sampling
         )
         samples[arm] = _pixels(images)
+        if config.audit:
+            pairs[arm] = read_pairs(job.folder(folder), split.train)
+            continue
         index, distance = nearest_neighbours(images[:NEIGHBOURS], training)
         neighbours[arm] = (samples[arm][:NEIGHBOURS], _pixels(training[index]), distance.tolist())
     shown = None if labels is None else [split.train.class_names[int(label)] for label in labels]
-    return Pictures(samples, _pixels(_real_like(split.held_out, labels)), shown, neighbours)
+    return Pictures(samples, _pixels(_real_like(split.held_out, labels)), shown, neighbours, pairs)
 
 
 def _real_like(held_out: ImageSet, labels: torch.Tensor | None) -> torch.Tensor:

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from sadm.core.grids import grid_png
-from sadm.experiments.report.figures import _set_apart, _shortened
+from sadm.experiments.report.drawing import shortened
+from sadm.experiments.report.figures import _set_apart
 from sadm.experiments.report.pictures import column_layout, thumbnails
 
 
@@ -74,6 +75,6 @@ def test_only_marks_at_the_same_cost_are_set_apart() -> None:
 
 
 def test_long_names_are_cut_in_figures() -> None:
-    assert _shortened("short") == "short"
-    assert _shortened("x" * 80) == "x" * 59 + "…"
-    assert _shortened("画" * 40) == "画" * 29 + "…"
+    assert shortened("short") == "short"
+    assert shortened("x" * 80) == "x" * 59 + "…"
+    assert shortened("画" * 40) == "画" * 29 + "…"

@@ -27,36 +27,36 @@ def test_languages_have_the_same_keys_and_fields() -> None:
 
 def test_every_text_is_used() -> None:
     folder = resources.files("sadm.experiments.report")
-    names = (
-        "details.py",
-        "facts.py",
-        "meeting.py",
-        "money.py",
-        "naming.py",
-        "render.py",
-        "verdict.py",
-        "template.html.j2",
-    )
-    sources = "".join(folder.joinpath(name).read_text(encoding="utf-8") for name in names)
+    tables = ("english.py", "japanese.py", "measured_texts.py")
+    files = [file for file in folder.iterdir() if file.name.endswith((".py", ".html.j2")) and file.name not in tables]
+    sources = "".join(file.read_text(encoding="utf-8") for file in files)
     built = (
         "arm_",
         "at_",
+        "audit_",
         "benefit_",
+        "corruption_",
         "cost_clause_",
         "curves_",
         "data_",
         "decision_",
         "explain_",
+        "gain_",
         "heading_",
         "meeting_",
+        "mix_",
         "money_generation",
         "money_training",
         "money_year",
+        "probe_",
         "protocol_",
         "provenance_",
         "risk_",
+        "stopped_",
+        "structure_",
         "subtitle_",
         "unit_",
+        "unmeasured_",
         "verdict_",
         "worth_",
     )

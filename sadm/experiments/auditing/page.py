@@ -14,12 +14,12 @@ from sadm.evaluation.memorisation.copies import difference
 from sadm.evaluation.memorisation.threshold import FALSE_ALARMS
 from sadm.experiments.auditing.runs import RunAudit
 from sadm.experiments.auditing.texts import texts
+from sadm.experiments.report.formatting import per_cent, probability
 from sadm.experiments.report.messages import term
 from sadm.experiments.report.pictures import grid_uri
 
 SHOWN = 24
 _HALF = 0.5
-_TOLD, _DOUBT = 0.0001, 0.01  # p-values are not told apart below the first, nor above one less the second
 
 
 def render_audit(audited: RunAudit, lang: str = "en") -> str:
@@ -94,18 +94,6 @@ def _values(facts: dict[str, Any]) -> dict[str, str]:
         "reference": f"{sum(facts['held_out'][part]['images'] for part in ('fitting', 'reference')):,}",
         "leaked": f"{facts['leaked']:,}",
     }
-
-
-def per_cent(share: float) -> str:
-    """A share as per cent, with a decimal below ten."""
-    return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.2g} %"
-
-
-def probability(value: float) -> str:
-    """A p-value at two digits, or on which side of what is worth telling it lies."""
-    if value < _TOLD:
-        return f"< {_TOLD}"
-    return f"> {1 - _DOUBT:g}" if value > 1 - _DOUBT else f"{value:.2g}"
 
 
 def _equals(text: str) -> str:

@@ -118,9 +118,9 @@ ENGLISH = {
     "decision_quality_bad": "Quality at equal cost: worse in every deciding judge.",
     "decision_quality_good": "Quality at equal cost: better in every deciding judge.",
     "decision_quality_open": "Quality at equal cost: not shown to be better in every deciding judge.",
-    "decision_rule": "The rule, fixed beforehand: go only when every interval that was measured, of quality at "
-    "equal cost and of net value, lies wholly on the good side; stop when one lies wholly on the bad side; "
-    "else not yet.",
+    "decision_rule": "The rule, fixed beforehand: go only when all that was measured is good, that is when the "
+    "intervals of quality at equal cost, of net value and of downstream gain lie wholly on the good side and the "
+    "audit shows no sign of copying; stop when one interval lies wholly on the bad side or models copy; else not yet.",
     "decision_stop": "Stop",
     "decision_value_bad": "Net value: below zero.",
     "decision_value_good": "Net value: above zero.",

@@ -20,7 +20,7 @@ from sadm.experiments.report.naming import (
     regime_name,
     treatment_of,
 )
-from sadm.experiments.report.verdict import changes_text, range_text, seed_count
+from sadm.experiments.report.verdict import changes_text, range_text, seed_count, stop_sentences
 
 BUDGETS = {"equal_cost": "arms", "equal_steps": "equal_steps"}  # where the numbers of each budget are
 _MOST_NAMES = 40  # class names written out
@@ -193,6 +193,7 @@ def verdict_notes(comparison: Mapping[str, Any], found: Iterable[Regime], lang: 
         changes = changes_text(comparison, arm, lang)
         if arm != treatment and changes:
             notes.append(message["verdict_control"].format(arm=arm_name(arm, lang), changes=changes))
+    notes += stop_sentences(comparison, lang)
     for regime in found:
         count = len(regime.facts.get("diverged") or [])
         if count:

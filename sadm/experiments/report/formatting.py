@@ -8,6 +8,7 @@ from typing import Any
 
 DASH = "–"
 _MINUS = "\N{MINUS SIGN}"
+_TOLD, _DOUBT = 0.0001, 0.01  # p-values are not told apart below the first, nor above one less the second
 _NBSP = "\N{NO-BREAK SPACE}"
 
 
@@ -38,6 +39,39 @@ def percent(share: Any) -> str:
     """A share of one as per cent, without a sign."""
     known = finite(share)
     return DASH if known is None else f"{known * 100:.0f}{_NBSP}%"
+
+
+def per_cent(share: float) -> str:
+    """A share as per cent, with a decimal below ten."""
+    return f"{100 * share:.0f} %" if share >= 0.1 or share == 0 else f"{100 * share:.2g} %"
+
+
+def probability(value: float) -> str:
+    """A p-value at two digits, or on which side of what is worth telling it lies."""
+    if value < _TOLD:
+        return f"< {_TOLD}"
+    return f"> {1 - _DOUBT:g}" if value > 1 - _DOUBT else f"{value:.2g}"
+
+
+def share(value: Any) -> str:
+    """A share of one as per cent with a decimal, as accuracies are told."""
+    known = finite(value)
+    return DASH if known is None else f"{known * 100:.1f}{_NBSP}%"
+
+
+def points(share: Any) -> str:
+    """A difference of shares, signed, in per cent of all; a decimal appears below ten."""
+    known = finite(share)
+    if known is None:
+        return DASH
+    text = f"{known * 100:+.0f}" if abs(known) >= 0.1 else f"{known * 100:+.1f}"
+    return f"{'0' if float(text) == 0 else text.replace('-', _MINUS)}{_NBSP}%"
+
+
+def signed_number(value: Any) -> str:
+    """`number` with a sign."""
+    known = finite(value)
+    return f"+{number(value)}" if known is not None and known > 0 else number(value)
 
 
 def change(ratio: Any) -> str:

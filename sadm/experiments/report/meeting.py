@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sadm.experiments.business import BAD, GOOD, gain_side
 from sadm.experiments.config import CONTROL
-from sadm.experiments.report.formatting import change, finite, number, percent
+from sadm.experiments.report.formatting import change, finite, number, percent, share
+from sadm.experiments.report.memorisation import worst_copies
 from sadm.experiments.report.messages import texts
 from sadm.experiments.report.money import time_and_money, whole
 from sadm.experiments.report.naming import arm_in_text, part, treatment_of
@@ -56,6 +58,9 @@ def benefit(comparison: Mapping[str, Any], lang: str) -> str:
         clauses.append(message["benefit_clause_saving"].format(share=percent(saved["share"] / saved["plain_share"])))
     if (finite(part(value, "recall").get("low")) or 0) > 0:
         clauses.append(message["benefit_clause_recall"].format(points=percent(value["recall"]["mean"])))
+    elif gain_side(comparison, treatment_of(comparison)) == GOOD:
+        gained = part(business, "value", "accuracy").get("mean")
+        clauses.append(message["benefit_clause_accuracy"].format(points=share(gained)))
     return message[f"benefit_{state(comparison)}"].format(
         arm=_arm(comparison, lang), span=_span(comparison, lang), clauses=_joined(clauses, lang)
     )
@@ -88,6 +93,7 @@ def risk(comparison: Mapping[str, Any], lang: str) -> str:
         clauses.append(message["risk_clause_diverged"].format(count=count, total=total))
     if found == "better" and not part(comparison, "business", "value"):
         clauses.append(message["risk_clause_inspection"])
+    clauses += [_copies_clause(comparison, found, lang), _harm_clause(comparison, lang)]
     return message[f"risk_{found}"].format(
         arm=_arm(comparison, lang),
         seeds=message[key].format(count=seeds),
@@ -95,6 +101,24 @@ def risk(comparison: Mapping[str, Any], lang: str) -> str:
         total=total,
         clauses=_joined(clauses, lang),
     )
+
+
+def _copies_clause(comparison: Mapping[str, Any], found: str, lang: str) -> str:
+    """What the audit found; that there was none, where all else speaks for the arm."""
+    verdict = part(comparison, "audit", "arms", treatment_of(comparison)).get("verdict")
+    if verdict is None:
+        return texts(lang)["risk_clause_unaudited"] if found == "better" else ""
+    if verdict == "clear":
+        return ""
+    return texts(lang)[f"risk_clause_{verdict}"].format(**worst_copies(comparison, treatment_of(comparison)))
+
+
+def _harm_clause(comparison: Mapping[str, Any], lang: str) -> str:
+    if gain_side(comparison, treatment_of(comparison)) != BAD:
+        return ""
+    measured = part(comparison, "downstream")
+    gained = part(measured, "arms", treatment_of(comparison), "gains", measured["headline"], "accuracy")
+    return texts(lang)["risk_clause_harm"].format(points=share(-gained["mean"]))
 
 
 def _yearly_clause(comparison: Mapping[str, Any], lang: str) -> str:

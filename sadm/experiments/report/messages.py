@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from sadm.core.languages import in_language
+from sadm.experiments.report import measured_texts
 from sadm.experiments.report.english import ENGLISH
 from sadm.experiments.report.japanese import JAPANESE, TERMS
 
-MESSAGES = {"en": ENGLISH, "ja": JAPANESE}
+MESSAGES = {"en": {**ENGLISH, **measured_texts.ENGLISH}, "ja": {**JAPANESE, **measured_texts.JAPANESE}}
 
 
 def texts(lang: str) -> dict[str, str]:

@@ -148,6 +148,7 @@ def decision(comparison: Mapping[str, Any], lang: str) -> dict[str, str] | None:
     if not facts:
         return None
     reasons = [message[f"decision_quality_{facts['quality']}"], message[f"decision_value_{facts.get('value', 'none')}"]]
+    reasons += [message[f"decision_{name}_{facts[name]}"] for name in ("gain", "copies") if name in facts]
     return {
         "say": message[f"decision_{facts['say']}"],
         "key": facts["say"],

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
 from sadm.core.grids import check_pictures, grid_png
+
+if TYPE_CHECKING:
+    from sadm.experiments.run_audits import Pairs
 
 _LARGEST_TILE = 128  # pixels; larger images are averaged down so that the file can be mailed
 
@@ -22,17 +26,19 @@ class Pictures:
         real: real images [n, H, W, C], those of one place of the same class as the samples.
         labels: class name of each sample (n of them), or of each column where fewer are given; None without classes.
         neighbours: per arm, generated images [m, H, W, C], the training image nearest to each (alike), m distances.
+        pairs: per arm that was audited, instead of these: the images most like a training image.
     """
 
     samples: dict[str, np.ndarray]
     real: np.ndarray
     labels: list[str] | None = None
     neighbours: dict[str, tuple[np.ndarray, np.ndarray, list[float]]] = dataclasses.field(default_factory=dict)
+    pairs: dict[str, Pairs] = dataclasses.field(default_factory=dict)
 
 
-def grid_uri(images: np.ndarray, columns: int) -> str:
-    """A grid as a data URI, with large images reduced."""
-    return "data:image/png;base64," + base64.b64encode(grid_png(thumbnails(images), columns)).decode("ascii")
+def grid_uri(images: np.ndarray, columns: int, limit: int = _LARGEST_TILE) -> str:
+    """A grid as a data URI, with images whose sides exceed `limit` pixels reduced."""
+    return "data:image/png;base64," + base64.b64encode(grid_png(thumbnails(images, limit), columns)).decode("ascii")
 
 
 def thumbnails(images: np.ndarray, limit: int = _LARGEST_TILE) -> np.ndarray:

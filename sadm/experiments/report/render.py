@@ -9,7 +9,8 @@ import numpy as np
 
 from sadm.core.pages import page_template
 from sadm.experiments.config import CONTROL
-from sadm.experiments.report import details, facts, figures, meeting, money
+from sadm.experiments.plan import MEASUREMENTS
+from sadm.experiments.report import details, downstream, facts, figures, meeting, memorisation, money, structure
 from sadm.experiments.report.figures import Curve, RatioRow
 from sadm.experiments.report.formatting import DASH, finite, number
 from sadm.experiments.report.messages import term, texts
@@ -63,6 +64,11 @@ def render_report(comparison: Mapping[str, Any], pictures: Pictures, lang: str =
         coverage=details.coverage(comparison, regimes, lang),
         classes=details.classes(comparison, regimes, lang),
         samples=_samples(pictures, colours, lang),
+        structure=structure.section(comparison, regimes, lang),
+        memorisation=memorisation.section(comparison, pictures, regimes, lang),
+        downstream=downstream.gain(comparison, regimes, lang),
+        representation=downstream.representation(comparison, regimes, lang),
+        unmeasured=_unmeasured(comparison, lang),
         cost_rows=facts.cost_rows(comparison, regimes, lang),
         cost_notes=facts.cost_notes(comparison, lang),
         money=money.cost_table(comparison, lang),
@@ -81,9 +87,14 @@ def render_report(comparison: Mapping[str, Any], pictures: Pictures, lang: str =
     )
 
 
+def _unmeasured(comparison: Mapping[str, Any], lang: str) -> list[str]:
+    """For each measurement that was not asked for, which option makes it."""
+    return [texts(lang)[f"unmeasured_{name}"] for name in MEASUREMENTS if not part(comparison, name)]
+
+
 def _arm_holders(comparison: Mapping[str, Any], pictures: Pictures) -> list[Any]:
     measured = [part(comparison, key) for key in ("arms", "equal_steps", "curves")]
-    return [*measured, pictures.samples, pictures.neighbours]
+    return [*measured, pictures.samples, pictures.neighbours, pictures.pairs]
 
 
 def _quality(comparison: Mapping[str, Any], regimes: list[facts.Regime], lang: str) -> list[dict[str, Any]]:

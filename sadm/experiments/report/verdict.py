@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from sadm.experiments.config import HIDDEN
 from sadm.experiments.report.formatting import bounds, change, finite
 from sadm.experiments.report.messages import term, texts
-from sadm.experiments.report.naming import arm_in_text, decides, judge_name, part, treatment_of
+from sadm.experiments.report.naming import arm_in_text, arm_name, decides, judge_name, part, treatment_of
 from sadm.experiments.statistics import AT_THE_FLOOR, DIVERGED
 
 
 def seed_count(comparison: Mapping[str, Any]) -> int | None:
-    """Number of paired seeds: of the protocol, else of the arms."""
+    """Number of paired seeds of the arm in question: where it was stopped, else of the protocol, else of the arms."""
+    stopped = part(comparison, "stopped", treatment_of(comparison))
+    if stopped:
+        return int(stopped["seeds"])
     for holder in [part(comparison, "protocol"), *part(comparison, "arms").values()]:
         if holder.get("seeds"):
             return len(holder["seeds"])
@@ -79,12 +83,40 @@ def changes_text(comparison: Mapping[str, Any], arm: str, lang: str) -> str:
     return texts(lang)["verdict_join"].join(changes)
 
 
+def stop_sentences(comparison: Mapping[str, Any], lang: str) -> list[str]:
+    """Which arms got no further seeds, after how many, and why."""
+    message, found = texts(lang), []
+    total = len(part(comparison, "protocol").get("seeds") or [])
+    for arm, facts in part(comparison, "stopped").items():
+        changes = [
+            _change_of(comparison, judge, ratio, lang, "stopped_change") for judge, ratio in facts["ratios"].items()
+        ]
+        key = "stopped_diverged" if facts["reason"] == DIVERGED else "stopped_worse"
+        found.append(
+            message[key].format(
+                arm=arm_name(arm, lang),
+                seeds=facts["seeds"],
+                total=total,
+                level=_level(facts["confidence"]),
+                changes=message["verdict_join"].join(changes),
+            )
+        )
+    return found
+
+
 def range_text(low: str, high: str, lang: str) -> str:
     """An interval in words."""
     return texts(lang)["interval_range"].format(low=low, high=high)
 
 
-def _change_of(comparison: Mapping[str, Any], judge: str, ratio: Mapping[str, Any], lang: str) -> str:
+def _level(confidence: float) -> str:
+    """A level as per cent, cut rather than rounded up."""
+    return f"{math.floor(confidence * 10000) / 100:g} %"
+
+
+def _change_of(
+    comparison: Mapping[str, Any], judge: str, ratio: Mapping[str, Any], lang: str, key: str = "verdict_change"
+) -> str:
     message, name = texts(lang), judge_name(comparison, judge, lang)
     if finite(ratio.get("mean")) is None:
         reason = term(ratio.get("reason") or message["reason_unknown"], lang)
@@ -93,4 +125,4 @@ def _change_of(comparison: Mapping[str, Any], judge: str, ratio: Mapping[str, An
     if ends is None:
         return message["verdict_change_alone"].format(change=change(ratio["mean"]), judge=name)
     interval = range_text(change(ends[0]), change(ends[1]), lang)
-    return message["verdict_change"].format(change=change(ratio["mean"]), judge=name, interval=interval)
+    return message[key].format(change=change(ratio["mean"]), judge=name, interval=interval)
