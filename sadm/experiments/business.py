@@ -182,20 +182,12 @@ def value_of(gain: Gain, prices: BusinessConfig, yearly: float | None, once: flo
 
 
 def gain_side(comparison: Mapping[str, Any], arm: str) -> str | None:
-    """On which side of 0 the accuracy gained by an arm's images at equal cost lies; None where it was not measured.
-
-    Good or bad only where the interval over seeds lies there, and where that of every single run does: the first is about other
-    trainings, the second about other held-out images and classifiers.
-    """
+    """On which side of 0 the accuracy gained by an arm's images at equal cost lies; None where it was not measured."""
     measured = comparison.get("downstream") or {}
-    mix = measured.get("headline")
-    gained = _at(measured, "arms", arm, "gains", mix, "accuracy")
+    gained = _at(measured, "arms", arm, "gains", measured.get("headline"), "accuracy")
     if gained is None:
         return None
-    worth = (measured["arms"][arm].get("worth") or {}).get(mix) or {}
-    outcomes = set((worth.get("accuracy") or {}).get("outcomes") or ())
-    side = OPEN if comparison.get("arms", {}).get(arm, {}).get("diverged") else side_of(gained)
-    return side if outcomes == {{GOOD: "gain", BAD: "harm"}.get(side)} else OPEN
+    return OPEN if comparison.get("arms", {}).get(arm, {}).get("diverged") else side_of(gained)
 
 
 def copies_side(comparison: Mapping[str, Any], arm: str) -> str | None:

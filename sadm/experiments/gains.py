@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sadm.evaluation.downstream.scores import METRICS
 from sadm.evaluation.representation import CORRUPTIONS, PROBES
 from sadm.experiments.plan import DOWNSTREAM, REPRESENTATION
 from sadm.experiments.runs import Gathered, Result, Runs
-from sadm.experiments.statistics import mean_interval
+from sadm.experiments.statistics import Interval, mean_interval
 from sadm.experiments.tables import Part, at, by_arm
 
 
@@ -21,12 +22,13 @@ def downstream(runs: Gathered) -> dict[str, Any]:
     some = next((result[DOWNSTREAM] for result in runs.results if DOWNSTREAM in result), None)
     if some is None:
         return {}
-    parts = {(mix, metric): (DOWNSTREAM, "gains", mix, metric, "mean") for mix in some["gains"] for metric in METRICS}
+    gained = {(mix, metric): (DOWNSTREAM, "gains", mix, metric) for mix in some["gains"] for metric in METRICS}
+    parts = {keys: (*part, "mean") for keys, part in gained.items()}
 
     def describe(found: Runs) -> dict[str, Any]:
         if not found.finished:
             return {}
-        gains = nested(parts, lambda part: found.interval(at(*part)))
+        gains = nested(gained, lambda part: over_seeds_and_images([at(*part)(result) for result in found.finished]))
         return {"gains": gains, "recall": _recall(found, some), "worth": _worth(found, some)}
 
     shared = ("training_images", "held_out_images", "classes", "seeds", "curve", "headline", "classifier")
@@ -57,6 +59,27 @@ def representation(runs: Gathered) -> dict[str, Any]:
     }
 
 
+def over_seeds_and_images(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The mean of one estimate of each run, with an interval that holds for other trainings and other held-out images.
+
+    Every run is asked about the same held-out images, so that the spread over seeds knows nothing of these; each run's own
+    interval is over classifiers and images. On either side, the squares of half the interval over seeds and of the runs' mean
+    half interval add up, as in `crossed_interval`; what is left over is counted twice, on the wide side.
+
+    Args:
+        found: mean, low and high of each run.
+    """
+    seeds = mean_interval([estimate["mean"] for estimate in found])
+    known = [estimate for estimate in found if estimate["low"] is not None and estimate["high"] is not None]
+    if seeds.low is None or seeds.high is None or len(known) < len(found):
+        return Interval(seeds.mean, None, None, seeds.values).as_dict()
+    below, above = (
+        math.hypot(half, sum(abs(estimate[side] - estimate["mean"]) for estimate in found) / len(found))
+        for half, side in ((seeds.mean - seeds.low, "low"), (seeds.high - seeds.mean, "high"))
+    )
+    return Interval(seeds.mean, seeds.mean - below, seeds.mean + above, seeds.values).as_dict()
+
+
 def differences(runs: Gathered, parts: Mapping[tuple[str, str], Part]) -> dict[str, Any]:
     """By budget and arm, paired differences from the control at its whole budget."""
     return {
@@ -80,7 +103,9 @@ def _recall(runs: Runs, some: Result) -> dict[str, Any]:
     """By class with held-out images, the gain in recall with the headline's mix."""
     known = some["gains"][some["headline"]]["recall"]
     return {
-        name: runs.interval(at(DOWNSTREAM, "gains", some["headline"], "recall", name, "mean"))
+        name: over_seeds_and_images(
+            [at(DOWNSTREAM, "gains", some["headline"], "recall", name)(result) for result in runs.finished]
+        )
         for name, gain in known.items()
         if gain is not None
     }
@@ -92,8 +117,8 @@ def _worth(runs: Runs, some: Result) -> dict[str, Any]:
     for mix, by_metric in some["worth"].items():
         for metric in by_metric:
             told = [at(DOWNSTREAM, "worth", mix, metric)(result) for result in runs.finished]
-            known = [value["images"] for value in told if value["images"] is not None]
+            known = [{**value, "mean": value["images"]} for value in told if value["images"] is not None]
             outcomes = [value["outcome"] for value in told]
-            interval = mean_interval(known).as_dict() if len(known) == len(told) else None
+            interval = over_seeds_and_images(known) if len(known) == len(told) else None
             found.setdefault(mix, {})[metric] = {"outcomes": outcomes, "images": interval}
     return found

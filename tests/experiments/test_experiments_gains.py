@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from tiny_comparison import STEPS, TINY, results, tiny
 
@@ -17,6 +19,7 @@ from sadm.experiments.business import business_facts
 from sadm.experiments.compare import MAY_CHANGE, compare
 from sadm.experiments.config import CompareConfig
 from sadm.experiments.cost import ArmCost, store_costs
+from sadm.experiments.gains import over_seeds_and_images
 from sadm.experiments.jobs import Laboratory
 from sadm.experiments.plan import planned_jobs
 from sadm.experiments.prices import BusinessConfig
@@ -103,14 +106,45 @@ def test_intervals_are_those_of_the_stored_runs(finished: tuple[Path, dict[str, 
         plain, sadm, cheap = (
             gains(arm, steps, metric) for arm, steps in (("plain", STEPS), ("sadm", STEPS), ("sadm", STEPS // 2))
         )
-        assert found["arms"]["plain"]["gains"]["with_1x"][metric] == mean_interval(plain).as_dict()
-        assert found["equal_steps"]["sadm"]["gains"]["with_1x"][metric] == mean_interval(sadm).as_dict()
+        for told, values in (
+            (found["arms"]["plain"]["gains"]["with_1x"][metric], plain),
+            (found["equal_steps"]["sadm"]["gains"]["with_1x"][metric], sadm),
+        ):
+            seeds = mean_interval(values)
+            assert (told["mean"], told["values"]) == (seeds.mean, list(seeds.values))
+            assert told["low"] < seeds.low < seeds.high < told["high"]  # type: ignore[operator]
         expected = mean_interval([a - b for a, b in zip(cheap, plain, strict=True)])
         assert found["differences"]["equal_cost"]["sadm"]["with_1x"][metric] == expected.as_dict()
     assert found["arms"]["plain"]["recall"].keys() == {str(digit) for digit in range(10)}
     assert [point["real_images"] for point in found["curve"]] == [15, 30, 45, 60]
     worth = found["arms"]["plain"]["worth"]["with_1x"]["accuracy"]
     assert len(worth["outcomes"]) == 2
+
+
+def test_a_gain_varies_with_seeds_and_with_held_out_images() -> None:
+    runs = [{"mean": 0.02, "low": -0.01, "high": 0.06}, {"mean": 0.04, "low": 0.0, "high": 0.07}]
+    found, seeds = over_seeds_and_images(runs), mean_interval([0.02, 0.04])
+    assert seeds.low is not None
+    assert found["low"] == pytest.approx(0.03 - math.hypot(0.03 - seeds.low, 0.035))
+    assert found["high"] == pytest.approx(0.03 + math.hypot(0.03 - seeds.low, 0.035))
+    alike = over_seeds_and_images([{"mean": 0.1, "low": 0.05, "high": 0.15}] * 3)
+    assert (alike["low"], alike["high"]) == (pytest.approx(0.05), pytest.approx(0.15))  # equal runs prove nothing
+    for without in ([runs[0]], [runs[0], {"mean": 0.04, "low": None, "high": None}]):
+        assert (over_seeds_and_images(without)["low"], over_seeds_and_images(without)["high"]) == (None, None)
+
+
+def test_an_interval_of_a_gain_covers_it() -> None:
+    """Trainings and held-out images vary; 95 % of intervals at least hold the true mean, which those over seeds do not."""
+    draws, wide, narrow = np.random.default_rng(0), 0, 0
+    for _ in range(1000):
+        images = 0.05 * draws.normal()
+        runs = [images + 0.02 * draws.normal() for _ in range(3)]
+        found = over_seeds_and_images([{"mean": v, "low": v - 1.96 * 0.05, "high": v + 1.96 * 0.05} for v in runs])
+        seeds = mean_interval(runs)
+        wide += found["low"] < 0 < found["high"]
+        narrow += seeds.low < 0 < seeds.high  # type: ignore[operator]
+    assert wide >= 950
+    assert narrow < 800
 
 
 def test_features_are_compared_seed_by_seed(finished: tuple[Path, dict[str, Any], dict[str, Any]]) -> None:

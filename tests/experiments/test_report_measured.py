@@ -124,6 +124,7 @@ def test_every_verdict_is_said_with_its_numbers(lang: str, verdict: str) -> None
     given, message = full(verdict), MESSAGES[lang]
     shown = memorisation.section(given, NOTHING, found_in(given, lang), lang)
     assert shown is not None
+    assert len(shown["verdicts"]) == 3
     (_, grave, sentence) = shown["verdicts"][1]
     assert grave == (verdict in ("copies", "closer"))
     assert f"{PER_RUN}" in sentence
@@ -133,6 +134,16 @@ def test_every_verdict_is_said_with_its_numbers(lang: str, verdict: str) -> None
     word, cells = rows[message["arm_regime"].format(arm="SADM", regime=message["at_equal_cost"])]
     assert word == message[f"audit_word_{verdict}"]
     assert cells[0][0] == ", ".join(map(str, given["audit"]["arms"]["sadm"]["copies"]))
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_where_nothing_was_found_one_sentence_says_so(lang: str) -> None:
+    given = full()
+    given["audit"] = audit(dict.fromkeys(given["arms"], "clear"))
+    shown = memorisation.section(given, NOTHING, found_in(given, lang), lang)
+    assert shown is not None
+    words = MESSAGES[lang]["audit_all_clear"].format(images=PER_RUN, high="4.7 %")
+    assert shown["verdicts"] == [(None, False, words)]
 
 
 def test_leaked_images_are_told() -> None:
@@ -189,12 +200,11 @@ def test_gain_is_told_with_and_without_generated_images(lang: str) -> None:
     assert len(shown["mixes"]) == 4
 
 
-def test_a_gain_counts_only_where_every_run_agrees() -> None:
+def test_a_gain_counts_only_where_its_interval_is_above_zero() -> None:
     given = full()
     assert given["business"]["decision"]["gain"] == "good"
     assert MESSAGES["en"]["benefit_clause_accuracy"].format(points=share(0.0165)) in meeting.benefit(given, "en")
-    outcomes = given["downstream"]["arms"]["sadm"]["worth"]["with_1x"]["accuracy"]["outcomes"]
-    outcomes[2] = "undecided"
+    given["downstream"]["arms"]["sadm"]["gains"]["with_1x"]["accuracy"]["low"] = -0.001
     facts = business_facts(given, BusinessConfig())
     assert facts["decision"]["gain"] == "open"
     assert facts["decision"]["say"] == "wait"
@@ -207,7 +217,6 @@ def test_a_loss_is_a_risk_and_stops(lang: str) -> None:
     given = full()
     own = given["downstream"]["arms"]["sadm"]
     own["gains"]["with_1x"]["accuracy"] = around(-0.03)
-    own["worth"]["with_1x"]["accuracy"]["outcomes"] = ["harm"] * len(SEEDS)
     given["business"] = business_facts(given, BusinessConfig())
     assert (given["business"]["decision"]["gain"], given["business"]["decision"]["say"]) == ("bad", "stop")
     assert MESSAGES[lang]["risk_clause_harm"].format(points=share(0.03)) in meeting.risk(given, lang)

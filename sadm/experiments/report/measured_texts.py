@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 ENGLISH = {
+    "audit_all_clear": "No sign of copying by any method: none of the {images} images of any training is a near copy (at "
+    "95 % confidence fewer than {high}), and those of no method are closer to the training images than fresh real ones.",
     "audit_alt": "{arm}: generated images in the upper row, the training image that each is most like in the lower row. "
     "{scores}",
     "audit_clear": "{arm}: no sign of copying. None of {images} images of any of {runs} trainings is a near copy (at 95 "
@@ -34,7 +36,7 @@ ENGLISH = {
     "benefit_clause_accuracy": "with its generated images beside the real ones, a classifier is right in a further "
     "{points} of all cases",
     "column_beyond": "Beyond plain training’s",
-    "column_closer": "Closer than fresh",
+    "column_closer": "Closer than fresh (even: 50 %)",
     "column_closer_p": "p, closer",
     "column_copies": "Copies, each seed",
     "column_copies_p": "p, copies",
@@ -59,12 +61,13 @@ ENGLISH = {
     "decision_gain_good": "Downstream gain: above zero.",
     "decision_gain_open": "Downstream gain: cannot be told from zero.",
     "difference_pair": "{difference} ({interval})",
-    "gain_bad": "It is a loss, over seeds and in every training.",
+    "gain_bad": "It is a loss.",
     "gain_caption": "Small classifiers, trained for minutes, judged on held-out real images; yours may gain less or "
-    "more. Intervals are over seeds, on the same held-out images and the same classifiers of real images. Mixes other than "
-    "the first are shown, not picked from. Gains in log-loss and precision are in comparison.json.",
+    "more. Intervals of gains allow for other seeds and other held-out images, those of differences from plain training’s "
+    "for other seeds alone. Mixes other than the first are shown, not picked from. Log-loss and precision are in "
+    "comparison.json.",
     "gain_classes": "Class by class: gain in recall",
-    "gain_good": "It is a gain, over seeds and in every training.",
+    "gain_good": "It is a gain.",
     "gain_intro": "A loss is possible, since generated images take training time from real ones.",
     "gain_mixes": "Other mixes: gain in accuracy",
     "gain_more": "and {count} more classes, in comparison.json",
@@ -82,8 +85,8 @@ ENGLISH = {
     "mix_with_2x": "real and twice as many",
     "probe_knn": "Vote of the nearest neighbours",
     "probe_linear": "Linear probe",
-    "representation_caption": "In brackets, the paired difference from plain training with its 95 % interval over seeds. "
-    "On tiny images, pixels alone are strong features.",
+    "representation_caption": "In brackets, the paired difference from plain training. Intervals (95 %) are over seeds, "
+    "on the same held-out images. On tiny images, pixels alone are strong features.",
     "representation_intro": "Simple classifiers guess the class of held-out real images from a hidden layer of each "
     "model; the share of right guesses says how well the model understands images, not how good its own images are.",
     "risk_clause_closer": "its images lie closer to the training images than fresh real ones do, which may be the "
@@ -106,8 +109,8 @@ ENGLISH = {
     "structure_classes_says": "Are images of a class as much more alike than images of different classes as real ones "
     "are?",
     "structure_closer": "closer",
-    "structure_count": "{arm} at equal cost, {total} gaps: {closer} smaller than plain training’s, {farther} larger, "
-    "{open} cannot be told.",
+    "structure_count": "Of {total} gaps of {arm} at equal cost, {closer} are smaller than plain training’s, {farther} "
+    "are larger and {open} cannot be told.",
     "structure_distances": "Pairwise distances",
     "structure_distances_says": "Are images spread as widely and as unevenly as real ones?",
     "structure_farther": "farther",
@@ -133,6 +136,8 @@ ENGLISH = {
 }
 
 JAPANESE = {
+    "audit_all_clear": "どの手法にも丸写しの兆候はありません。どの学習でも {images} 枚中に学習画像とほぼ同じものはなく（"
+    "信頼度95%で {high} 未満）、未使用の実画像より学習画像に近いと言える手法もありません。",
     "audit_alt": "{arm}：上段は生成画像、下段はそれぞれに最も似た学習画像。{scores}",
     "audit_clear": "{arm}：丸写しの兆候はありません。{runs} 回の学習のいずれでも、{images} "
     "枚中に学習画像とほぼ同じものはなく（信頼度95%で {high} 未満）、未使用の実画像より学習画像に近いとも言えません（p {p}）"
@@ -163,7 +168,7 @@ JAPANESE = {
     "axis_gap_value": "隔たり（小さいほど良い。破線：実画像）",
     "benefit_clause_accuracy": "実画像にその生成画像を加えて学習した分類器は、全体のうちさらに{points}で正答します",
     "column_beyond": "通常の学習との差",
-    "column_closer": "未使用画像より近い割合",
+    "column_closer": "未使用画像より近い割合（同等は50%）",
     "column_closer_p": "p（近さ）",
     "column_copies": "写しの枚数（シード別）",
     "column_copies_p": "p（写し）",
@@ -188,16 +193,16 @@ JAPANESE = {
     "decision_gain_good": "下流タスクの効果：0を上回っています。",
     "decision_gain_open": "下流タスクの効果：0と区別できません。",
     "difference_pair": "{difference}（{interval}）",
-    "gain_bad": "シード全体でも、どの学習でも悪化です。",
+    "gain_bad": "これは悪化です。",
     "gain_caption": "数分で学習した小さな分類器を、評価用の実画像で評価しました。お使いの分類器での効果はこれと異なり得ま"
-    "す。区間はシード間のもので、評価用画像と、実画像だけで学習した分類器は共通です。最初の組み合わせ以外は参考であり、"
-    "良いものを選んではいません。対数損失と適合率は comparison.json にあります。",
+    "す。効果の区間は別のシードと別の評価用画像を、通常の学習との差の区間は別のシードだけを見込んでいます。"
+    "最初の組み合わせ以外は参考であり、良いものを選んではいません。対数損失と適合率は comparison.json にあります。",
     "gain_classes": "クラスごと：再現率の増加",
-    "gain_good": "シード全体でも、どの学習でも改善です。",
+    "gain_good": "これは改善です。",
     "gain_intro": "生成画像は実画像の学習時間を奪うため、悪化することもあります。",
     "gain_mixes": "ほかの組み合わせ：正解率の増加",
     "gain_more": "ほかに {count} クラス（comparison.json）",
-    "gain_open": "偶然と区別できません。",
+    "gain_open": "偶然とは区別できません。",
     "gain_real": "実画像だけで学習したときの正解率",
     "gain_sentence": "実画像 {real} 枚に、{arm}で生成した {real} 枚を加えると、分類器の正答は全体の {points} 変化し（"
     "95%区間：{interval}）、{without} から {beside} になりました。{reading}",
@@ -211,8 +216,8 @@ JAPANESE = {
     "mix_with_2x": "実画像と2倍の生成画像",
     "probe_knn": "最近傍の多数決",
     "probe_linear": "線形分類器",
-    "representation_caption": "括弧内は通常の学習との対の差と、シード間の95%区間です。小さな画像では、"
-    "画素だけでも強い特徴になります。",
+    "representation_caption": "括弧内は通常の学習との対の差です。区間（95%）はシード間のもので、評価用画像は共通です。"
+    "小さな画像では、画素だけでも強い特徴になります。",
     "representation_intro": "各モデルの隠れ層から、単純な分類器が評価用の実画像のクラスを当てます。正答の割合は、"
     "モデルが画像をどれだけ理解しているかを示し、生成画像の良さを示すものではありません。",
     "risk_clause_closer": "その生成画像は未使用の実画像よりも学習画像に近く、丸写しの始まりかもしれません",
@@ -232,8 +237,8 @@ JAPANESE = {
     "structure_classes": "クラス内とクラス間",
     "structure_classes_says": "同じクラスの画像は、異なるクラスの画像に比べて、実画像と同じ程度に似ているか。",
     "structure_closer": "接近",
-    "structure_count": "{arm}の同一コストでの隔たり {total} 個のうち、通常の学習より小さいもの {closer}、大きいもの "
-    "{farther}、どちらとも言えないもの {open}。",
+    "structure_count": "{arm}の同一コストでの隔たり {total} 個のうち、通常の学習より小さいものは {closer} 個、"
+    "大きいものは {farther} 個、どちらとも言えないものは {open} 個です。",
     "structure_distances": "画像間の距離",
     "structure_distances_says": "実画像と同じ広さ、同じむらで散らばっているか。",
     "structure_farther": "離反",

@@ -28,11 +28,7 @@ def section(
     if not audited:
         return None
     return {
-        "verdicts": [
-            (regime.colour, facts["verdict"] in _GRAVE, _sentence(measured, regime, facts, lang))
-            for regime, facts in audited
-            if regime.budget == "equal_cost"
-        ],
+        "verdicts": _verdicts(measured, [pair for pair in audited if pair[0].budget == "equal_cost"], lang),
         "rows": [(regime, *_cells(facts, lang)) for regime, facts in audited],
         "notes": _notes(measured, lang),
         "gallery": _gallery(pictures, found, lang),
@@ -57,6 +53,20 @@ def _values(measured: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, 
         "high": per_cent(worst.get("high", 1.0)),
         "p": probability(facts.get("p_value", 1.0)),
     }
+
+
+def _verdicts(
+    measured: Mapping[str, Any], audited: Sequence[tuple[Regime, Mapping[str, Any]]], lang: str
+) -> list[tuple[int | None, bool, str]]:
+    """Colour, whether it is grave, and a sentence for each arm; one for all of them where nothing was found."""
+    if len(audited) > 1 and all(facts["verdict"] == "clear" for _, facts in audited):
+        high = max((part(facts, "worst").get("high", 1.0) for _, facts in audited))
+        sentence = texts(lang)["audit_all_clear"].format(images=number(measured.get("images")), high=per_cent(high))
+        return [(None, False, sentence)]
+    return [
+        (regime.colour, facts["verdict"] in _GRAVE, _sentence(measured, regime, facts, lang))
+        for regime, facts in audited
+    ]
 
 
 def _sentence(measured: Mapping[str, Any], regime: Regime, facts: Mapping[str, Any], lang: str) -> str:
