@@ -6,7 +6,7 @@ BIN := .venv/bin
 .PHONY: demo test check wheel-test test-reference benchmark-metrics fashion-mnist clean-demo
 
 demo: .venv/demo.stamp
-	$(BIN)/sadm compare --recipe digits --out runs/demo
+	$(BIN)/sadm compare --recipe digits --out runs/demo --structure-metric --audit
 
 test: .venv/dev.stamp
 	$(BIN)/pytest -n 2

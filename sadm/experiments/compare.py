@@ -25,7 +25,7 @@ from sadm.experiments.engine import (
     run_jobs,
     stored_config,
 )
-from sadm.experiments.hopeless import Hopeless
+from sadm.experiments.hopeless import Hopeless, most_seeds
 from sadm.experiments.plan import RunJob, expected_runs, planned_jobs, steps_at
 from sadm.experiments.summary import summarise, write_outputs
 from sadm.experiments.yardstick import Yardstick
@@ -77,7 +77,8 @@ def _run_jobs(
 ) -> None:
     unmeasured = [arm for arm in config.others if arm not in read_costs(folder)]
     hopeless = Hopeless(config, folder, Yardstick.of(evaluator())) if config.stop_hopeless else None
-    stopped: dict[str, int] = {}
+    stopped: set[str] = set()
+    most: dict[str, int] = {}
 
     def planned() -> list[RunJob]:
         costs = read_costs(folder)
@@ -86,10 +87,11 @@ def _run_jobs(
         courses = hopeless.courses(costs)
         for arm, course in courses.items():
             if course.stop is not None and arm not in stopped:
-                stopped[arm] = course.stop.seeds
+                stopped.add(arm)
                 reporter.say(
                     f"'{arm}' gets no further seeds after {course.stop.seeds} of {len(config.seeds)}: {course.stop.reason}."
                 )
+        most.update(most_seeds(courses, len(config.seeds)))
         return planned_jobs(config, costs, {arm: course.seeds for arm, course in courses.items()})
 
     def after(name: str) -> None:
@@ -98,7 +100,7 @@ def _run_jobs(
                 reporter.say(_equal_cost_note(config, folder, arm))
 
     first = [{"name": COST_JOB, "measure": unmeasured}] if unmeasured else []
-    run_jobs(config, folder, split, reporter, planned, lambda: expected_runs(config, stopped), first, after)
+    run_jobs(config, folder, split, reporter, planned, lambda: expected_runs(config, most), first, after)
 
 
 def _equal_cost_note(config: CompareConfig, folder: Path, arm: str) -> str:

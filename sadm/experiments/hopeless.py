@@ -85,6 +85,12 @@ class Course:
     stop: Stop | None = None
 
 
+def most_seeds(courses: Mapping[str, Course], seeds: int) -> dict[str, int]:
+    """By arm, how many of `seeds` seeds it gets at most."""
+    most = {arm: seeds if course.stop is None else course.stop.seeds for arm, course in courses.items()}
+    return {**most, CONTROL: max(count for arm, count in most.items() if arm != CONTROL)}
+
+
 class Hopeless:
     """Decides from stored results which arms go on; the same results give the same decisions.
 
@@ -98,9 +104,10 @@ class Hopeless:
         self.config, self.folder, self.yardstick = config, folder, yardstick
 
     def courses(self, costs: Mapping[str, ArmCost]) -> dict[str, Course]:
-        """By arm, the seeds that it gets; the control gets all."""
-        every = tuple(self.config.seeds)
-        return {arm: Course(every) if arm == CONTROL else self._course(arm, costs) for arm in self.config.arms}
+        """By arm, the seeds that it gets; the control gets those of the arm that gets most."""
+        others = {arm: self._course(arm, costs) for arm in self.config.others}
+        longest = max((course.seeds for course in others.values()), key=len)
+        return {arm: Course(longest) if arm == CONTROL else others[arm] for arm in self.config.arms}
 
     def _course(self, arm: str, costs: Mapping[str, ArmCost]) -> Course:
         """Seeds up to the look that stops the arm, or to the next look whose runs are not all judged yet."""

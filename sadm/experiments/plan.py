@@ -95,7 +95,7 @@ def expected_runs(config: CompareConfig, seeds: Mapping[str, int] | None = None)
 
     Args:
         config: the comparison.
-        seeds: of arms that were stopped, how many they got.
+        seeds: by arm, how many it gets at most; None = all.
     """
     budgets = {arm: (1 if arm == CONTROL else 2) + len(config.cost_shares) for arm in config.arms}
     return sum(count * (seeds or {}).get(arm, len(config.seeds)) for arm, count in budgets.items())

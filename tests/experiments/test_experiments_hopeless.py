@@ -18,7 +18,17 @@ from sadm.core.progress import Silent
 from sadm.experiments.compare import MAY_CHANGE, compare
 from sadm.experiments.config import CompareConfig
 from sadm.experiments.cost import ArmCost
-from sadm.experiments.hopeless import ERROR, FIRST_LOOK, WORSE, Course, Hopeless, Stop, confidence_after, stop_after
+from sadm.experiments.hopeless import (
+    ERROR,
+    FIRST_LOOK,
+    WORSE,
+    Course,
+    Hopeless,
+    Stop,
+    confidence_after,
+    most_seeds,
+    stop_after,
+)
 from sadm.experiments.plan import RESULT, RunJob, expected_runs, planned_jobs
 from sadm.experiments.runs import Runs
 from sadm.experiments.yardstick import Yardstick
@@ -137,14 +147,22 @@ def test_what_is_trained_does_not_depend_on_the_order_in_which_runs_end(tmp_path
     assert courses["good"] == Course(tuple(SEEDS))
     assert courses["sadm"].seeds == tuple(SEEDS[:3])
     assert isinstance(courses["sadm"].stop, Stop)
-    assert expected_runs(asked(), {"sadm": 3}) == len(runs[0])
+    assert expected_runs(asked(), most_seeds(courses, len(SEEDS))) == len(runs[0])
+
+
+def test_the_control_gets_no_seed_that_no_other_arm_gets(tmp_path: Path) -> None:
+    names = play(tmp_path, 3, {"plain": 1.0, "sadm": 2.0, "good": 2.5})
+    assert {name.rsplit("-", 1)[1] for name in names} == {"100", "101", "102"}
+    courses, _ = jobs_of(asked(), tmp_path)
+    assert courses["plain"] == Course(tuple(SEEDS[:3]))
+    assert most_seeds(courses, len(SEEDS)) == dict.fromkeys(FACTORS, 3)
 
 
 def test_no_further_seed_begins_before_the_look_at_those_before(tmp_path: Path) -> None:
     config = asked()
     _, planned = jobs_of(config, tmp_path)
     assert {job.seed for job in planned if job.arm == "sadm"} == set(SEEDS[:3])
-    assert {job.seed for job in planned if job.arm == "plain"} == set(SEEDS)
+    assert {job.seed for job in planned if job.arm == "plain"} == set(SEEDS[:3])
     assert [job.arm for job in planned[:3]] == ["plain", "sadm", "good"]
     assert planned[1].steps == STEPS // 2  # what decides comes first
     for seed in SEEDS[:3]:

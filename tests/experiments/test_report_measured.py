@@ -8,6 +8,7 @@ import functools
 import io
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -16,10 +17,11 @@ from report_fixture import SEEDS, comparison, pictures, rich_comparison
 from report_page import LANGUAGES, NOTHING, Page
 from sadm.experiments.business import business_facts
 from sadm.experiments.prices import BusinessConfig
-from sadm.experiments.report import downstream, meeting, memorisation, money, render_report, structure
+from sadm.experiments.report import Pictures, downstream, meeting, memorisation, money, render_report, structure
 from sadm.experiments.report.facts import palette, regimes
 from sadm.experiments.report.formatting import number, points, share
 from sadm.experiments.report.messages import MESSAGES
+from sadm.experiments.run_audits import Pairs
 
 MEASURED = ("structure_metric", "audit", "downstream", "representation")
 
@@ -177,6 +179,18 @@ def test_pairs_are_one_above_the_other_and_small() -> None:
     (strip,) = section["gallery"]
     image = Image.open(io.BytesIO(base64.b64decode(strip["uri"].split(",")[1])))
     assert image.size == (8 * 64 + 7 * 4, 2 * 64 + 4)
+
+
+def test_the_page_can_be_mailed_even_with_large_pictures_of_noise() -> None:
+    draws, given = np.random.default_rng(0), full()
+    arms = ["plain", "sadm", "frozen_encoder"]
+
+    def noise(count: int) -> np.ndarray:
+        return draws.integers(0, 256, (count, 160, 160, 3), dtype=np.uint8)
+
+    pairs = {arm: Pairs(noise(8), noise(8), [0.5] * 8, [False] * 8) for arm in arms}
+    shown = Pictures({arm: noise(60) for arm in arms}, noise(60), pairs=pairs)
+    assert 1_500_000 < len(render_report(given, shown).encode()) < 3_000_000
 
 
 # ---- downstream gain and representation ------------------------------------------------------------------------------

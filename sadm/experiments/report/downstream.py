@@ -73,7 +73,7 @@ def representation(comparison: Mapping[str, Any], found: Sequence[Regime], lang:
                 own = part(measured, "arms", regime.arm, probe, corruption)
                 beyond = part(measured, "differences", "equal_cost", regime.arm, probe, corruption)
                 cells.append(
-                    _estimate(own, share, lang) if regime.arm == CONTROL else _with_difference(own, beyond, lang)
+                    _estimate(own, _share_of, lang) if regime.arm == CONTROL else _with_difference(own, beyond, lang)
                 )
             rows.append((texts(lang).get(f"corruption_{corruption}", corruption), cells))
         groups.append((texts(lang)[f"probe_{probe}"], rows))
@@ -91,7 +91,9 @@ def _gain_cells(measured: Mapping[str, Any], regime: Regime, mix: str, lang: str
         (share(None if mean is None or base is None else base + mean), ""),
         _estimate(gained, points, lang),
         _estimate(beyond, points, lang) if regime.arm != CONTROL else (DASH, ""),
-        with_interval(_whole(images.get("mean")), _whole_ends(images), lang) if images else (DASH, ""),
+        with_interval(_whole(images.get("mean")), _whole_ends(images), lang)
+        if images
+        else (texts(lang)["open_question"], ""),
     ]
 
 
@@ -126,6 +128,12 @@ def _classes(
 def _estimate(estimate: Mapping[str, Any], show: Callable[[Any], str], lang: str) -> Cell:
     ends = bounds(estimate)
     return show(estimate.get("mean")), range_text(show(ends[0]), show(ends[1]), lang) if ends else ""
+
+
+def _share_of(value: Any) -> str:
+    """A share of images; the interval ends at 0 and 1, as shares do."""
+    known = finite(value)
+    return DASH if known is None else share(min(1.0, max(0.0, known)))
 
 
 def _with_difference(own: Mapping[str, Any], beyond: Mapping[str, Any], lang: str) -> Cell:

@@ -11,10 +11,11 @@ from sadm.experiments.report.facts import BUDGETS, Regime
 from sadm.experiments.report.formatting import bounds, number, per_cent, probability
 from sadm.experiments.report.messages import texts
 from sadm.experiments.report.naming import arm_name, part
-from sadm.experiments.report.pictures import Pictures, grid_uri
+from sadm.experiments.report.pictures import Pictures, grid_uri, tile_side
 from sadm.experiments.report.verdict import range_text
 
-LARGEST_TILE = 64  # pixels: pairs of every arm, in a file that can be mailed
+GALLERY_BYTES = 600_000  # of all arms' pairs, so that the page can be mailed
+_LARGEST_PAIR = 64  # pixels
 _GRAVE = ("copies", "closer")
 
 
@@ -110,6 +111,7 @@ def _notes(measured: Mapping[str, Any], lang: str) -> list[str]:
 def _gallery(pictures: Pictures, found: Sequence[Regime], lang: str) -> list[dict[str, Any]]:
     """By arm: generated images above the training image that each is most like, with scores."""
     message, strips = texts(lang), []
+    tiles = sum(2 * len(pairs.generated) for pairs in pictures.pairs.values())
     for regime in found:
         pairs = pictures.pairs.get(regime.arm)
         if pairs is None or regime.budget != "equal_cost" or not len(pairs.generated):
@@ -120,7 +122,8 @@ def _gallery(pictures: Pictures, found: Sequence[Regime], lang: str) -> list[dic
         ]
         name = arm_name(regime.arm, lang)
         rows = np.concatenate([pairs.generated, pairs.training])
-        uri = grid_uri(rows, len(pairs.generated), LARGEST_TILE)
+        limit = min(_LARGEST_PAIR, tile_side(tiles, rows.shape[-1], GALLERY_BYTES))
+        uri = grid_uri(rows, len(pairs.generated), limit)
         alt = message["audit_alt"].format(arm=name, scores=", ".join(words))
         strips.append({"name": name, "colour": regime.colour, "alt": alt, "uri": uri, "words": words})
     return strips

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,7 +39,14 @@ class Pictures:
 
 def grid_uri(images: np.ndarray, columns: int, limit: int = _LARGEST_TILE) -> str:
     """A grid as a data URI, with images whose sides exceed `limit` pixels reduced."""
-    return "data:image/png;base64," + base64.b64encode(grid_png(thumbnails(images, limit), columns)).decode("ascii")
+    small = thumbnails(images, limit)
+    png = grid_png(small, columns, None if small is images else 1)  # what was reduced is not enlarged again
+    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
+
+
+def tile_side(tiles: int, channels: int, budget: int) -> int:
+    """The side in pixels, `_LARGEST_TILE` at most, at which so many images fit into so many bytes, be they noise."""
+    return max(8, min(_LARGEST_TILE, math.isqrt(budget // max(1, tiles * channels))))
 
 
 def thumbnails(images: np.ndarray, limit: int = _LARGEST_TILE) -> np.ndarray:

@@ -15,9 +15,10 @@ from sadm.experiments.report.figures import Curve, RatioRow
 from sadm.experiments.report.formatting import DASH, finite, number
 from sadm.experiments.report.messages import term, texts
 from sadm.experiments.report.naming import arm_name, judge_name, judges_of, part, treatment_of
-from sadm.experiments.report.pictures import Pictures, column_layout, grid_uri
+from sadm.experiments.report.pictures import Pictures, column_layout, grid_uri, tile_side
 from sadm.experiments.report.verdict import verdict_details, verdict_headline
 
+SAMPLES_BYTES = 1_200_000  # of all sample grids, so that the page can be mailed
 _PAIRS_PER_ROW = 8
 
 
@@ -161,17 +162,19 @@ def _samples(pictures: Pictures, colours: Mapping[str, int], lang: str) -> dict[
         return None
     count = max(len(images) for images in [*(images for _, images in shown), pictures.real])
     columns, heads = column_layout(pictures.labels, count)
+    everything = [*(images for _, images in shown), *([pictures.real] if len(pictures.real) else [])]
+    limit = tile_side(sum(map(len, everything)), everything[0].shape[-1], SAMPLES_BYTES)
     grids = [
         {
             "name": arm_name(arm, lang),
             "colour": colours[arm],
             "alt": message["samples_alt"].format(arm=arm_name(arm, lang)),
-            "uri": grid_uri(images, columns),
+            "uri": grid_uri(images, columns, limit),
         }
         for arm, images in shown
     ]
     if len(pictures.real):
-        uri = grid_uri(pictures.real, columns)
+        uri = grid_uri(pictures.real, columns, limit)
         grids.append({"name": message["real_images"], "colour": None, "alt": message["samples_real_alt"], "uri": uri})
     order = facts.in_words(pictures.labels, lang) if pictures.labels and not heads else ""
     return {"grids": grids, "columns": columns, "heads": heads, "order": order}
