@@ -22,6 +22,8 @@ examples:
   sadm compare --out runs/compare --recipe digits
   sadm compare --out runs/mine --recipe folder32 --data path/to/images --seeds 100 101 102 103 104 --lang ja
   sadm compare --out runs/arms --recipe digits --config arms.yaml --cost-shares 0.7 --per-class
+  sadm compare --out runs/arms --recipe digits --config arms.yaml --structure-metric --audit --downstream --representation
+  sadm compare --out runs/many --recipe digits --config arms.yaml --seeds 100 101 102 103 104 105 --stop-hopeless
 
 arms.yaml, for a control of one's own and few-step sampling beside the usual:
   arms: {{plain: {{signal: none}}, sadm: {{signal: structure}}, gentle: {{signal: structure, structure: {{ratio: 0.2}}}}}}
