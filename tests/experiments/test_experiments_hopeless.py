@@ -223,7 +223,7 @@ def test_a_stopped_arm_has_fewer_seeds_and_the_others_all(
         assert comparison["arms"][arm]["seeds"] == SEEDS[:4]
     assert all(len(ratio["values"]) == 4 for ratio in comparison["ratios"]["equal_cost"]["twin"].values())
     assert json.loads((folder / "summary.json").read_text())["stopped"] == comparison["stopped"]
-    assert "wild was stopped after 3 of 4 seeds" in (folder / "report.html").read_text()
+    assert "“wild” was stopped after 3 of 4 seeds" in (folder / "report.html").read_text()
 
 
 def test_the_same_command_trains_nothing_and_without_the_option_all_seeds_are_trained(

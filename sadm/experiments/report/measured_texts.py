@@ -99,11 +99,11 @@ ENGLISH = {
     "all cases",
     "risk_clause_look": "{copies} of {images} images look like training images and must be looked at",
     "risk_clause_unaudited": "whether training images are copied was not tested",
-    "stopped_change": "{change}, {interval}; {judge}",
+    "stopped_change": "{change} ({judge}; {interval})",
     "stopped_diverged": "“{arm}” was stopped after {seeds} of {total} seeds: each of its trainings at equal cost had "
     "diverged.",
     "stopped_worse": "“{arm}” was stopped after {seeds} of {total} seeds: every interval at equal cost, at a level of "
-    "{level} that allows for repeated looks, lay on the worse side ({changes}).",
+    "{level} that allows for repeated looks, lay on the worse side: {changes}.",
     "structure_alt": "{gap} at equal cost. {values}",
     "structure_caption": "Changes are paired over seeds, with 95 % intervals. Each interval holds alone: of many, about "
     "one in twenty excludes zero by chance. docs/metrics.md has the formulas.",
@@ -229,11 +229,11 @@ JAPANESE = {
     "risk_clause_harm": "実画像にその生成画像を加えると、分類器は全体のうちさらに{points}で誤りました",
     "risk_clause_look": "{images} 枚中 {copies} 枚が学習画像に似ており、目で確かめる必要があります",
     "risk_clause_unaudited": "学習画像を写していないかは調べていません",
-    "stopped_change": "{judge}で {change}、{interval}",
+    "stopped_change": "{change}（{judge}、{interval}）",
     "stopped_diverged": "「{arm}」は、同一コストでの学習がすべて発散したため、{total} 個中 {seeds} "
     "個のシードで打ち切りました。",
     "stopped_worse": "「{arm}」は、{total} 個中 {seeds} 個のシードで打ち切りました。繰り返し確認することを織り込んだ "
-    "{level} の水準で、同一コストでの区間がすべて劣る側にあったためです（{changes}）。",
+    "{level} の水準で、同一コストでの区間がすべて劣る側にあったためです：{changes}。",
     "structure_alt": "同一コストでの{gap}。{values}",
     "structure_caption": "変化はシードごとの対の差で、95%区間を付けています。区間は一つずつ成り立つものであり、"
     "多数あれば20に1つ程度は偶然に0を外れます。計算式は docs/metrics.md にあります。",
