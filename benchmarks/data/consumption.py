@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from sadm.cli.prepare import OWN_SIDES
+from sadm.training.advising import OWN_SIDES
 from sadm.core.config import build_config, merge
 from sadm.data import ImageSet
 from sadm.training.config import TrainConfig, load_train_config

@@ -18,8 +18,9 @@ COMMANDS = {
     "export": "write the images of any source to a folder, with labels, masks and attributes",
     "encode": "encode images into a cache of latents to train on, ahead of time and on all cores",
     "compare": "train plain and structure-guided models at equal cost and report which is better",
-    "reproduce": "the paper's experiments: published figures, what each would take, a rehearsal, the job itself",
+    "poc": "find out in which of several domains structure guidance pays, within a budget",
     "sweep": "search a grid of training options with paired seeds, and how to confirm what it found",
+    "reproduce": "the paper's experiments: published figures, what each would take, a rehearsal, the job itself",
 }
 
 USER_ERROR = 2

@@ -33,10 +33,6 @@ examples:
 """
 
 
-OWN_SIDES = {"digits": 8, "fashion-mnist": 28}
-"""Side in pixels of the images of built-in sources that recipes take as they are."""
-
-
 @dataclasses.dataclass(frozen=True)
 class PrepareOptions:
     """Options of ``sadm prepare``."""
@@ -100,17 +96,9 @@ def default_folder(source: str) -> str:
 
 def recipes(device: str) -> list[Recipe]:
     """The packaged recipes that suit a kind of device, as far as the advice needs to know them."""
-    from sadm.data.preparation.advice import Recipe
+    from sadm.training.advising import advice_recipe
 
-    found = []
-    for name in recipes_for(device):
-        config = load_train_config(name)
-        data, optimiser = config.data, config.optimiser
-        own = data.source if "source" in data.model_fields_set else None
-        side = data.resolution or OWN_SIDES[data.source]
-        steps, patch = optimiser.steps, config.net.divisor
-        found.append(Recipe(name, own, data.resolution, side, patch, optimiser.batch, steps, data.channels))
-    return found
+    return [advice_recipe(name, load_train_config(name)) for name in recipes_for(device)]
 
 
 def recipes_for(device: str) -> list[str]:

@@ -13,7 +13,7 @@ from PIL import Image
 from sadm.core.files import write_atomically
 
 _SMALLEST_TILE = 64  # pixels; smaller images are enlarged, each pixel into a square
-_GAP = 4  # transparent pixels between tiles, so that a grid fits a light and a dark page
+GAP = 4  # transparent pixels between tiles, so that a grid fits a light and a dark page
 
 
 def grid_png(images: np.ndarray, columns: int, scale: int | None = None) -> bytes:
@@ -37,10 +37,10 @@ def grid_png(images: np.ndarray, columns: int, scale: int | None = None) -> byte
     count, height, width, channels = images.shape
     factor = scale or max(1, math.ceil(_SMALLEST_TILE / max(height, width)))
     rows = math.ceil(count / columns)
-    step_y, step_x = height * factor + _GAP, width * factor + _GAP
+    step_y, step_x = height * factor + GAP, width * factor + GAP
     if channels < 4:
         images = np.concatenate([images, np.full_like(images[..., :1], 255)], axis=3)
-    canvas = np.zeros((rows * step_y - _GAP, columns * step_x - _GAP, images.shape[3]), np.uint8)
+    canvas = np.zeros((rows * step_y - GAP, columns * step_x - GAP, images.shape[3]), np.uint8)
     tiles = images.repeat(factor, axis=1).repeat(factor, axis=2)  # [n, H*factor, W*factor, C and alpha]
     for index, tile in enumerate(tiles):
         top, left = index // columns * step_y, index % columns * step_x

@@ -30,13 +30,17 @@ _NAME = re.compile(r"\w([\w .+-]{0,58}[\w+])?")
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class Experiment(Config):
-    """What the engine needs to know: trainings by arm and seed, judged alike."""
+class Kept(Config):
+    """What a folder of results was begun with."""
 
     FILE: ClassVar[str]
     """Where a folder keeps its configuration."""
     KIND: ClassVar[str]
     """The word for it."""
+
+
+class Experiment(Kept):
+    """What the engine needs to know: trainings by arm and seed, judged alike."""
 
     train: TrainConfig = TrainConfig()
     """What all runs share; each has a seed of its own, and in a comparison every arm its signal."""

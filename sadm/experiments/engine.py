@@ -18,7 +18,7 @@ from sadm.data import Split
 from sadm.evaluation import Evaluator, HeldOutParts, network_judges
 from sadm.evaluation.downstream import check
 from sadm.evaluation.memorisation import check_sets
-from sadm.experiments.config import Experiment
+from sadm.experiments.config import Experiment, Kept
 from sadm.experiments.devices import devices_for
 from sadm.experiments.plan import LATENTS, RunJob
 from sadm.experiments.pool import Pool
@@ -27,7 +27,7 @@ from sadm.training.training_set import check_sizes, training_set
 CLOCK = "minutes.json"
 FEW = 50
 
-E = TypeVar("E", bound=Experiment)
+E = TypeVar("E", bound=Kept)
 
 
 def run_jobs(

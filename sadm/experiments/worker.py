@@ -39,6 +39,7 @@ def main(folder: Path, device: str) -> int:
     """Works until standard input ends; returns the exit code."""
     from sadm.experiments.jobs import Laboratory
     from sadm.experiments.plan import RunJob
+    from sadm.experiments.poc.measuring import measure_in_worker
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside training there is nothing to save
     reporter = LineReporter()
@@ -49,6 +50,8 @@ def main(folder: Path, device: str) -> int:
         laboratory = laboratory or Laboratory(_config(folder, device), folder, reporter)
         if "run" in order:
             laboratory.run(RunJob(**order["run"]))
+        elif "speed" in order:
+            measure_in_worker(laboratory, order["speed"])
         else:
             laboratory.measure_costs(order["measure"])
         reporter.send({"finished": order["name"]})

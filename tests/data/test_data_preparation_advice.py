@@ -9,12 +9,13 @@ import pytest
 from PIL import Image
 
 from parts_photos import encoded, part
-from sadm.cli.prepare import OWN_SIDES, recipes
+from sadm.cli.prepare import recipes
 from sadm.data import ImageSet, open_source
 from sadm.data.preparation.advice import Advice, Subject, advise, choose_target
 from sadm.data.preparation.facts import Facts
 from sadm.data.preparation.looking import look
 from sadm.data.records import Record
+from sadm.training.advising import OWN_SIDES
 
 
 def fact(image: Image.Image, kind: str = "PNG", **options: object) -> Facts:

@@ -1,0 +1,208 @@
+"""From the stored comparisons to ``poc.json`` and its page."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sadm.core.files import write_atomically, write_json
+from sadm.core.provenance import provenance
+from sadm.experiments.poc.config import PREPARED, PocConfig
+from sadm.experiments.poc.domains import SHEET, Found
+from sadm.experiments.poc.evidence import POWER, SPREAD_BOUND
+from sadm.experiments.poc.page import poc_sentences, render_poc
+from sadm.experiments.poc.plan import FIRST_SEED
+from sadm.experiments.poc.ranking import MOST_TO_DECIDE, NOT, PAYS, Measured, Standing, facts_of, rank
+from sadm.experiments.poc.state import State
+from sadm.experiments.summary import REPORT
+
+POC, PAGE = "poc.json", "poc.html"
+CONFIRMING, FIRST_TO_CONFIRM = 5, 200
+DECIDE, CONFIRM, STOP, REPEAT = "decide", "confirm", "stop", "repeat"
+MINUTES = 60.0
+
+
+def summarise_poc(config: PocConfig, state: State, failed: Mapping[str, str], minutes: float) -> dict[str, Any]:
+    """Everything that the page shows.
+
+    Args:
+        config: of all domains.
+        state: what was found and measured.
+        failed: by domain, why its comparison could not be made.
+        minutes: that all took so far.
+    """
+    results = {name: found for name in state.usable if name not in failed and (found := state.results(name))}
+    standings = rank([_measured(name, found) for name, found in results.items()], config.matters)
+    domains = [_domain(config, state, results, standing) for standing in standings]
+    for place, facts in enumerate(domains, 1):
+        facts["rank"] = place
+    judges: dict[str, Any] = {}
+    for found in results.values():
+        judges |= {judge: facts for judge, facts in found["judges"].items() if facts["decides"]}
+    found = {
+        "domains": domains,
+        "left_out": _left_out(config, state, failed),
+        "waiting": [name for name in state.usable if name not in results and name not in failed],
+        "judges": judges,
+        "arm": config.arm,
+        "minutes": {"budget": config.minutes, "spent": round(minutes, 2)},
+        "business": _business(config, minutes),
+        "images": state.facts["images"],
+        "share": (state.facts["images"] or 0) / config.whole,
+        "recipe": config.recipe,
+        "assumed": {
+            "power": POWER,
+            "spread_bound": SPREAD_BOUND,
+            "matters": config.matters,
+            "most": MOST_TO_DECIDE,
+        },
+        "provenance": {**provenance(), "threads": 1, "processes": config.jobs},
+    }
+    found["sentences"] = poc_sentences(found, "en")
+    return found
+
+
+def write_poc(config: PocConfig, folder: Path, found: dict[str, Any]) -> None:
+    """Writes the numbers and the page."""
+    write_json(folder / POC, found)
+    write_atomically(folder / PAGE, render_poc(found, folder, config.lang))
+
+
+def _measured(name: str, comparison: Mapping[str, Any]) -> Measured:
+    verdict = comparison["verdict"]
+    deciding = [judge for judge, facts in comparison["judges"].items() if facts["decides"]]
+    ratios = comparison["ratios"]["equal_cost"][verdict["treatment"]]
+    logs = {judge: [math.log(value) for value in ratios[judge].get("values", ())] for judge in deciding}
+    seeds = len(comparison["protocol"]["seeds"])
+    return Measured(name, verdict["outcome"], logs if all(logs.values()) else {}, seeds)
+
+
+def _domain(
+    config: PocConfig, state: State, results: Mapping[str, dict[str, Any]], standing: Standing
+) -> dict[str, Any]:
+    name = standing.measured.name
+    comparison, facts = results[name], state.usable[name]
+    treatment = comparison["verdict"]["treatment"]
+    ratios = comparison["ratios"]["equal_cost"][treatment]
+    minutes = comparison["minutes_total"]
+    return {
+        "name": name,
+        "source": config.domains[name],
+        "verdict": comparison["verdict"]["sentence"],
+        **facts_of(standing),
+        "ratios": {judge: ratios[judge] for judge, about in comparison["judges"].items() if about["decides"]},
+        **_images(facts["summary"]),
+        "steps": comparison["arms"]["plain"]["steps"],
+        "shape": comparison["data"]["shape"],
+        "drawn": [arm for arm, about in comparison["arms"].items() if about["seeds"]],
+        "minutes": minutes,
+        **_cost(config, minutes),
+        "report": f"{name}/{REPORT}",
+        "sheet": f"{PREPARED}/{name}/{SHEET}",
+        "next": _next(config, state, comparison, standing),
+    }
+
+
+def _images(summary: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the images: how many there are of what kind, and what is wrong with them."""
+    return {
+        "images": summary["images"],
+        "train_images": summary["split"]["train"],
+        "held_out_images": summary["split"]["held_out"],
+        "classes": len(summary["classes"]["classes"]),
+        "outcomes": summary["outcomes"],
+        "near_duplicates": summary["near_duplicates"]["images"],
+        "points": summary["points"],
+    }
+
+
+def _left_out(config: PocConfig, state: State, failed: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Domains without a result, each with its reason."""
+    found = {name: about for name, about in state.unusable.items() if name in config.domains}
+    found |= {
+        name: Found.unusable({"key": "failed", "text": text}, state.usable[name]["summary"])
+        for name, text in failed.items()
+    }
+    return [
+        {
+            "name": name,
+            "source": config.domains[name],
+            "reason": about.reason,
+            "why": about.text,
+            "sheet": None if about.summary is None else f"{PREPARED}/{name}/{SHEET}",
+            **({} if about.summary is None else _images(about.summary)),
+        }
+        for name, about in found.items()
+    ]
+
+
+def _business(config: PocConfig, minutes: float) -> dict[str, Any]:
+    prices = {key: value for key, value in config.business.model_dump().items() if value not in (None, "")}
+    return {"prices": prices, **_cost(config, minutes)}
+
+
+def _cost(config: PocConfig, minutes: float) -> dict[str, Any]:
+    """Processor hours of so many minutes, and their price where it is known."""
+    hours = minutes * config.jobs / MINUTES
+    price = config.business.hour
+    return {"processor_hours": hours, **({} if price is None else {"money": hours * price})}
+
+
+def _next(config: PocConfig, state: State, comparison: Mapping[str, Any], standing: Standing) -> dict[str, Any]:
+    """What to do next in a domain, what it takes, and the command."""
+    name, seeds = standing.measured.name, standing.measured.seeds
+    each = comparison["minutes_total"] / seeds
+    if standing.place == NOT:
+        return {"kind": STOP}
+    if standing.place == PAYS:
+        return _confirm(config, state, comparison, name, each)
+    if standing.step is None:
+        return {"kind": REPEAT}
+    step = standing.step
+    plan = {
+        "basis": step.basis,
+        "effects": {judge: math.exp(effect) for judge, effect in step.effects.items()},
+        "spreads": step.spreads,
+        "detectable": math.exp(-step.detectable),
+    }
+    if step.seeds is None:
+        return {"kind": STOP, **plan}
+    further = step.seeds - seeds
+    return {
+        "kind": DECIDE,
+        **plan,
+        "seeds": step.seeds,
+        "further": further,
+        "minutes": each * further,
+        **_cost(config, each * further),
+        "command": _command(state.folder / name, state.folder / name, range(FIRST_SEED, FIRST_SEED + step.seeds)),
+    }
+
+
+def _confirm(config: PocConfig, state: State, comparison: Mapping[str, Any], name: str, each: float) -> dict[str, Any]:
+    """Other seeds at the recipe's whole length: what was chosen for being good is judged by luck that did not choose it."""
+    steps, batch = comparison["arms"]["plain"]["steps"], state.usable[name]["train"]["optimiser"]["batch"]
+    whole = max(steps, round(config.whole / batch))
+    more = [] if whole == steps else ["--train.optimiser.steps", str(whole)]
+    if more:
+        more += ["--train.optimiser.warmup-steps", str(config.train.optimiser.warmup_steps)]
+    target = state.folder / f"{name}-{'full' if more else 'confirmed'}"
+    seeds = range(FIRST_TO_CONFIRM, FIRST_TO_CONFIRM + CONFIRMING)
+    minutes = each * CONFIRMING * whole / steps
+    return {
+        "kind": CONFIRM,
+        "seeds": CONFIRMING,
+        "further": CONFIRMING,
+        "steps": whole,
+        "minutes": minutes,
+        **_cost(config, minutes),
+        "command": _command(state.folder / name, target, seeds, more),
+    }
+
+
+def _command(folder: Path, out: Path, seeds: range, more: list[str] | None = None) -> str:
+    words = ["sadm", "compare", "--config", str(folder / "compare.yaml"), "--out", str(out)]
+    return shlex.join([*words, *(more or []), "--seeds", *map(str, seeds)])
