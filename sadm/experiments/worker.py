@@ -51,7 +51,7 @@ def main(folder: Path, device: str) -> int:
         if "run" in order:
             laboratory.run(RunJob(**order["run"]))
         elif "speed" in order:
-            measure_in_worker(laboratory, order["speed"])
+            measure_in_worker(laboratory, order["speed"], order["seconds"])
         else:
             laboratory.measure_costs(order["measure"])
         reporter.send({"finished": order["name"]})

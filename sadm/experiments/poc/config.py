@@ -13,6 +13,7 @@ from tyro import conf
 from sadm.core.config import Positive
 from sadm.core.errors import UserError
 from sadm.experiments.config import CONTROL, HIDDEN, SADM, Kept
+from sadm.experiments.poc.plan import LEAST, MOST
 from sadm.experiments.prices import BusinessConfig
 from sadm.training.config import TrainConfig
 
@@ -46,10 +47,12 @@ class PocConfig(Kept):
     """What plain training is compared with: structure guidance in a hidden layer, or the paper's game."""
     more: dict[str, Annotated[float, Field(gt=0, le=100)]] = {}
     """By domain, how many times as many images its trainings see as those of other domains."""
+    most_seeds: Annotated[int, Field(ge=LEAST)] = MOST
+    """Paired seeds at most, however much the budget pays."""
     groups: Positive = 4
     """Generated images are judged in this many groups at most, each as large as the reference."""
     cost_steps: Annotated[int, Field(ge=20, multiple_of=5)] = 200
-    """Steps of each arm in the interleaved measurement of cost."""
+    """Steps of each arm in the interleaved measurement of cost; fewer where the budget is small."""
     matters: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """The smallest change of FD - floor that is worth knowing, as a share."""
     jobs: Positive = 2

@@ -17,7 +17,7 @@ from sadm.data.preparation.sheet import render_sheet
 from sadm.data.preparation.verdict import UNUSABLE
 from sadm.experiments.config import CompareConfig
 from sadm.experiments.poc.config import PREPARED, PocConfig
-from sadm.experiments.poc.plan import FIRST_SEED
+from sadm.experiments.poc.plan import FIRST_SEED, groups_of
 from sadm.experiments.poc.texts import reason_text
 from sadm.training.advising import advice_recipe
 
@@ -26,7 +26,6 @@ FEWEST = 60
 """Usable images, below which too few are left to judge by."""
 _JUDGED_BY = 150  # held-out images that judges should have
 _MOST_HELD_OUT = 0.4
-_JUDGED = 1000  # generated images a run, about
 _USUAL_SHARE = Settings().held_out
 
 Reason = dict[str, Any]
@@ -107,7 +106,7 @@ def comparison(
         "train": merge(config.train.model_dump(mode="json"), own),
         "arms": config.arms,
         "seeds": list(range(FIRST_SEED, FIRST_SEED + seeds)),
-        "groups": config.groups if judged is None else max(1, min(config.groups, round(_JUDGED / judged))),
+        "groups": config.groups if judged is None else groups_of(judged, config.groups),
         "cost_steps": config.cost_steps,
         "jobs": config.jobs,
         "lang": config.lang,

@@ -101,7 +101,7 @@ def shrunken(means: Sequence[float], errors: Sequence[float]) -> list[Estimate] 
 
     The normal hierarchical model with flat priors on the common mean and on the spread between domains, integrated over both
     (Gelman et al., Bayesian Data Analysis, 3rd ed., section 5.4). The best of several raw estimates is too good on average, since
-    luck helped to choose it; these are not.
+    luck helped to choose it; of these it is much less so.
 
     Args:
         means: mean log-ratio of each domain.

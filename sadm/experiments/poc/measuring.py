@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import time
 from pathlib import Path
 
@@ -14,30 +16,50 @@ from sadm.core.files import make_folder, read_json, write_json
 from sadm.core.progress import Reporter, Silent
 from sadm.evaluation import Evaluator
 from sadm.experiments.config import CONTROL, CompareConfig
-from sadm.experiments.cost import ArmCost, measure_costs, read_costs
+from sadm.experiments.cost import SLICE, ArmCost, measure_costs, read_costs
 from sadm.experiments.devices import devices_for
 from sadm.experiments.engine import evaluator_for
 from sadm.experiments.jobs import Laboratory
-from sadm.experiments.poc.plan import Speed
+from sadm.experiments.poc.plan import Speed, groups_of
 from sadm.experiments.pool import Pool
 from sadm.experiments.samples import GRID_IMAGES
+from sadm.training.learner import Learner
 from sadm.training.model_folder import Model, spec_for
+from sadm.training.signals import prepare_signals
 
 _DRAWN = 64
 _WRITING = 3.0  # seconds, of report and pictures
 _LEAST_RATIO = 1.0
+_PROBED = 5  # steps
+_BOTH_ARMS = 2.5  # plain steps that a step of each arm takes, about
+LEAST_STEPS = 20
+"""Fewest steps of each arm in a measurement of cost."""
 
 
-def measure_speed(config: CompareConfig, folder: Path, reporter: Reporter) -> tuple[Speed, int]:
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What was found out about a domain before it is trained on.
+
+    Attributes:
+        speed: how fast that goes.
+        judged: held-out images that generated ones are compared with.
+        cost_steps: steps of each arm in the measurement of cost.
+    """
+
+    speed: Speed
+    judged: int
+    cost_steps: int
+
+
+def measure_speed(config: CompareConfig, folder: Path, seconds: float, reporter: Reporter) -> Measurement:
     """Measures a domain, and stores what its comparison needs to know of costs.
 
     Args:
         config: its comparison; seeds and number of steps do not matter.
         folder: of its comparison, which holds no run yet.
+        seconds: that the measurement of cost may take, about; it has `config.cost_steps` steps at most, and `LEAST_STEPS` at
+            least.
         reporter: told about progress.
-
-    Returns:
-        The speed, and how many held-out images generated ones are compared with.
 
     Raises:
         UserError: the images can't be trained on or judged.
@@ -45,7 +67,7 @@ def measure_speed(config: CompareConfig, folder: Path, reporter: Reporter) -> tu
     """
     write_yaml(make_folder(folder) / config.FILE, config)
     devices = devices_for(config.train.device, config.jobs)
-    jobs = [{"name": f"measuring {number}", "speed": number} for number in range(len(devices))]
+    jobs = [{"name": f"measuring {number}", "speed": number, "seconds": seconds} for number in range(len(devices))]
     start = time.monotonic()
     Pool(folder, devices, reporter).run(jobs, lambda name: [])
     elapsed = time.monotonic() - start
@@ -58,23 +80,26 @@ def measure_speed(config: CompareConfig, folder: Path, reporter: Reporter) -> tu
     slower = mean("wall_over_spent")
     outside = max(0.0, elapsed - max(values["seconds"] for values in found))
     drawing, judging = mean("drawing"), mean("judging")
-    images = found[0]["group"] * config.groups
+    judged = found[0]["group"]
+    groups = groups_of(judged, config.groups)
     speed = Speed(
         batch=config.train.optimiser.batch,
         step=mean("step") * slower,
         step_ratio=cost.step_ratio,
         pretraining=cost.pretrain_cpu_seconds * slower,
-        judging=drawing * images + judging * config.groups,
+        judging=drawing * judged * groups + judging * groups,
         start=outside + mean("preparing"),
         report=mean("preparing") + drawing * GRID_IMAGES * len(config.arms) + _WRITING,
     )
-    return speed, found[0]["group"]
+    return Measurement(speed, judged, found[0]["cost_steps"])
 
 
-def measure_in_worker(laboratory: Laboratory, number: int) -> None:
+def measure_in_worker(laboratory: Laboratory, number: int, seconds: float) -> None:
     """The part of a worker; the first one's costs are those of the comparison."""
     config, start = laboratory.config, time.monotonic()
     assert isinstance(config, CompareConfig)  # noqa: S101 - nothing else asks for it
+    config = config.model_copy(update={"cost_steps": affordable_steps(laboratory, config, seconds)})
+    laboratory.config = config
     evaluator = evaluator_for(config, laboratory.split)
     preparing = time.monotonic() - start
     cost, slower = _costs(laboratory, config, number)
@@ -86,9 +111,28 @@ def measure_in_worker(laboratory: Laboratory, number: int) -> None:
         "drawing": drawing,
         "judging": judging,
         "group": evaluator.group,
+        "cost_steps": config.cost_steps,
         "seconds": time.monotonic() - start - preparing,
     }
     write_json(laboratory.folder / _file(number), found)
+
+
+def affordable_steps(laboratory: Laboratory, config: CompareConfig, seconds: float) -> int:
+    """Steps of each arm that fit into some seconds, going by a few plain steps; a multiple of 5."""
+    plain = config.arm_config(CONTROL, config.seeds[0])
+    images = laboratory.split.train
+    signals = prepare_signals(plain, images, Silent()).signals
+    spec = spec_for(images, plain.net, plain.process, plain.data.augment)
+    with contextlib.closing(Learner(plain, images, spec, signals)) as learner:
+        learner.advance()  # first calls are slow
+        spent_seconds(learner.device)  # until it is finished
+        start = time.monotonic()
+        for _ in range(_PROBED):
+            learner.advance()
+        spent_seconds(learner.device)
+        step = (time.monotonic() - start) / _PROBED
+    count = int(seconds / (step * _BOTH_ARMS)) // SLICE * SLICE
+    return min(config.cost_steps, max(LEAST_STEPS, count))
 
 
 def _costs(laboratory: Laboratory, config: CompareConfig, number: int) -> tuple[ArmCost, float]:

@@ -19,6 +19,7 @@ LEAST, WANTED, MOST = 2, 5, 20
 ONE_ROUND = 3
 """Up to so many seeds are trained at once; of more, `LEAST` first in all domains, from whose time the others are reckoned."""
 SHORTEST = 0.25
+_JUDGED = 1000
 RESERVE = 0.9
 """Share of the budget that is planned for: machines have slower minutes than the one in which they were measured."""
 
@@ -106,6 +107,16 @@ class TooSmall:
     needed: float
 
 
+def groups_of(judged: int, most: int) -> int:
+    """Groups in which generated images are judged: as many as come to about 1,000 images.
+
+    Args:
+        judged: images in a group.
+        most: no more groups than these.
+    """
+    return max(1, min(most, round(_JUDGED / judged)))
+
+
 def makespan(durations: Sequence[float], workers: int) -> float:
     """Seconds until the last of some jobs is done, each handed to the first worker that is free."""
     free = [0.0] * max(1, workers)
@@ -115,7 +126,12 @@ def makespan(durations: Sequence[float], workers: int) -> float:
 
 
 def make_plan(
-    speeds: Mapping[str, Speed], factors: Mapping[str, float], whole: int, seconds: float, jobs: int
+    speeds: Mapping[str, Speed],
+    factors: Mapping[str, float],
+    whole: int,
+    seconds: float,
+    jobs: int,
+    most: int = MOST,
 ) -> Plan | TooSmall:
     """Divides time among domains; see the module.
 
@@ -125,6 +141,7 @@ def make_plan(
         whole: images that a training of the recipe's full length sees.
         seconds: that are left of the budget.
         jobs: trainings at a time.
+        most: paired seeds at most.
     """
     usable = seconds * RESERVE
 
@@ -135,8 +152,8 @@ def make_plan(
         return Plan(images, seeds, by_domain)
 
     shortest = max(1, math.ceil(whole * SHORTEST))
-    images = _largest(shortest, whole, lambda images: planned(images, WANTED).total <= usable)
-    counts = range(MOST, LEAST - 1, -1)
+    images = _largest(shortest, whole, lambda images: planned(images, min(WANTED, most)).total <= usable)
+    counts = range(most, LEAST - 1, -1)
     best = next((plan for seeds in counts if (plan := planned(images, seeds)).total <= usable), planned(images, LEAST))
     return best if best.total <= usable else TooSmall(best.total / RESERVE)
 

@@ -17,7 +17,7 @@ from sadm.experiments.engine import CLOCK, clock, minutes_in, refuse_changes, st
 from sadm.experiments.poc.config import PocConfig
 from sadm.experiments.poc.domains import Found, comparison, look_at
 from sadm.experiments.poc.measuring import measure_speed
-from sadm.experiments.poc.plan import LEAST, MOST, ONE_ROUND, TooSmall, make_plan, seconds_to
+from sadm.experiments.poc.plan import LEAST, ONE_ROUND, TooSmall, make_plan, seconds_to
 from sadm.experiments.poc.progress import Overall
 from sadm.experiments.poc.state import State
 from sadm.experiments.poc.summary import summarise_poc, write_poc
@@ -25,6 +25,7 @@ from sadm.experiments.poc.summary import summarise_poc, write_poc
 MAY_CHANGE = (
     "domains.",
     "minutes",
+    "most_seeds",
     "more.",
     "matters",
     "jobs",
@@ -33,6 +34,8 @@ MAY_CHANGE = (
     "train.log.",
     "train.data.workers",
 )
+MEASURING = 0.1
+"""Share of the budget that measurements of cost may take, about."""
 _KEPT = 0.97  # share of the time left that further seeds may take
 _PAGE = 5.0  # seconds
 
@@ -125,12 +128,14 @@ class _Session:
             self.reporter.say(f"{name}: measuring how fast it is trained on.")
             provisional = comparison(self.config, found.train, self.config.whole, LEAST)
             try:
-                speed, judged = measure_speed(provisional, self.folder / name, self.reporter)
+                seconds = MEASURING * 60 * self.config.minutes / len(self.config.domains)
+                measured = measure_speed(provisional, self.folder / name, seconds, self.reporter)
             except UserError as error:
                 found = Found.unusable({"key": "error", "text": str(error)}, found.summary)
             else:
                 self.state.facts["domains"][name] = {
-                    "train": found.train, "summary": found.summary, "speed": speed.as_dict(), "judged": judged,
+                    "train": found.train, "summary": found.summary, "judged": measured.judged,
+                    "speed": measured.speed.as_dict(), "cost_steps": measured.cost_steps,
                 }  # fmt: skip
                 self.state.save()
                 return
@@ -145,7 +150,9 @@ class _Session:
         """
         facts, speeds = self.state.facts, self.state.speeds
         if facts["images"] is None:
-            made = make_plan(speeds, self.config.more, self.config.whole, self.left - _PAGE, self.config.jobs)
+            made = make_plan(
+                speeds, self.config.more, self.config.whole, self.left - _PAGE, self.config.jobs, self.config.most_seeds
+            )
             if isinstance(made, TooSmall):
                 raise UserError(self._too_small(made.needed + _PAGE, LEAST))
             facts["images"], facts["expected"] = made.images, made.seeds
@@ -158,7 +165,7 @@ class _Session:
         """Time for domains that are new; for further seeds, where the budget has grown."""
         facts, done = self.state.facts, self.state.done
         needed = self._seconds_to(facts["seeds"])
-        if any(not count and not self.state.begun(name) for name, count in done.items()) and needed > self.left:
+        if any(not self.state.trained(name) for name in done) and needed > self.left:
             raise UserError(self._too_small(needed + _PAGE, facts["seeds"]))
         facts["expected"] = self._affordable()
 
@@ -181,7 +188,9 @@ class _Session:
         """Seeds, equal in all domains, for which the time that is left is enough; those that were promised at least."""
         least = max(LEAST, self.state.facts["seeds"])
         usable = _KEPT * (self.left - _PAGE)
-        return next((seeds for seeds in range(MOST, least, -1) if self._seconds_to(seeds) <= usable), least)
+        return next(
+            (seeds for seeds in range(self.config.most_seeds, least, -1) if self._seconds_to(seeds) <= usable), least
+        )
 
     def _described(self, seeds: int) -> dict[str, Any]:
         images, done, more = self.state.facts["images"], self.state.done, self.config.more
@@ -242,9 +251,9 @@ class _Session:
 
     def _train(self, name: str, seeds: int, planned: float) -> None:
         facts, folder = self.state.usable[name], self.folder / name
-        fresh, start = not self.state.begun(name) or self.state.seeds(name) > 0, time.monotonic()
+        fresh, start = self.state.trained(name) == self.state.seeds(name), time.monotonic()
         config = self._comparison(name, seeds)
-        if not self.state.begun(name):
+        if not self.state.trained(name):
             write_yaml(folder / config.FILE, config)  # in place of the one that was measured with
         try:
             with self.overall.domain(name, len(config.seeds) - self.state.seeds(name)) as inner:
@@ -261,7 +270,8 @@ class _Session:
     def _comparison(self, name: str, seeds: int) -> CompareConfig:
         facts = self.state.usable[name]
         images = self.state.facts["images"] * self.config.more.get(name, 1.0)
-        return comparison(self.config, facts["train"], images, seeds, facts["judged"])
+        found = comparison(self.config, facts["train"], images, seeds, facts["judged"])
+        return found.model_copy(update={"cost_steps": facts["cost_steps"]})
 
     def conclude(self) -> dict[str, Any]:
         """Writes what is known by now, and returns it.

@@ -69,6 +69,6 @@ class State:
         """By name, `seeds` of each domain that can be trained on."""
         return {name: self.seeds(name) for name in self.usable}
 
-    def begun(self, name: str) -> bool:
-        """Whether a domain has trainings."""
-        return (self.folder / name / RUNS).exists()
+    def trained(self, name: str) -> int:
+        """Seeds of which a domain has trainings, finished or not."""
+        return len({path.name.rpartition("-")[2] for path in (self.folder / name / RUNS).glob("*-seed-*")})
