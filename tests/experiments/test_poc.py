@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import os
 import shlex
@@ -126,7 +127,7 @@ def test_it_leaves_what_it_promises(finished: Path) -> None:
 def test_the_page_says_it_in_both_languages(finished: Path) -> None:
     found = read_json(finished / "poc.json")
     for lang, words in (("en", "left out"), ("ja", "除外")):
-        page = render_poc(found, finished, lang)
+        page = html.unescape(render_poc(found, finished, lang))
         assert f'lang="{lang}"' in page
         assert poc_sentences(found, lang)[0] in page
         assert words in page

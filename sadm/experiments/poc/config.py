@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 from tyro import conf
 
 from sadm.core.config import Positive
@@ -61,21 +61,6 @@ class PocConfig(Kept):
     """Language of the page and of the reports."""
     business: BusinessConfig = BusinessConfig()
     """Prices, for costs in money; may be given later."""
-
-    @model_validator(mode="after")
-    def _prices_of_all(self) -> PocConfig:
-        for name in OF_ONE_DOMAIN:
-            if getattr(self.business, name) is not None:
-                raise ValueError(
-                    f"business.{name} differs from domain to domain; give it to a domain's own `sadm compare`"
-                )
-        return self
-
-    @model_validator(mode="after")
-    def _on_pixels(self) -> PocConfig:
-        if self.train.data.autoencoder is not None:
-            raise ValueError("train.data.autoencoder: a proof of concept trains on pixels; leave it out")
-        return self
 
     @property
     def arms(self) -> dict[str, dict[str, Any]]:

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from scipy import stats
 
-from sadm.core.intervals import CONFIDENCE, mean_interval
+from sadm.core.intervals import CONFIDENCE
 
 POWER = 0.8
 SPREAD_BOUND = 0.8
@@ -178,8 +178,3 @@ def detectable(spread: float, judges: int, seeds: int) -> float:
 def averaged(logs: Logs) -> list[float]:
     """One log-ratio for each seed, the mean over judges."""
     return [sum(values) / len(values) for values in zip(*logs.values(), strict=True)]
-
-
-def mean(values: Sequence[float]) -> float:
-    """The mean of at least one value."""
-    return mean_interval(values).mean

@@ -57,7 +57,6 @@ def render_poc(found: Mapping[str, Any], folder: Path, lang: str = "en") -> str:
         judges=[judge_name(found, judge, lang) for judge in judges],
         rows=[shown.row(judges) for shown in domains],
         left_out=[_left_out(found, facts, message, lang) for facts in found["left_out"]],
-        columns=len(judges) + 7,
         domains=[
             shown.block(strips(folder, facts, lang)) for shown, facts in zip(domains, found["domains"], strict=True)
         ],
@@ -104,6 +103,7 @@ def _notes(
         notes.append(message["few_seeds"].format(seeds=seeds))
     if found["left_out"]:
         notes.append(message["left_out_note"].format(names=_names(found["left_out"], message)))
+    notes += [message["stuck_note"].format(name=name, why=why) for name, why in found["stuck"].items()]
     if found["waiting"]:
         notes.append(message["waiting_note"].format(names=message["join"].join(found["waiting"])))
     spent, budget = found["minutes"]["spent"], found["minutes"]["budget"]
@@ -224,7 +224,7 @@ class _Shown:
         if facts["holds"] and len(self.found["domains"]) > 1:
             return self.message["holds"]
         p = facts["p_all"]
-        return self.message["holds_open"].format(p=self.message["p_small"] if p < 0.001 else f"{p:.2g}")
+        return self.message["probability"].format(p=self.message["p_small"] if p < 0.001 else f"{p:.2g}")
 
     def _change(self, ratio: Mapping[str, Any] | None) -> tuple[str, str]:
         if ratio is None:

@@ -14,7 +14,7 @@ from sadm.core.progress import Reporter, Silent
 from sadm.experiments.compare import compare
 from sadm.experiments.config import CompareConfig
 from sadm.experiments.engine import CLOCK, clock, minutes_in, refuse_changes, stored_config
-from sadm.experiments.poc.config import PocConfig
+from sadm.experiments.poc.config import OF_ONE_DOMAIN, PocConfig
 from sadm.experiments.poc.domains import Found, comparison, look_at
 from sadm.experiments.poc.measuring import measure_speed
 from sadm.experiments.poc.plan import LEAST, ONE_ROUND, TooSmall, make_plan, seconds_to
@@ -277,9 +277,9 @@ class _Session:
         """Writes what is known by now, and returns it.
 
         Raises:
-            UserError: every domain failed.
+            UserError: every domain failed and none has a result.
         """
-        if self.failed and set(self.failed) >= set(self.state.usable):
+        if self.failed and not any(self.state.done.values()):
             raise UserError(
                 "every domain failed:\n" + "\n".join(f"  {name}: {why}" for name, why in self.failed.items())
             )
@@ -292,6 +292,13 @@ def _check(config: PocConfig, folder: Path) -> None:
     """Refuses what contradicts the folder: other settings, a budget that is spent."""
     if not config.domains:
         raise UserError("no domain was given: name some folders of images, one for each domain.")
+    for price in OF_ONE_DOMAIN:
+        if getattr(config.business, price) is not None:
+            raise UserError(
+                f"business.{price} differs from domain to domain; give it to a domain's own `sadm compare`."
+            )
+    if config.train.data.autoencoder is not None:
+        raise UserError("train.data.autoencoder: a proof of concept trains on pixels; leave it out.")
     for name in config.more:
         if name not in config.domains:
             raise UserError(f"--more names '{name}', which is no domain; there are {', '.join(config.domains)}.")

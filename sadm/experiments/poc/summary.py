@@ -34,7 +34,7 @@ def summarise_poc(config: PocConfig, state: State, failed: Mapping[str, str], mi
         failed: by domain, why its comparison could not be made.
         minutes: that all took so far.
     """
-    results = {name: found for name in state.usable if name not in failed and (found := state.results(name))}
+    results = {name: found for name in state.usable if (found := state.results(name))}
     standings = rank([_measured(name, found) for name, found in results.items()], config.matters)
     domains = [_domain(config, state, results, standing) for standing in standings]
     for place, facts in enumerate(domains, 1):
@@ -44,7 +44,8 @@ def summarise_poc(config: PocConfig, state: State, failed: Mapping[str, str], mi
         judges |= {judge: facts for judge, facts in found["judges"].items() if facts["decides"]}
     found = {
         "domains": domains,
-        "left_out": _left_out(config, state, failed),
+        "left_out": _left_out(config, state, {name: why for name, why in failed.items() if name not in results}),
+        "stuck": {name: why for name, why in failed.items() if name in results},
         "waiting": [name for name in state.usable if name not in results and name not in failed],
         "judges": judges,
         "arm": config.arm,

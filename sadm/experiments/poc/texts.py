@@ -35,6 +35,7 @@ ENGLISH = {
     "guidance helps most early.",
     "few_seeds": "With {seeds} paired seeds intervals are wide; only large differences show.",
     "left_out_note": "Left out, with the reason below: {names}.",
+    "stuck_note": "{name} could not be given further seeds: {why}",
     "waiting_note": "Not finished yet: {names}. The same command goes on.",
     "spent": "Spent: {spent} of {budget}.",
     "interval": "; 95 % interval {range}",
@@ -42,7 +43,6 @@ ENGLISH = {
     "column_rank": "Rank",
     "column_domain": "Domain",
     "column_verdict": "Verdict",
-    "column_change": "{judge}",
     "caption_ranking": "Change of FD − floor against plain training at equal cost; less is better. 95 % intervals "
     "over paired seeds.",
     "column_together": "All together",
@@ -55,15 +55,13 @@ ENGLISH = {
     "place_not": "does not pay",
     "place_left_out": "left out",
     "holds": "holds",
-    "holds_no": "p = {p}",
-    "holds_open": "p = {p}",
+    "probability": "p = {p}",
     "p_small": "< 0.001",
-    "images_cell": "{images}",
     "images_note": "{train} to train on",
     "problems_none": "none",
-    "problem_quarantined": "{count} unusable",
-    "problem_duplicate": "{count} duplicates",
-    "problem_near": "{count} alike",
+    "problem_quarantined": "unusable: {count}",
+    "problem_duplicate": "duplicates: {count}",
+    "problem_near": "alike: {count}",
     "seeds_note": "{seeds} seeds",
     "next_decide": "{further} more seeds: {cost}",
     "next_confirm": "confirm: {cost}",
@@ -101,7 +99,7 @@ ENGLISH = {
     "domain tell how large "
     "the gain is.",
     "say_stop": "Nothing: plain training is better here, at this length of training.",
-    "say_stop_close": "Nothing is planned: even {most} paired seeds would show a change of {detectable} or more only.",
+    "say_stop_close": "Nothing is planned: even {most} paired seeds would decide only if the true change is {detectable} or more.",
     "say_repeat": "A training diverged or reached the floor, so that nothing can be reckoned; the report says which.",
     "heading_how": "How this was reckoned",
     "how_verdict": "The verdict of each domain is that of `sadm compare`: it pays where the 95 % interval of FD − "
@@ -126,7 +124,6 @@ ENGLISH = {
     "reason_error": "{text}",
     "reason_failed": "The comparison failed: {text}",
     "join": ", ",
-    "sentence_join": " ",
 }
 
 JAPANESE = {
@@ -150,6 +147,7 @@ JAPANESE = {
     "誘導は初期に最も効くため、短い学習での結果が長い学習で成り立つとは限りません。",
     "few_seeds": "対にしたシードが{seeds}個では区間が広く、大きな差しか見えません。",
     "left_out_note": "除外した領域（理由は下記）：{names}。",
+    "stuck_note": "{name} にシードを追加できませんでした：{why}",
     "waiting_note": "未完了：{names}。同じコマンドで続きを実行できます。",
     "spent": "使用：{budget}のうち{spent}。",
     "interval": "、95 %区間 {range}",
@@ -157,7 +155,6 @@ JAPANESE = {
     "column_rank": "順位",
     "column_domain": "領域",
     "column_verdict": "判定",
-    "column_change": "{judge}",
     "caption_ranking": "同一コストでの通常の学習に対するFD − 下限の変化。小さいほど良い。対にしたシードの95 %区間。",
     "column_together": "全領域",
     "column_images": "画像数",
@@ -169,10 +166,8 @@ JAPANESE = {
     "place_not": "効果なし",
     "place_left_out": "除外",
     "holds": "成立",
-    "holds_no": "p = {p}",
-    "holds_open": "p = {p}",
+    "probability": "p = {p}",
     "p_small": "< 0.001",
-    "images_cell": "{images}",
     "images_note": "うち学習用{train}",
     "problems_none": "なし",
     "problem_quarantined": "使用不可{count}",
@@ -213,7 +208,7 @@ JAPANESE = {
     "say_confirm": "費用をかける前に：別のシード{seeds}個で新しく比較します。約{cost}。"
     "この領域を選ぶのに使わなかったシードから、効果の大きさがわかります。",
     "say_stop": "なし。この学習の長さでは通常の学習のほうが優れています。",
-    "say_stop_close": "計画しません。対にしたシードが{most}個あっても、{detectable} 以上の変化しか現れません。",
+    "say_stop_close": "計画しません。対にしたシードが{most}個あっても、真の変化が {detectable} 以上でなければ決まりません。",
     "say_repeat": "学習が発散したか下限に達したため、見積もれません。報告書に記載があります。",
     "heading_how": "計算の方法",
     "how_verdict": "各領域の判定は `sadm compare` と同じです。同一コストでのFD − 下限の、対にしたシードの95 %区間が、"
@@ -233,7 +228,6 @@ JAPANESE = {
     "reason_error": "{text}",
     "reason_failed": "比較に失敗しました：{text}",
     "join": "、",
-    "sentence_join": "",
 }
 
 MESSAGES = {"en": ENGLISH, "ja": JAPANESE}
