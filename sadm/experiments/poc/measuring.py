@@ -24,8 +24,9 @@ from sadm.experiments.poc.plan import Speed, groups_of
 from sadm.experiments.pool import Pool
 from sadm.experiments.samples import GRID_IMAGES
 from sadm.training.learner import Learner
-from sadm.training.model_folder import Model, spec_for
+from sadm.training.model_folder import Model
 from sadm.training.signals import prepare_signals
+from sadm.training.spec import spec_for
 
 _DRAWN = 64
 _WRITING = 3.0  # seconds, of report and pictures

@@ -99,7 +99,8 @@ ENGLISH = {
     "domain tell how large "
     "the gain is.",
     "say_stop": "Nothing: plain training is better here, at this length of training.",
-    "say_stop_close": "Nothing is planned: even {most} paired seeds would decide only if the true change is {detectable} or more.",
+    "say_stop_close": "Nothing is planned: even {most} paired seeds would decide only if the true change is "
+    "{detectable} or more.",
     "say_repeat": "A training diverged or reached the floor, so that nothing can be reckoned; the report says which.",
     "heading_how": "How this was reckoned",
     "how_verdict": "The verdict of each domain is that of `sadm compare`: it pays where the 95 % interval of FD − "
