@@ -12,7 +12,7 @@ from sadm.experiments.poc.pictures import strips
 from sadm.experiments.poc.ranking import NOT, OPEN, PAYS
 from sadm.experiments.poc.texts import poc_texts, reason_text
 from sadm.experiments.report.formatting import DASH, bounds, change, finite, number, percent
-from sadm.experiments.report.money import duration, time_and_money
+from sadm.experiments.report.money import duration, money, time_and_money
 from sadm.experiments.report.naming import arm_in_text, arm_name, judge_name
 from sadm.experiments.report.verdict import range_text
 
@@ -89,15 +89,18 @@ def _notes(
     domains, notes = found["domains"], []
     if not places[PAYS] and places[OPEN] and places[OPEN][0]["estimate"]:
         best = places[OPEN][0]
+        key = "first_open" if best["estimate"]["mean"] < 1 else "first_open_none"
         notes.append(
-            message["first_open"].format(
+            message[key].format(
                 name=best["name"], change=change(best["estimate"]["mean"]), interval=_interval(best["estimate"], lang)
             )
         )
     notes += _together(found, places[PAYS], message)
     notes += _curse(domains, message)
     if domains and found["share"] < _WHOLE:
-        notes.append(message["short"].format(images=number(found["images"]), share=percent(found["share"])))
+        pretraining = percent(max(facts["pretraining"] for facts in domains))
+        images = number(found["images"])
+        notes.append(message["short"].format(images=images, share=percent(found["share"]), pretraining=pretraining))
     seeds = min((facts["seeds"] for facts in domains), default=_FEW_SEEDS)
     if seeds < _FEW_SEEDS:
         notes.append(message["few_seeds"].format(seeds=seeds))
@@ -107,8 +110,8 @@ def _notes(
     if found["waiting"]:
         notes.append(message["waiting_note"].format(names=message["join"].join(found["waiting"])))
     spent, budget = found["minutes"]["spent"], found["minutes"]["budget"]
-    money = time_and_money(spent / _MINUTES, found["business"].get("money"), found, lang)
-    notes.append(message["spent"].format(spent=money, budget=_duration(budget, lang)))
+    both = time_and_money(spent / _MINUTES, found["business"].get("money"), found, lang)
+    notes.append(message["spent"].format(spent=both, budget=_duration(budget, lang)))
     return notes
 
 
@@ -128,7 +131,7 @@ def _together(found: Mapping[str, Any], paying: Sequence[Mapping[str, Any]], mes
 
 
 def _curse(domains: Sequence[Mapping[str, Any]], message: Mapping[str, str]) -> list[str]:
-    if len(domains) < 2 or domains[0]["estimate"] is None or domains[0]["place"] == NOT:
+    if len(domains) < 2 or domains[0]["estimate"] is None or domains[0]["estimate"]["mean"] >= 1:
         return []
     best = domains[0]
     if best["expected"] is None:
@@ -156,7 +159,7 @@ class _Shown:
             "together": self._holds(),
             "images": (number(facts["images"]), message["images_note"].format(train=number(facts["train_images"]))),
             "problems": problems(facts, message),
-            "spent": (self._cost(facts), message["seeds_note"].format(seeds=facts["seeds"])),
+            "spent": (_duration(facts["minutes"], self.lang), self._spent()),
             "next": self._next(),
         }
 
@@ -204,13 +207,24 @@ class _Shown:
             cost=self._cost(step),
             most=self.found["assumed"]["most"],
             detectable=change(step.get("detectable")),
+            pretraining=percent(self.facts["pretraining"]),
         )
-        return {"name": self.facts["name"], "text": text, "command": step.get("command")}
+        longer = step.get("longer")
+        if longer is None:
+            return {"name": self.facts["name"], "text": text, "command": step.get("command")}
+        more = message["say_longer"].format(
+            seeds=longer["seeds"], steps=number(longer["steps"]), cost=self._cost(longer)
+        )
+        joined = ("" if self.lang == "ja" else " ").join([text, more])
+        return {"name": self.facts["name"], "text": joined, "command": longer["command"]}
 
     def _next(self) -> str:
         step = self.facts["next"]
         key = "stop_close" if step["kind"] == "stop" and "detectable" in step else step["kind"]
-        return self.message[f"next_{key}"].format(further=step.get("further"), cost=self._cost(step))
+        if "longer" in step:
+            return self.message["next_longer"].format(cost=self._cost(step["longer"]))
+        fields = {"further": step.get("further"), "cost": self._cost(step), "most": self.found["assumed"]["most"]}
+        return self.message[f"next_{key}"].format(**fields)
 
     def _cost(self, facts: Mapping[str, Any]) -> str:
         """Hours on this machine, with the money where it is known."""
@@ -218,6 +232,11 @@ class _Shown:
         return (
             DASH if minutes is None else time_and_money(minutes / _MINUTES, facts.get("money"), self.found, self.lang)
         )
+
+    def _spent(self) -> str:
+        seeds = self.message["seeds_note"].format(seeds=self.facts["seeds"])
+        amount = self.facts.get("money")
+        return seeds if amount is None else self.message["join"].join([money(amount, self.found), seeds])
 
     def _holds(self) -> str:
         facts = self.facts

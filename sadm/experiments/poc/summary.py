@@ -10,6 +10,7 @@ from typing import Any
 
 from sadm.core.files import write_atomically, write_json
 from sadm.core.provenance import provenance
+from sadm.experiments.config import CONTROL
 from sadm.experiments.poc.config import PREPARED, PocConfig
 from sadm.experiments.poc.domains import SHEET, Found
 from sadm.experiments.poc.evidence import POWER, SPREAD_BOUND
@@ -96,7 +97,8 @@ def _domain(
         **facts_of(standing),
         "ratios": {judge: ratios[judge] for judge, about in comparison["judges"].items() if about["decides"]},
         **_images(facts["summary"]),
-        "steps": comparison["arms"]["plain"]["steps"],
+        "steps": comparison["arms"][CONTROL]["steps"],
+        "pretraining": _pretraining(comparison),
         "shape": comparison["data"]["shape"],
         "drawn": [arm for arm, about in comparison["arms"].items() if about["seeds"]],
         "minutes": minutes,
@@ -105,6 +107,13 @@ def _domain(
         "sheet": f"{PREPARED}/{name}/{SHEET}",
         "next": _next(config, state, comparison, standing),
     }
+
+
+def _pretraining(comparison: Mapping[str, Any]) -> float:
+    """Encoder pre-training as a share of the cost of one plain training."""
+    cost, steps = comparison["cost"], comparison["arms"][CONTROL]["steps"]
+    pretraining: float = cost[comparison["verdict"]["treatment"]]["pretrain_cpu_seconds"]
+    return pretraining / (steps * float(cost[CONTROL]["cpu_seconds_per_step"]))
 
 
 def _images(summary: Mapping[str, Any]) -> dict[str, Any]:
@@ -156,10 +165,13 @@ def _next(config: PocConfig, state: State, comparison: Mapping[str, Any], standi
     """What to do next in a domain, what it takes, and the command."""
     name, seeds = standing.measured.name, standing.measured.seeds
     each = comparison["minutes_total"] / seeds
+    confirming = _confirm(config, state, comparison, name, each)
+    short = confirming["steps"] > comparison["arms"][CONTROL]["steps"]
+    longer = {"longer": confirming} if short else {}  # what a short training says need not hold for a long one
     if standing.place == NOT:
-        return {"kind": STOP}
+        return {"kind": STOP, **longer}
     if standing.place == PAYS:
-        return _confirm(config, state, comparison, name, each)
+        return confirming
     if standing.step is None:
         return {"kind": REPEAT}
     step = standing.step
@@ -170,7 +182,7 @@ def _next(config: PocConfig, state: State, comparison: Mapping[str, Any], standi
         "detectable": math.exp(-step.detectable),
     }
     if step.seeds is None:
-        return {"kind": STOP, **plan}
+        return {"kind": STOP, **plan, **longer}
     further = step.seeds - seeds
     return {
         "kind": DECIDE,
@@ -185,7 +197,7 @@ def _next(config: PocConfig, state: State, comparison: Mapping[str, Any], standi
 
 def _confirm(config: PocConfig, state: State, comparison: Mapping[str, Any], name: str, each: float) -> dict[str, Any]:
     """Other seeds at the recipe's whole length: what was chosen for being good is judged by luck that did not choose it."""
-    steps, batch = comparison["arms"]["plain"]["steps"], state.usable[name]["train"]["optimiser"]["batch"]
+    steps, batch = comparison["arms"][CONTROL]["steps"], state.usable[name]["train"]["optimiser"]["batch"]
     whole = max(steps, round(config.whole / batch))
     more = [] if whole == steps else ["--train.optimiser.steps", str(whole)]
     if more:

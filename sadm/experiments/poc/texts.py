@@ -17,6 +17,8 @@ ENGLISH = {
     "headline_not": "{arm} pays in none of {all} domains.",
     "headline_none": "No domain has a result.",
     "first_open": "Nearest to paying is {name} (FD − floor {change}{interval}).",
+    "first_open_none": "No open domain leans towards a gain; the best estimate is that of {name} (FD − floor "
+    "{change}{interval}).",
     "holds_all": "{names}: holds also with all {all} domains taken together at 95 % (Holm).",
     "holds_not": "{names}: clear when looked at alone, not with all {all} domains taken together (Holm): of several "
     "domains, one looks "
@@ -27,12 +29,11 @@ ENGLISH = {
     "curse": "The best of several looks better than it is, since luck helped to choose it. For {name}, {seen} was "
     "seen and about {likely} "
     "is to be expected of other seeds ({low} to {high}).",
-    "curse_two": "The best of several looks better than it is, since luck helped to choose it; with fewer than "
-    "three domains that "
-    "can't be reckoned out.",
-    "short": "Trainings saw {images} images, {share} of the recipe's. What holds for short trainings need not hold "
-    "for long ones: "
-    "guidance helps most early.",
+    "curse_two": "The best of several looks better than it is, since luck helped to choose it; with estimates of fewer "
+    "than three domains that can't be reckoned out.",
+    "short": "Trainings saw {images} images, {share} of the recipe's. What holds for short trainings need not hold for "
+    "long ones: guidance helps most early, and the encoder's pre-training, here up to {pretraining} of a training's cost, "
+    "weighs less in a long one.",
     "few_seeds": "With {seeds} paired seeds intervals are wide; only large differences show.",
     "left_out_note": "Left out, with the reason below: {names}.",
     "stuck_note": "{name} could not be given further seeds: {why}",
@@ -66,7 +67,7 @@ ENGLISH = {
     "next_decide": "{further} more seeds: {cost}",
     "next_confirm": "confirm: {cost}",
     "next_stop": "none",
-    "next_stop_close": "none: too close",
+    "next_stop_close": "over {most} seeds",
     "next_repeat": "look into it",
     "a run diverged": "a run diverged",
     "at the floor": "at the floor",
@@ -98,7 +99,11 @@ ENGLISH = {
     "say_confirm": "Before money follows: {seeds} other seeds, about {cost}. Seeds that did not help to choose this "
     "domain tell how large "
     "the gain is.",
-    "say_stop": "Nothing: plain training is better here, at this length of training.",
+    "say_stop": "Nothing: plain training is better here, at this length of training, in which the encoder's pre-training "
+    "takes {pretraining} of the cost.",
+    "say_longer": "If the domain matters all the same: {seeds} other seeds at the recipe's full length of {steps} steps, "
+    "about {cost}.",
+    "next_longer": "train longer: {cost}",
     "say_stop_close": "Nothing is planned: even {most} paired seeds would decide only if the true change is "
     "{detectable} or more.",
     "say_repeat": "A training diverged or reached the floor, so that nothing can be reckoned; the report says which.",
@@ -136,6 +141,8 @@ JAPANESE = {
     "headline_not": "{all}領域のいずれでも、{arm}に効果はありません。",
     "headline_none": "結果のある領域がありません。",
     "first_open": "効果に最も近いのは {name} です（FD − 下限 {change}{interval}）。",
+    "first_open_none": "未判定の領域に改善の傾向はありません。推定値が最も良いのは {name} です"
+    "（FD − 下限 {change}{interval}）。",
     "holds_all": "{names}：全{all}領域を合わせて95 %の水準でも成り立ちます（Holm法）。",
     "holds_not": "{names}：単独では明確ですが、全{all}領域を合わせると成り立ちません（Holm法）。"
     "領域が多いほど、偶然に良く見える領域が出やすくなります。決める前に確かめてください。",
@@ -143,9 +150,10 @@ JAPANESE = {
     "「全領域」の列はこれを考慮しています（Holm法）。",
     "curse": "多数の中の最良は、運にも選ばれたため実際より良く見えます。{name} では {seen} が観測されましたが、"
     "別のシードでは {likely} 程度（{low}～{high}）が見込まれます。",
-    "curse_two": "多数の中の最良は、運にも選ばれたため実際より良く見えます。3領域未満ではその分を見積もれません。",
-    "short": "学習で見た画像は{images}枚で、レシピの{share}です。"
-    "誘導は初期に最も効くため、短い学習での結果が長い学習で成り立つとは限りません。",
+    "curse_two": "多数の中の最良は、運にも選ばれたため実際より良く見えます。推定値が3領域未満では、その分を見積もれません。",
+    "short": "学習で見た画像は{images}枚で、レシピの{share}です。短い学習での結果が長い学習で成り立つとは限りません。"
+    "誘導は初期に最も効く一方、エンコーダの事前学習（ここでは学習コストの最大{pretraining}）の比重は、"
+    "長い学習では小さくなります。",
     "few_seeds": "対にしたシードが{seeds}個では区間が広く、大きな差しか見えません。",
     "left_out_note": "除外した領域（理由は下記）：{names}。",
     "stuck_note": "{name} にシードを追加できませんでした：{why}",
@@ -178,7 +186,7 @@ JAPANESE = {
     "next_decide": "シード{further}個追加：{cost}",
     "next_confirm": "確認：{cost}",
     "next_stop": "なし",
-    "next_stop_close": "なし（差が小さい）",
+    "next_stop_close": "シード{most}個超",
     "next_repeat": "要調査",
     "a run diverged": "学習が発散",
     "at the floor": "下限に達した",
@@ -208,7 +216,11 @@ JAPANESE = {
     "この領域を選ぶのに使わなかったシードから、効果の大きさと、長い学習でも続くかどうかがわかります。",
     "say_confirm": "費用をかける前に：別のシード{seeds}個で新しく比較します。約{cost}。"
     "この領域を選ぶのに使わなかったシードから、効果の大きさがわかります。",
-    "say_stop": "なし。この学習の長さでは通常の学習のほうが優れています。",
+    "say_stop": "なし。この学習の長さでは通常の学習のほうが優れています"
+    "（エンコーダの事前学習がコストの{pretraining}を占めます）。",
+    "say_longer": "それでも重要な領域であれば：別のシード{seeds}個で、レシピ本来の長さ（"
+    "{steps}ステップ）の比較を行います。約{cost}。",
+    "next_longer": "より長く学習：{cost}",
     "say_stop_close": "計画しません。対にしたシードが{most}個あっても、真の変化が {detectable} 以上でなければ決まりません。",
     "say_repeat": "学習が発散したか下限に達したため、見積もれません。報告書に記載があります。",
     "heading_how": "計算の方法",
