@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
-from sadm.training.advising import OWN_SIDES
 from sadm.core.config import build_config, merge
 from sadm.data import ImageSet
+from sadm.training.advising import OWN_SIDES
 from sadm.training.config import TrainConfig, load_train_config
 from sadm.training.learner import Learner
 from sadm.training.spec import spec_for
