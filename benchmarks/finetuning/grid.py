@@ -26,14 +26,15 @@ COST_STEPS = 200
 """Steps of each arm in the interleaved measurement of cost."""
 AUDITED = 300
 """Images of each model that are looked at for copies."""
+_FEW_LEARN = (8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
 RATES = {
-    "full": (2.5e-4, 5e-4, 1e-3, 2e-3),
-    "lora": (2e-3, 4e-3, 8e-3, 1.6e-2),
-    "dora": (2e-3, 4e-3, 8e-3, 1.6e-2),
-    "difffit": (4e-3, 8e-3, 1.6e-2, 3.2e-2),
-    "bitfit": (4e-3, 8e-3, 1.6e-2, 3.2e-2),
-    "vpt": (4e-3, 8e-3, 1.6e-2, 3.2e-2),
-    "adapter": (2e-3, 4e-3, 8e-3, 1.6e-2),
+    "full": (1e-3, 2e-3, 4e-3, 8e-3),
+    "lora": _FEW_LEARN,
+    "dora": _FEW_LEARN,
+    "difffit": _FEW_LEARN,
+    "bitfit": _FEW_LEARN,
+    "vpt": _FEW_LEARN,
+    "adapter": _FEW_LEARN,
 }
 """Learning rates that each method is tried with, plain and with structure alike."""
 JUDGES = ("mlp", "pixels")
