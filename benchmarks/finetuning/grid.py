@@ -44,3 +44,5 @@ FORMS: dict[str, dict[str, Any]] = {
     "game": {"signal": "structure", "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2}},
 }
 """Forms of structure, of which the search chooses one."""
+CHOSEN = "hidden"
+"""The form that the search chose."""

@@ -1,0 +1,156 @@
+"""The section of docs/results.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.common import change, result_path, stored
+from benchmarks.finetuning.cells import CELLS, CHEAP, STRUCTURE
+from benchmarks.finetuning.grid import FORMS, JUDGES, RATES, TRANSFERS
+from benchmarks.finetuning.search import best_rate, mean_excess
+from benchmarks.finetuning.summary import over_cells, row, stored_cells
+from benchmarks.finetuning.trainings import NAME
+
+DEFINITIONS = """A plain model of five classes of Fashion-MNIST (16x16 pixels, 0.7 million parameters) is adapted to another
+domain in a few hundred steps: *classes* = the other five classes, *textures* = computed grey surfaces. Plain fine-tuning is
+compared with structure at equal cost; learning rates were chosen for plain fine-tuning, the form of structure on the same search
+seeds. FDs have the floor subtracted. Copies: the share of 300 generated images that the audit calls near copies of training images.
+State: weights, gradients, two moments of Adam and the average of what learns."""
+
+
+def section() -> str | None:
+    """What is stored; None where there is nothing."""
+    cells = stored_cells()
+    rates = [method for method in RATES if result_path(NAME, f"rates-{method}").exists()]
+    if not cells and not rates:
+        return None
+    lines = [
+        "## Fine-tuning, with and without structure",
+        "",
+        "`python -m benchmarks.finetuning --run`",
+        "",
+        DEFINITIONS,
+        "",
+    ]
+    if cells:
+        lines += [*grid_lines(cells), ""]
+    if result_path(NAME, "shapes").exists():
+        lines += [*shape_lines(stored(NAME, "shapes")), ""]
+    if rates:
+        lines += [*rate_lines(rates), ""]
+    forms = [method for method in RATES if result_path(NAME, f"forms-{method}").exists()]
+    if forms:
+        lines += [*form_lines(forms), ""]
+    return "\n".join(lines)
+
+
+def grid_lines(cells: list[dict[str, Any]]) -> list[str]:
+    """The grid, and the mean over it."""
+    judges = [f"{judge}: plain | structure | change" for judge in JUDGES]
+    lines = [
+        f"| transfer | images | method | {' | '.join(judges)} | copies, plain | structure | learning | kept, kB | state, MB | "
+        "step cost |",
+        f"|{' --- |' * (3 + 3 * len(JUDGES) + 6)}",
+    ]
+    for found in map(row, cells):
+        judged = [
+            f"{number(facts['fd_plain'])} | {number(facts['fd_structure'])} | {change(facts['fd_ratio'], 'no ratio')}"
+            for facts in found["judges"].values()
+        ]
+        copies = " | ".join(f"{rate:.1%}" for rate in found["copy_rate"].values())
+        lines.append(
+            f"| {found['transfer']} | {found['images']} | {found['method']} | {' | '.join(judged)} | {copies} | "
+            f"{found['trainable_share']:.2%} | {found['adapter_bytes'] / 1e3:.0f} | {found['state_bytes'] / 1e6:.2f} | "
+            f"{found['cost_ratio']:.2f} |"
+        )
+    lines += [
+        "",
+        *(mean_line(cells, arm, what) for arm, what in ((STRUCTURE, "equal cost"), (CHEAP, "70 % of the cost"))),
+    ]
+    return lines
+
+
+def mean_line(cells: list[dict[str, Any]], arm: str, what: str) -> str:
+    """A sentence about the mean over all cells and judges."""
+    found = over_cells(cells, arm)
+    if found["geometric_mean_ratio"] is None:
+        return ""
+    return (
+        f"Structure at {what}, geometric mean over {found['cells']} of {len(CELLS)} cells and both judges: "
+        f"{change(found['geometric_mean_ratio'])} (95 % interval over paired seeds {change(found['low'])} to "
+        f"{change(found['high'])}).\n"
+    )
+
+
+def shape_lines(found: dict[str, Any]) -> list[str]:
+    """What is learned and kept of a large network."""
+    lines = [
+        f"### On {found['network']} ({found['parameters'] / 1e6:.0f} million parameters), to {found['classes']} classes",
+        "",
+        "| method | parameters that learn | share | file, MB |",
+        "| --- | --- | --- | --- |",
+    ]
+    return lines + [
+        f"| {method} | {facts['learning']:,} | {facts['trainable_share']:.2%} | {facts['adapter_bytes'] / 1e6:.1f} |"
+        for method, facts in found["methods"].items()
+    ]
+
+
+def rate_lines(methods: list[str]) -> list[str]:
+    """The search for learning rates of plain fine-tuning."""
+    lines = [
+        "### Search: learning rate by method, plain",
+        "",
+        "Geometric mean of FD - floor over "
+        + " and ".join(
+            f"{TRANSFERS[cell['transfer']]}, {cell['images']} images" for cell in cells_of("rates", methods[0])
+        )
+        + " and both judges.",
+        "",
+        "| method | learning rate: mean | chosen |",
+        "| --- | --- | --- |",
+    ]
+    for method in methods:
+        found = stored(NAME, f"rates-{method}")
+        names = ("plain", *(f"{rate:g}" for rate in RATES[method][1:]))
+        shown = [f"{rate:g}: {mean_excess(found, name):.3g}" for rate, name in zip(RATES[method], names, strict=True)]
+        lines.append(f"| {method} | {', '.join(shown)} | {best_rate(method):g} |")
+    return lines
+
+
+def form_lines(methods: list[str]) -> list[str]:
+    """The search for a form of structure."""
+    lines = [
+        "### Search: form of structure, equal steps",
+        "",
+        "Change of the same mean against plain fine-tuning with the same seeds; cost of a step beside a plain one in brackets.",
+        "",
+        f"| method | {' | '.join(FORMS)} |",
+        f"| --- |{' --- |' * len(FORMS)}",
+    ]
+    for method in methods:
+        found = stored(NAME, f"forms-{method}")
+        plain = mean_excess(found, "plain")
+        shown = [f"{change(mean_excess(found, form) / plain)} ({cost_of(found, form):.2f})" for form in FORMS]
+        lines.append(f"| {method} | {' | '.join(shown)} |")
+    return lines
+
+
+def cells_of(stage: str, method: str) -> list[dict[str, Any]]:
+    """The cells that a search looked at."""
+    cells: list[dict[str, Any]] = stored(NAME, f"{stage}-{method}")["cells"]
+    return cells
+
+
+def cost_of(found: dict[str, Any], form: str) -> float:
+    """CPU-seconds of trainings with a form over those of plain ones, in the same search."""
+    seconds = {
+        arm: sum(sum(cell["arms"][arm]["cpu_seconds"]) for cell in found["cells"] if cell["arms"][arm])
+        for arm in ("plain", form)
+    }
+    return seconds[form] / seconds["plain"]
+
+
+def number(value: float | None) -> str:
+    """At three significant digits; nothing where a training diverged."""
+    return "diverged" if value is None else f"{value:.3g}"
