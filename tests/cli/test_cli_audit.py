@@ -95,7 +95,7 @@ def test_training_images_given_as_generated_ones_are_found_out(trained, capsys, 
 def test_images_drawn_in_parts_are_those_that_are_drawn_at_once(trained, tmp_path):
     model = load_model(trained)
     drawn = drawn_images(trained, model, tmp_path / "parts", 40, 5, Silent())
-    assert len(list((tmp_path / "parts").glob("*.npy"))) == 3
+    assert len(list((tmp_path / "parts").glob("*.safetensors"))) == 3
     expected = to_uint8(model.sample(40, 5))
     assert int((drawn.images.int() - expected.int()).abs().max()) <= 1
     assert torch.equal(drawn.labels, model.training_labels(40, 5))
@@ -113,7 +113,7 @@ def test_a_stop_keeps_what_was_drawn(trained, tmp_path):
     model, folder = load_model(trained), tmp_path / "parts"
     with pytest.raises(InterruptedRun, match="16 of 40"):
         drawn_images(trained, model, folder, 40, 0, Stopper())
-    first = folder / "00000000.npy"
+    first = folder / "00000000.safetensors"
     written = first.stat().st_mtime_ns
     drawn = drawn_images(trained, model, folder, 40, 0, Silent())
     assert (len(drawn), first.stat().st_mtime_ns) == (40, written)

@@ -12,13 +12,13 @@ import torch
 from sadm.core.errors import UserError
 from sadm.core.progress import Reporter, Silent
 from sadm.core.seeds import derive_seed
+from sadm.core.store import Store
 from sadm.data import ImageSet, to_uint8
 from sadm.data.splitting import keep_few
 from sadm.evaluation.downstream.classifier import ClassifierSettings, class_logits, steps_for
 from sadm.evaluation.downstream.mixing import REAL, labels_to_draw, mixed, mixes
 from sadm.evaluation.downstream.report import Measured, describe
 from sadm.evaluation.downstream.scores import Answers
-from sadm.evaluation.downstream.store import Store
 
 Draw = Callable[[torch.Tensor, int], torch.Tensor]
 """From labels [N], int64, and a seed to images [N, C, H, W] in [-1, 1]."""

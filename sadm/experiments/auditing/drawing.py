@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import io
-import shutil
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from sadm.core.errors import InterruptedRun
-from sadm.core.files import make_folder, read_json, remove_leftovers, sha256_of_file, write_atomically, write_json
+from sadm.core.files import sha256_of_file
 from sadm.core.progress import Reporter
 from sadm.core.stopping import StopRequest
+from sadm.core.store import Store
 from sadm.data import ImageSet, to_uint8
 from sadm.training.model_folder import WEIGHTS, Model, model_folder_in
-
-ABOUT = "about.json"
 
 
 def drawn_images(run: Path, model: Model, folder: Path, count: int, seed: int, reporter: Reporter) -> ImageSet:
@@ -33,7 +29,7 @@ def drawn_images(run: Path, model: Model, folder: Path, count: int, seed: int, r
         reporter: told about the progress.
 
     Raises:
-        UserError: the model draws NaN, or the folder can't be written.
+        UserError: the model draws NaN, or the folder holds something else or can't be written.
         InterruptedRun: stopped by Ctrl-C or SIGTERM; the parts are kept.
     """
     labels = model.training_labels(count, seed)
@@ -43,10 +39,7 @@ def drawn_images(run: Path, model: Model, folder: Path, count: int, seed: int, r
         "seed": seed,
         "sampling": model.sampling.model_dump(),
     }
-    if folder.exists() and (not (folder / ABOUT).exists() or read_json(folder / ABOUT) != about):
-        shutil.rmtree(folder)
-    remove_leftovers(make_folder(folder))
-    write_json(folder / ABOUT, about)
+    store = Store(folder, about)
     # Images of several shapes are arranged over the whole count, so they are one part.
     size = count if model.spec.shapes else model.sampling.batch
     parts = []
@@ -57,21 +50,18 @@ def drawn_images(run: Path, model: Model, folder: Path, count: int, seed: int, r
                     f"Stopped after {start} of {count} images, which are kept in {folder}. To go on, run the same command."
                 )
             stop_at = min(start + size, count)
-            parts.append(_part(model, folder / f"{start:08d}.npy", start, stop_at, seed, labels))
+
+            def images(start: int = start, stop_at: int = stop_at) -> torch.Tensor:
+                return _part(model, start, stop_at, seed, labels)
+
+            parts.append(store.get(f"{start:08d}", images))
             reporter.update("drawing images", stop_at, count)
     names = tuple(str(index) for index in range(count))
     return ImageSet(torch.cat(parts), labels, model.spec.class_names, names, f"images drawn from {run}")
 
 
-def _part(model: Model, path: Path, start: int, stop: int, seed: int, labels: torch.Tensor | None) -> torch.Tensor:
-    if path.exists():
-        return torch.from_numpy(np.load(path, allow_pickle=False))
+def _part(model: Model, start: int, stop: int, seed: int, labels: torch.Tensor | None) -> torch.Tensor:
     own = None if labels is None else labels[start:stop]
     if model.spec.shapes:
-        images = model.sample_for_judging(stop, seed, own)
-    else:
-        images = model.sample(stop - start, seed, own, first=start)
-    pixels, buffer = to_uint8(images), io.BytesIO()
-    np.save(buffer, pixels.numpy())
-    write_atomically(path, buffer.getvalue())
-    return pixels
+        return to_uint8(model.sample_for_judging(stop, seed, own))
+    return to_uint8(model.sample(stop - start, seed, own, first=start))
