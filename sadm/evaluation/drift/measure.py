@@ -242,6 +242,8 @@ class Monitor:
             found[judge.name] = (SPACE, tested, {"title": judge.title, "decides": judge.decides})
             self.shown.update(f"comparing ({what})", len(found), total)
         for name, values in own.facts.items():
+            if np.ptp(np.concatenate([values, training.facts[name]])) == 0:
+                continue  # nothing to compare, and no test to adjust others for
             tested = relabelled.distribution(np.concatenate([values, training.facts[name]]))
             found[name] = (FACT, tested, _moved(values, training.facts[name]))
             self.shown.update(f"comparing ({what})", len(found), total)
@@ -337,7 +339,7 @@ def _baseline(
         support=support,
         kernels=kernels,
         within=within,
-        facts={name: np.sort(values) for name, values in image_facts(training.images).items()},
+        facts={name: np.sort(values) for name, values in image_facts(training.images).items() if name in floor},
         critical={name: tested.critical(level) for name, tested in floor.items()},
         level=level,
     )
