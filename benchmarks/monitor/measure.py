@@ -57,8 +57,8 @@ class Setting:
     training: int = 400
     held_out: int = 210
     new: tuple[int, ...] = (30, 120)
-    without_drift: int = 60
-    with_drift: int = 10
+    without_drift: int = 40
+    with_drift: int = 6
 
 
 FULL = (

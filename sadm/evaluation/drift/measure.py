@@ -63,7 +63,8 @@ class Drift:
         support: which images lie outside of what training has shown.
         classes: by class name: shares of training and of new images, and new images outside; empty without classes.
         labels_from: "" = none, "labels" = the sources', "predicted" = by the classifying judge.
-        new_classes, gone_classes: names that one side alone has; only where both sides have labels.
+        new_classes: names that no training image has; only where both sides have labels.
+        gone_classes: names that no new image has, where chance would leave them out with a probability below `LEVEL`.
         floor: by test name, the p-value of as many held-out images, as far as there are so many: no drift, unless the split
             made one.
         floor_images: how many these were.
@@ -211,7 +212,7 @@ class Monitor:
                 self.seed,
                 lambda done, total: self.shown.update("what would be seen", done, total),
             )
-        new_classes, gone = _differing(new, self.train) if by_name else ((), ())
+        new_classes, gone = _differing(whole, gallery) if by_name else ((), ())
         return Drift(
             tests={
                 name: Finding(kind, tested.value, tested.p_value, adjusted[name], tested.usual, facts)
@@ -345,12 +346,15 @@ def _baseline(
     )
 
 
-def _differing(new: ImageSet, train: ImageSet) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    present = [
-        {images.class_names[c] for c in images.labels.unique().tolist()} if images.labels is not None else set()
-        for images in (new, train)
-    ]
-    return tuple(sorted(present[0] - present[1])), tuple(sorted(present[1] - present[0]))
+def _differing(new: Side, training: Side) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    assert new.labels is not None  # noqa: S101 - for the type checker; the caller has looked
+    assert training.labels is not None  # noqa: S101
+    names, counts = np.unique(training.labels, return_counts=True)
+    units = len(np.unique(new.units))
+    expected = dict(zip(names.tolist(), ((1 - counts / counts.sum()) ** units).tolist(), strict=True))
+    present = set(new.labels.tolist())
+    gone = tuple(name for name, chance in expected.items() if name not in present and chance < LEVEL)
+    return tuple(sorted(present - set(expected))), gone
 
 
 def _by_class(new: Side, training: Side, support: Support) -> dict[str, dict[str, Any]]:

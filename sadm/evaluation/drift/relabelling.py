@@ -89,7 +89,7 @@ class Relabelling:
         for kind in np.unique(kinds):
             members = np.flatnonzero(kinds == kind)
             marks[1:, members] = draws.permuted(marks[1:, members], axis=1)
-        self.marks = marks[:, unit]  # [1 + B, N + M], bool
+        self.marks = torch.from_numpy(marks[:, unit]).float()  # [1 + B, N + M]
 
     def discrepancy(self, kernel: torch.Tensor) -> Outcome:
         """The unbiased squared maximum mean discrepancy (Gretton et al. 2012, JMLR 13, eq. 3).
@@ -109,11 +109,9 @@ class Relabelling:
         ends = torch.from_numpy(np.flatnonzero(np.append(np.diff(values[order]) > 0, True)))
 
         def distances(marks: torch.Tensor) -> torch.Tensor:
-            sorted_marks = marks[:, order]
-            new, other = (
-                side.cumsum(1)[:, ends] / side.sum(1, keepdim=True) for side in (sorted_marks, 1 - sorted_marks)
-            )
-            return (new - other).abs().amax(1)
+            size = marks.sum(1, keepdim=True)
+            below = marks[:, order].cumsum(1)[:, ends]  # new ones
+            return (below / size - (ends + 1 - below) / (marks.shape[1] - size)).abs().amax(1)
 
         return self._tested(distances)
 
@@ -167,8 +165,7 @@ class Relabelling:
     def _tested(self, statistic: Statistic) -> Outcome:
         """Over all relabellings, part by part."""
         rows = max(1, _AT_ONCE // self.marks.shape[1])
-        parts = [torch.from_numpy(self.marks[i : i + rows]).float() for i in range(0, len(self.marks), rows)]
-        values = torch.cat([statistic(part) for part in parts]).double().numpy()
+        values = torch.cat([statistic(part) for part in self.marks.split(rows)]).double().numpy()
         return Outcome(float(values[0]), values[1:])
 
 
