@@ -9,7 +9,7 @@ import jinja2
 
 @functools.cache
 def page_template(package: str, name: str = "template.html.j2") -> jinja2.Template:
-    """A template; it may include what lies beside it, and ``page.css``, the style that all our pages share.
+    """A template; it may include what lies beside it, ``page.css``, the style that all our pages share, and ``gallery.css``.
 
     Args:
         package: where the template is, such as "sadm.experiments.report".

@@ -74,8 +74,8 @@ def audit_run(
     return RunAudit(found, generated, facts)
 
 
-def opened_images(source: str, config: TrainConfig, split: Split, reporter: Reporter) -> ImageSet:
-    """Generated images from a source, in the shape of the training images; labels only where the classes are the same.
+def fitted_images(source: str, config: TrainConfig, split: Split, reporter: Reporter) -> ImageSet:
+    """The images of a source, brought to the shape of a run's training images as these were.
 
     Raises:
         UserError: it holds no images, two sets, or images of another shape.
@@ -83,7 +83,17 @@ def opened_images(source: str, config: TrainConfig, split: Split, reporter: Repo
     fit = dataclasses.replace(fit_for(config.data), resolution=split.train.shape[2], channels=split.train.shape[0])
     opened = open_source(source, fit=fit, progress=lambda done, total: reporter.update("images", done, total))
     if not isinstance(opened, ImageSet):
-        raise UserError(f"{source} holds two sets; expected one of generated images.")
+        raise UserError(f"{source} holds two sets; expected one.")
+    return opened
+
+
+def opened_images(source: str, config: TrainConfig, split: Split, reporter: Reporter) -> ImageSet:
+    """Generated images from a source, in the shape of the training images; labels only where the classes are the same.
+
+    Raises:
+        UserError: as `fitted_images`.
+    """
+    opened = fitted_images(source, config, split, reporter)
     kept = [i for i, name in enumerate(opened.names) if Path(name).name != _GRID]
     if not kept:
         raise UserError(f"{source} holds no generated images but a {_GRID}.")
