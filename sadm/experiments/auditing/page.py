@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 
 from sadm.core.pages import page_template
-from sadm.data import ImageSet, to_uint8
+from sadm.data import to_uint8
 from sadm.evaluation.memorisation.audit import LEVEL
 from sadm.evaluation.memorisation.copies import difference
 from sadm.evaluation.memorisation.threshold import FALSE_ALARMS
@@ -16,7 +15,7 @@ from sadm.experiments.auditing.runs import RunAudit
 from sadm.experiments.auditing.texts import texts
 from sadm.experiments.report.formatting import per_cent, probability
 from sadm.experiments.report.messages import term
-from sadm.experiments.report.pictures import grid_uri
+from sadm.experiments.report.pictures import grid_uri, image_uri
 
 SHOWN = 24
 _HALF = 0.5
@@ -142,8 +141,8 @@ def _gallery(audited: RunAudit, lang: str) -> list[dict[str, Any]]:
         if any(pair["shift"]):
             how.append(message["shifted"].format(down=pair["shift"][0], right=pair["shift"][1]))
         pictures = {
-            "generated": _uri(audited.generated, position),
-            "training": _uri(found.train, int(index[row])),
+            "generated": image_uri(audited.generated, position),
+            "training": image_uri(found.train, int(index[row])),
             "difference": grid_uri(to_uint8(differences[row : row + 1]).permute(0, 2, 3, 1).numpy(), 1),
         }
         rows.append(
@@ -163,10 +162,6 @@ def _gallery(audited: RunAudit, lang: str) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _uri(images: ImageSet, position: int) -> str:
-    return grid_uri(np.ascontiguousarray(images.images[position : position + 1].permute(0, 2, 3, 1).numpy()), 1)
 
 
 def _spaces(facts: dict[str, Any], lang: str) -> list[tuple[str, str, str, str]]:

@@ -9,7 +9,7 @@ JAPANESE = {
     "headline_retrain": "学習し直してください：{reason}",
     "reason_nothing": "どの検定でも、新しい画像と学習画像の違いは認められません。",
     "reason_new_classes": "モデルが学習していないクラス、または名前の変わったクラスがあります（{new_classes}）。",
-    "reason_worse": "新しい画像が変化しており、判定に使うすべての審査器で、モデルの画像から新しい画像までの"
+    "reason_worse": "新しい画像が変化しており、判定に使うすべての評価器で、モデルの画像から新しい画像までの"
     "フレシェ距離が評価用画像までの {times} 倍以上に広がっています。",
     "reason_outside": "新しい画像 {images} 枚のうち {outside} 枚（{outside_share}）が学習画像の範囲外にあります"
     "（通常は {expected} 以下）。",
@@ -22,7 +22,7 @@ JAPANESE = {
     "note_unreadable": "読めないファイル {unreadable} 件を除きました。",
     "note_floor": "評価用画像も学習画像と異なっています（{floor}）。分割が無作為でないか、学習画像が間引かれています。"
     "見つかった違いの一部はそのためかもしれません。",
-    "note_predicted": "新しい画像にラベルがないため、クラスは審査用分類器の推定です。",
+    "note_predicted": "新しい画像にラベルがないため、クラスは評価用の分類器の推定です。",
     "note_sort": "学習し直す前に、新しい画像をクラスごとのフォルダーに分けてください。",
     "note_copies": "モデルが学習画像を写しています（{copies} 枚、下の表）。`sadm audit` で確かめられます。",
     "note_power": "この枚数なら、次の大きさの変化は見つかったはずです：{seen}。",
@@ -40,7 +40,7 @@ JAPANESE = {
     "card_outside": "学習画像の範囲外",
     "card_outside_detail": "{images} 枚中 {outside} 枚。学習画像と同種の画像なら {expected} 以下",
     "card_times": "新しい画像までの距離 ÷ 評価用画像までの距離（モデルから）",
-    "card_times_detail": "フレシェ距離、判定に使う審査器の最小値。1＝変わらず、{worse} 以上を問題とします",
+    "card_times_detail": "フレシェ距離、判定に使う評価器の最小値。1＝変わらず、{worse} 以上を問題とします",
     "card_copies": "学習画像とほぼ同じ画像",
     "card_copies_detail": "生成した {drawn} 枚のうち。新しい画像とほぼ同じもの：{new_copies}",
     "heading_tests": "何が変わったか",
@@ -76,7 +76,7 @@ JAPANESE = {
     "short_aspect": "ファイルの縦横比",
     "short_classes": "クラスの割合",
     "short_support": "見慣れない画像の多さ",
-    "short_space": "見た目（審査器 {all} 種のうち {count} 種）",
+    "short_space": "見た目（評価器 {all} 種のうち {count} 種）",
     "caption_spaces": "特徴空間：最大平均不一致（MMD）の二乗。数値：分布の最大の差（コルモゴロフ・スミルノフ）。"
     "クラス：カイ二乗。",
     "heading_gallery": "最も見慣れない画像",
@@ -90,7 +90,7 @@ JAPANESE = {
     "heading_fitness": "モデルは今の画像を描けているか",
     "fitness_intro": "モデルの画像から、新しい画像 {count} 枚と同数の評価用画像までの距離です。下限は学習画像の値です。"
     "カバー率は、モデルの画像の広がりの中にある画像の割合です。p 値は、新しい画像が評価用画像より遠くないという仮説のものです。",
-    "column_judge": "審査器",
+    "column_judge": "評価器",
     "column_fd_new": "FD（新しい画像）",
     "column_fd_held_out": "FD（評価用）",
     "column_fd_floor": "下限",

@@ -8,7 +8,6 @@ import numpy as np
 from markupsafe import Markup
 
 from sadm.core.pages import page_template
-from sadm.data import ImageSet
 from sadm.evaluation.drift import LEVEL, holm
 from sadm.evaluation.drift.changes import KINDS
 from sadm.experiments.auditing.page import per_cent, probability
@@ -18,7 +17,7 @@ from sadm.experiments.monitoring.texts import texts
 from sadm.experiments.report import figures
 from sadm.experiments.report.formatting import DASH, number
 from sadm.experiments.report.messages import term
-from sadm.experiments.report.pictures import grid_uri
+from sadm.experiments.report.pictures import image_uri
 
 SHOWN = 24
 _IN_PIXELS = ("blurry",)  # sizes of other kinds are shares
@@ -223,9 +222,9 @@ def _gallery(found: Monitored, lang: str) -> list[dict[str, Any]]:
                 "outside": bool(support.outside[position]),
                 "name": name,
                 "pictures": [
-                    (_uri(found.new, position), message["alt_image"].format(name=name), message["column_image"]),
+                    (image_uri(found.new, position), message["alt_image"].format(name=name), message["column_image"]),
                     (
-                        _uri(found.gallery, nearest),
+                        image_uri(found.gallery, nearest),
                         message["alt_nearest"].format(name=other),
                         message["column_nearest"],
                     ),
@@ -233,10 +232,6 @@ def _gallery(found: Monitored, lang: str) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _uri(images: ImageSet, position: int) -> str:
-    return grid_uri(np.ascontiguousarray(images.images[position : position + 1].permute(0, 2, 3, 1).numpy()), 1)
 
 
 def _fitness(facts: dict[str, Any], lang: str) -> list[dict[str, str]]:

@@ -28,7 +28,8 @@ def write_together(
 ) -> tuple[Path, Path]:
     """Writes the run's images and the new ones, as the model sees them, and a configuration that trains on both.
 
-    Images that were held out stay so; of the new images, the same share is held out, classes in proportion and groups whole.
+    Images that were held out stay so; of the new images, the same share is held out, classes in proportion and groups whole;
+    a group that the run knows stays on its side, and a few images that can't be divided are trained on.
 
     Args:
         config: of the run.
@@ -67,10 +68,25 @@ def _parts(split: Split, new: ImageSet, held_out: float, seed: int) -> list[tupl
     if labelled and new.labels is not None:
         present = {new.class_names[c] for c in new.labels.unique().tolist()}
         names = (*names, *sorted(present - set(names)))
-    divided = split_set(dataclasses.replace(new, parts=None), held_out, seed)
-    sets = [(TRAIN, split.train), (HELD_OUT, split.held_out), (TRAIN, divided.train), (HELD_OUT, divided.held_out)]
+    sets = [(TRAIN, split.train), (HELD_OUT, split.held_out), *_divided(split, new, held_out, seed)]
     common = len({images.attribute_names for _, images in sets}) == 1
     return [(part, _bare(images, names if labelled else (), common)) for part, images in sets]
+
+
+def _divided(split: Split, new: ImageSet, held_out: float, seed: int) -> list[tuple[str, ImageSet]]:
+    """New images on both sides; those of a group that is on one side already follow it."""
+    sides = dict.fromkeys(split.train.groups or (), TRAIN) | dict.fromkeys(split.held_out.groups or (), HELD_OUT)
+    known = [sides.get(group, "") for group in new.groups or [""] * len(new)]
+    at = {part: torch.tensor([i for i, own in enumerate(known) if own == part]) for part in (TRAIN, HELD_OUT, "")}
+    found = [(part, new.subset(at[part])) for part in (TRAIN, HELD_OUT) if len(at[part])]
+    if len(at[""]):
+        rest = dataclasses.replace(new.subset(at[""]), parts=None)
+        try:
+            divided = split_set(rest, held_out, seed)
+        except UserError:  # too few, or one group: training gets them
+            return [*found, (TRAIN, rest)]
+        found += [(TRAIN, divided.train), (HELD_OUT, divided.held_out)]
+    return found
 
 
 def _bare(images: ImageSet, names: tuple[str, ...], attributes: bool) -> ImageSet:

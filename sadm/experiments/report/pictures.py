@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sadm.core.grids import check_pictures, grid_png
+from sadm.data import ImageSet
 
 if TYPE_CHECKING:
     from sadm.experiments.run_audits import Pairs
@@ -47,6 +48,11 @@ def grid_uri(images: np.ndarray, columns: int, limit: int = _LARGEST_TILE) -> st
 def tile_side(tiles: int, channels: int, budget: int) -> int:
     """The side in pixels, `_LARGEST_TILE` at most, at which so many images fit into so many bytes, be they noise."""
     return max(8, min(_LARGEST_TILE, math.isqrt(budget // max(1, tiles * channels))))
+
+
+def image_uri(images: ImageSet, position: int) -> str:
+    """One image of a set as a data URI."""
+    return grid_uri(np.ascontiguousarray(images.images[position : position + 1].permute(0, 2, 3, 1).numpy()), 1)
 
 
 def thumbnails(images: np.ndarray, limit: int = _LARGEST_TILE) -> np.ndarray:
