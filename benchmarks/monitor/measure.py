@@ -34,6 +34,7 @@ KINDS: tuple[tuple[str, float], ...] = (
     ("overturned", 0.5),
     (TURNED, 1.0),
     (NEW_CLASS, 0.1),
+    (NEW_CLASS, 0.3),
     (COMMON, 0.2),
 )
 """Kinds of drift and sizes: those of `sadm.evaluation.drift.changes`; a camera turned; a share of new images of a class that
@@ -154,9 +155,11 @@ def _look(setting: Setting, images: ImageSet, count: int, kind: str, size: float
 
 
 def _without_a_class(images: ImageSet, order: torch.Tensor, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions without those of one class, and these."""
+    """Positions without those of one class, and these; never a class of a quarter of the images or more."""
     assert images.labels is not None  # noqa: S101 - all sets have classes
-    chosen = images.labels[order] == seed % images.num_classes
+    counts = images.labels.bincount(minlength=images.num_classes)
+    rare = (counts * 4 < len(images)).nonzero().flatten()
+    chosen = images.labels[order] == rare[seed % len(rare)]
     return order[~chosen], order[chosen]
 
 
