@@ -1,5 +1,6 @@
 """Training signals: what a training step adds to the denoising gradient, each in a file of its own."""
 
+from sadm.signals.anchor import AnchorSignal, Source, row_divergence
 from sadm.signals.contrastive import ContrastiveSignal
 from sadm.signals.dispersive import DispersiveSignal, dispersive_loss
 from sadm.signals.embeddings import embedding_of, parts_of
@@ -15,6 +16,7 @@ from sadm.signals.structure import StructureSignal
 from sadm.signals.taps import Taps, tapped
 
 __all__ = [
+    "AnchorSignal",
     "Balancing",
     "ContrastiveSignal",
     "DispersiveSignal",
@@ -27,6 +29,7 @@ __all__ = [
     "RepaSignal",
     "SampledSignal",
     "SignalStep",
+    "Source",
     "StructureSignal",
     "Taps",
     "TrainingSignal",
@@ -36,6 +39,7 @@ __all__ = [
     "feature_signal",
     "label_signal",
     "parts_of",
+    "row_divergence",
     "tapped",
     "taps_of",
     "tokens_of",

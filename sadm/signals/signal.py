@@ -31,7 +31,8 @@ class TrainingSignal(Protocol):
 
     A signal that needs hidden activations of the network names their modules in an attribute ``taps: tuple[str, ...]``
     (see `taps_of`) and finds them in ``denoised.taps``. One that has to run the network itself has a method
-    ``bind(denoiser)``, which is called once before training; it may add to the weights' gradients.
+    ``bind(denoiser)``, which is called once before training; it may add to the weights' gradients. One that compares with the
+    model that the training started from has a method ``bind_source(source)``, called likewise (see `Source`).
     """
 
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:

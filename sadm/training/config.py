@@ -25,8 +25,11 @@ from sadm.finetuning.config import FinetuneConfig
 from sadm.training.data_config import DataConfig
 from sadm.training.net_config import NetConfig, merge_training
 from sadm.training.shapes import why_not, why_not_sides
+from sadm.training.source_config import ANCHOR_WEIGHT, AnchorConfig
 
-Signal = Literal["none", "structure", "features", "labels", "dispersive", "contrastive", "repa", "hidden", "sampled"]
+Signal = Literal[
+    "none", "structure", "features", "labels", "dispersive", "contrastive", "repa", "hidden", "sampled", "anchor"
+]
 Solver = Literal["heun", "dpmpp_2m", "dpmpp_2m_sde", "euler", "ddim", "ddpm"]
 Grid = Literal["karras", "native"]
 Beta = Annotated[float, Field(gt=0, lt=1)]
@@ -322,7 +325,8 @@ class TrainConfig(Config):
     contrastive = predictions keep away from other pairs' targets (2506.05350);
     repa = a hidden layer is aligned with the structure encoder (2410.06940);
     hidden = a hidden layer relates the images of a batch as the structure encoder does;
-    sampled = experimental: batches sampled in a few steps are distributed as real ones, in the structure encoder.
+    sampled = experimental: batches sampled in a few steps are distributed as real ones, in the structure encoder;
+    anchor = the network relates the images of a batch as the model does that the training starts from (2104.06820).
     """
     start_from: str | None = None
     """A model or run folder whose averaged weights the training starts from; None = from scratch. Classes, channels and sizes of
@@ -337,14 +341,16 @@ class TrainConfig(Config):
     structure: StructureConfig = StructureConfig()
     control: ControlConfig = ControlConfig()
     finetune: FinetuneConfig = FinetuneConfig()
+    anchor: AnchorConfig = AnchorConfig()
     sampling: SamplingConfig = SamplingConfig()
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")
     def _has_pairs(self) -> TrainConfig:
-        if self.signal in OF_PAIRS and self.optimiser.batch < 2:
+        signal = self.signal if self.signal in OF_PAIRS or not self.anchored else "anchor"
+        if signal in OF_PAIRS and self.optimiser.batch < 2:
             raise ValueError(
-                f"signal '{self.signal}' is about pairs of images: optimiser.batch must be at least 2, got "
+                f"signal '{signal}' is about pairs of images: optimiser.batch must be at least 2, got "
                 f"{self.optimiser.batch}. Use a larger batch or --signal none"
             )
         return self
@@ -367,10 +373,14 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _has_something_to_tune(self) -> TrainConfig:
-        if self.start_from is None and self.finetune != FinetuneConfig():
-            raise ValueError(
-                "finetune.* is about a trained model, and start_from names none. Give --start-from MODEL, or leave it out"
-            )
+        if self.start_from is None:
+            given = {"finetune.*": self.finetune != FinetuneConfig(), "anchor.*": self.anchor != AnchorConfig()}
+            for what in [name for name, there in given.items() if there] + ["signal 'anchor'"] * (
+                self.signal == "anchor"
+            ):
+                raise ValueError(
+                    f"{what} is about a trained model, and start_from names none. Give --start-from MODEL, or leave it out"
+                )
         return self
 
     @model_validator(mode="after")
@@ -399,12 +409,23 @@ class TrainConfig(Config):
         return self.model_copy(update={"data": self.data.model_copy(update={"latents": str(folder)})})
 
     @property
+    def anchored(self) -> bool:
+        """Whether relations of the model that the training starts from take part."""
+        return self.anchor_weight > 0
+
+    @property
+    def anchor_weight(self) -> float:
+        """The weight of the anchor as a number."""
+        usual = ANCHOR_WEIGHT if self.signal == "anchor" else 0.0
+        return usual if self.anchor.weight is None else self.anchor.weight
+
+    @property
     def k_max(self) -> float:
         """The bound on balance coefficients as a number."""
         return math.inf if self.structure.k_max is None else self.structure.k_max
 
 
-OF_PAIRS = ("structure", "dispersive", "contrastive", "hidden", "sampled")
+OF_PAIRS = ("structure", "dispersive", "contrastive", "hidden", "sampled", "anchor")
 """Signals that compare images with each other."""
 
 FREE_TO_CHANGE = ("device", "data.workers", "data.latents", "log.", "sampling.")

@@ -13,7 +13,7 @@ from sadm.core.errors import DivergedError, UserError
 from sadm.data import Prefetcher, class_order
 from sadm.diffusion import Denoised, denoise, denoising_loss
 from sadm.finetuning.tuning import state_without
-from sadm.signals import Taps, TrainingSignal, taps_of
+from sadm.signals import Source, Taps, TrainingSignal, taps_of
 from sadm.training.augmentation import augmenter_for
 from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.ema import EMA
@@ -50,7 +50,8 @@ class Learner:
         batch, flip = config.optimiser.batch, config.data.flip
         self.stream = open_stream(images, batch, config.seed, flip=flip, order=order, augmenter=augmenter)
         self.device = resolve_device(config.device)
-        self.start = start(config, spec)
+        comparing = [signal for signal in signals if hasattr(signal, "bind_source")]
+        self.start = start(config, spec, keep_source=bool(comparing))
         self.denoiser = spec.around(self.start.net).to(self.device).train()
         self.frozen = [name for name, part in self.denoiser.net.named_parameters() if not part.requires_grad]
         self.density = build_density(config.process, self.denoiser)
@@ -58,6 +59,8 @@ class Learner:
         for signal in signals:
             if hasattr(signal, "bind"):
                 signal.bind(self.denoiser)
+        for signal in comparing:
+            signal.bind_source(self._source())
         self.taps = Taps(self.denoiser.net, [name for signal in signals for name in taps_of(signal)])
         self.ema = EMA(self.denoiser.net, config.optimiser.ema_half_life, config.optimiser.ema_warmup)
         self.parameters = [parameter for parameter in self.denoiser.parameters() if parameter.requires_grad]
@@ -167,7 +170,7 @@ class Learner:
         Raises:
             UserError: the model that this training started from is another one now, and what stays as it was is not stored.
         """
-        if self.frozen and state["base"] != self.start.base:
+        if (self.frozen or self.start.source is not None) and state["base"] != self.start.base:
             raise UserError(
                 f"--start-from {self.config.start_from} holds another model than this training began with, and its frozen "
                 "weights are kept there alone. Restore it, or choose another --out."
@@ -178,6 +181,13 @@ class Learner:
         self.optimiser.load_state_dict(state["optimiser"])
         for signal, part in zip(self.signals, state["signals"], strict=True):
             signal.load_state_dict(part)
+
+    def _source(self) -> Source:
+        """The model that the training started from, as it was."""
+        if self.start.source is None:
+            raise ValueError("a signal compares with the model that the training starts from, and there is none")
+        labels = None if self.start.labels is None else self.start.labels.to(self.device)
+        return Source(self.spec.around(self.start.source).to(self.device).eval(), labels)
 
     def _refuse_non_finite(self, what: str, value: torch.Tensor) -> None:
         number = float(value.detach())

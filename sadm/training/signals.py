@@ -16,6 +16,7 @@ from sadm.core.errors import UserError
 from sadm.core.progress import Reporter
 from sadm.core.seeds import derive_seed
 from sadm.signals import (
+    AnchorSignal,
     Balancing,
     ContrastiveSignal,
     DispersiveSignal,
@@ -70,7 +71,11 @@ def prepare_signals(config: TrainConfig, images: TrainingSet, reporter: Reporter
     Raises:
         UserError: the images or the network do not allow the signal.
     """
-    return BUILDERS[config.signal](_Setup(config, images, reporter))
+    setup = _Setup(config, images, reporter)
+    prepared = BUILDERS[config.signal](setup)
+    if config.signal == "anchor" or not config.anchored:
+        return prepared
+    return dataclasses.replace(prepared, signals=[*prepared.signals, *_anchor(setup).signals])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,6 +214,20 @@ def _sampled(setup: _Setup) -> PreparedSignals:
     return _charged(signal, pretrained)
 
 
+def _anchor(setup: _Setup) -> PreparedSignals:
+    config, balancing = setup.config, setup.balancing()
+    signal = AnchorSignal(
+        config.anchor.tap or f"blocks.{(config.net.depth - 1) // 2}",
+        config.anchor_weight,
+        place=config.anchor.place,
+        relation=config.anchor.relation,
+        fraction=config.anchor.fraction,
+        schedule=balancing.schedule,
+        every=config.anchor.every,
+    )
+    return PreparedSignals([signal])
+
+
 def _tapped_target(setup: _Setup) -> tuple[FeaturesAtPlaces, Pretrained, tuple[int, int]]:
     """What the tapped tokens are held to, the encoder that sees it, and the widths of a token and of a feature."""
     config, tap = setup.config, setup.tap()
@@ -259,4 +278,5 @@ BUILDERS: dict[str, Callable[[_Setup], PreparedSignals]] = {
     "repa": _repa,
     "hidden": _hidden,
     "sampled": _sampled,
+    "anchor": _anchor,
 }

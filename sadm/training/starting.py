@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from typing import Any
 
@@ -14,7 +15,7 @@ from sadm.core.seeds import derive_seed
 from sadm.finetuning.tuning import class_tables, share_that_learns, tune
 from sadm.models import autoencoder_hash
 from sadm.training.config import ProcessConfig, TrainConfig
-from sadm.training.fitting import fit_network
+from sadm.training.fitting import fit_network, origins
 from sadm.training.model_folder import Model, load_model, model_hash
 from sadm.training.spec import ModelSpec
 
@@ -31,12 +32,17 @@ class Start:
         also: names of the modules that learn beside what the method adds.
         base: hash of the model that it was made from; None = from scratch.
         said: what became of that model's tensors, for people; empty where nothing was changed.
+        source: the network as that model gave it, frozen, where it was asked for; it shares all parameters that don't learn.
+        labels: for each class, and the null class, the one that `source` is to see [K + 1]: the null class for what it never
+            learned. None without a source or classes.
     """
 
     net: nn.Module
     also: tuple[str, ...] = ()
     base: str | None = None
     said: tuple[str, ...] = ()
+    source: nn.Module | None = None
+    labels: torch.Tensor | None = None
 
 
 def process_of(config: TrainConfig) -> ProcessConfig:
@@ -50,12 +56,13 @@ def process_of(config: TrainConfig) -> ProcessConfig:
     return config.process.model_copy(update={"sigma_data": load_model(config.start_from).spec.sigma_data})
 
 
-def start(config: TrainConfig, spec: ModelSpec) -> Start:
+def start(config: TrainConfig, spec: ModelSpec, keep_source: bool = False) -> Start:
     """Builds the network of a run, the same at every call.
 
     Args:
         config: of the run.
         spec: of the denoiser, with the run's images in it.
+        keep_source: whether the network as it was is needed, too.
 
     Raises:
         UserError: the model to start from is of another network or process, draws something else than this run's images, or has
@@ -71,12 +78,36 @@ def start(config: TrainConfig, spec: ModelSpec) -> Start:
         fitted = fit_network(net, model.denoiser.net, model.spec, spec, config.finetune.renamed, config.seed)
         torch.manual_seed(derive_seed(config.seed, "fine-tuning"))
         also = tuple(dict.fromkeys((*fitted.changed, *class_tables(net))))
+        source = copy.deepcopy(net, {id(part): part for part in net.parameters()}) if keep_source else None
         tune(net, config.finetune, also)
     said = fitted.said
     if config.finetune.method != "full":
         learns, there = share_that_learns(net)
         said = (*said, f"{config.finetune.method}: {learns:,} of {there:,} parameters learn ({learns / there:.2%}).")
-    return Start(net.train(), also, model_hash(config.start_from), said)
+    base, labels = model_hash(config.start_from), None
+    if source is not None:
+        source, labels = frozen(source), known_labels(model.spec, spec, config.finetune.renamed)
+    return Start(net.train(), also, base, said, source, labels)
+
+
+def frozen(source: nn.Module) -> nn.Module:
+    """Gives a network that shares its parameters with one in training copies of those that learn, in place; in eval mode."""
+    copies: dict[int, nn.Parameter] = {}
+    for module in source.modules():
+        for name, part in list(module.named_parameters(recurse=False)):
+            if part.requires_grad:
+                own = copies.setdefault(id(part), nn.Parameter(part.detach().clone(), requires_grad=False))
+                setattr(module, name, own)
+    return source.eval()
+
+
+def known_labels(there: ModelSpec, here: ModelSpec, renamed: dict[str, str]) -> torch.Tensor | None:
+    """`Start.labels` of a network of `here` that was made from one of `there`."""
+    if not here.class_names:
+        return None
+    null = len(here.class_names)
+    found = origins(there.class_names, here.class_names, renamed)
+    return torch.tensor([*(null if old is None else own for own, old in enumerate(found)), null])
 
 
 def _refuse_misfit(config: TrainConfig, model: Model, spec: ModelSpec) -> None:

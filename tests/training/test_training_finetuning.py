@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from pathlib import Path
 
@@ -10,10 +9,10 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from finetune_setup import config_for, other_images, trained, whole_and_in_parts
 from sadm.core.conditions import Cond
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.finetuning.config import METHODS
-from sadm.training.config import TrainConfig
 from sadm.training.finetuning import LEARNING_RATES, finetune_config
 from sadm.training.fitting import origins
 from sadm.training.model_folder import load_model, model_hash
@@ -26,32 +25,13 @@ PARTIAL = [method for method in METHODS if method != "full"]
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory) -> Path:
-    """A model of the tiny images."""
-    folder = tmp_path_factory.mktemp("base") / "run"
-    train(tiny_config(signal="none"), folder, images=tiny_images())
-    return folder
-
-
-def other_images(count: int = 24):
-    """The tiny images, one of whose classes has another name."""
-    return dataclasses.replace(tiny_images(count), class_names=("b", "c", "d"))
-
-
-def config_for(base: Path, method: str, **change) -> TrainConfig:
-    return tiny_config(
-        **{"signal": "none", "start_from": str(base), "finetune": {"method": method, "rank": 2, "prompts": 2}, **change}
-    )
+    return trained(tmp_path_factory.mktemp("base") / "run")
 
 
 @pytest.mark.parametrize("method", METHODS)
 def test_stopped_and_resumed_it_ends_at_the_same_weights(base: Path, method: str, tmp_path: Path) -> None:
     config = config_for(base, method)
-    train(config, tmp_path / "whole", images=other_images())
-    with pytest.raises(InterruptedRun):
-        train(config, tmp_path / "parts", Listener(stop_at=4), other_images())
-    train(config, tmp_path / "parts", images=other_images())
-    whole, parts = (load_model(tmp_path / run).denoiser.net.state_dict() for run in ("whole", "parts"))
-    assert equal_bits(whole, parts)
+    assert equal_bits(*whole_and_in_parts(config, other_images(), tmp_path))
 
 
 @pytest.mark.parametrize("method", PARTIAL)

@@ -157,7 +157,7 @@ def test_a_control_resumes_from_a_checkpoint_bit_for_bit(signal: str, tmp_path) 
     assert equal_bits(weights(whole), weights(advanced(restored, 4)))
 
 
-@pytest.mark.parametrize("signal", get_args(Signal))
+@pytest.mark.parametrize("signal", [name for name in get_args(Signal) if name != "anchor"])
 def test_encoders_are_charged_to_the_arms_that_use_them(signal: str) -> None:
     prepared = prepare_signals(tiny_config(signal=signal), tiny_images(), Silent())
     assert (prepared.pretrain_cpu_seconds > 0) == (signal in WITH_ENCODER)

@@ -1,0 +1,183 @@
+"""An anchor against forgetting: the images of a batch stay arranged as the model that the training started from arranges them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from sadm.core.conditions import Cond
+from sadm.core.errors import UserError
+from sadm.diffusion import Denoised
+from sadm.signals.signal import SignalStep
+from sadm.signals.taps import Taps, tapped
+from sadm.structure import RELATIONS, Schedule, StructureError, hidden_gap, noisiest, parts_gap
+
+PLACES = ("hidden", "output", "both")
+
+
+class AnchoredDenoiser(Protocol):
+    """A denoiser with its network, as `EDMDenoiser` has it."""
+
+    net: nn.Module
+
+    def __call__(self, x_t: torch.Tensor, sigma: torch.Tensor, cond: Cond) -> torch.Tensor:
+        """See `Denoiser`."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The model that a training started from, frozen.
+
+    Attributes:
+        denoiser: in eval mode; it takes the images of the training, and no gradient reaches its weights.
+        labels: for each class of the training, and its null class, the one that `denoiser` is to see [K + 1]; the null class for
+            classes that it never learned. None without classes.
+    """
+
+    denoiser: AnchoredDenoiser
+    labels: torch.Tensor | None
+
+    def cond(self, cond: Cond) -> Cond:
+        """The same conditioning, with classes that this model knows."""
+        if cond.label is None or self.labels is None:
+            return cond
+        return dataclasses.replace(cond, label=self.labels[cond.label])
+
+
+class AnchorSignal:
+    """Adds ``weight * gap`` between the relations of a batch in the network in training and in the one that it started from.
+
+    Both networks see the same x_t, sigma and conditioning. What is related is a hidden activation, the estimates x0_hat, or both:
+
+    - ``softmax``: for each image, its cosines to all others as a distribution; the mean Kullback-Leibler divergence of the
+      network's from the source's. This is cross-domain correspondence (Ojha et al. 2021, arXiv 2104.06820, equations 2 and 3, for
+      GANs), which Zhu et al. 2022 (arXiv 2211.03264) have carried over to x0_hat of a diffusion model.
+    - ``cosine``, ``euclidean``, ``rbf``: the squared difference of these relations, as in `structure_gap`.
+    - ``tokens``: that of the cosines between all tokens of all images, as in `hidden_gap`; of x0_hat, that of images.
+
+    An image's vector is its whole activation. Nothing is balanced: the weight defines the objective, and there is nobody who
+    plays. The source runs forward once for the images that take part, without gradients, and belongs to no checkpoint. Logs
+    ``anchor``, the gap; nothing while the signal rests.
+
+    Args:
+        tap: name of the network's module whose output is related; both networks have it.
+        place: 'hidden', 'output' (x0_hat) or 'both'.
+        relation: see above.
+        weight: factor on the gap, >= 0.
+        fraction: share of the batch, its noisiest images, that takes part, in (0, 1].
+        schedule: warm-up and end of the weight; None = always.
+        every: take part in every k-th step only; 1 = in all.
+
+    Raises:
+        UserError: a negative weight, or an unknown place or relation.
+    """
+
+    def __init__(
+        self,
+        tap: str,
+        weight: float,
+        place: str = "hidden",
+        relation: str = "softmax",
+        fraction: float = 1.0,
+        schedule: Schedule | None = None,
+        every: int = 1,
+    ) -> None:
+        if not weight >= 0:
+            raise UserError(f"signal 'anchor' needs a weight >= 0, got {weight}.")
+        for what, given, known in (("place", place, PLACES), ("relation", relation, ("softmax", "tokens", *RELATIONS))):
+            if given not in known:
+                raise UserError(f"signal 'anchor' has no {what} '{given}'; there are {', '.join(known)}.")
+        self.taps = () if place == "output" else (tap,)
+        self.output, self.relation = place != "hidden", relation
+        self.weight, self.fraction, self.schedule, self.every = weight, fraction, schedule or Schedule(), every
+        self.step = 0
+        self.source: Source | None = None
+
+    def bind_source(self, source: Source) -> None:
+        """Takes the model that the training started from, which this signal runs.
+
+        Raises:
+            UserError: it has no such module.
+        """
+        self.source, self.recorder = source, Taps(source.denoiser.net, self.taps)
+
+    def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
+        strength = self.weight * self.schedule.strength(self.step, self.every)
+        self.step += 1
+        if strength == 0:
+            return SignalStep(None, {})
+        chosen = noisiest(denoised.sigma, self.fraction)  # [m]
+        theirs = self._of_source(denoised, chosen)
+        whole = [*(tapped(denoised, tap) for tap in self.taps), *([denoised.x0_hat] if self.output else [])]
+        leaves = [_at_least_single(part[chosen]).requires_grad_() for part in whole]  # [m, …]
+        # Relations lose their digits in half precision, so autocast stops at this door.
+        try:
+            with torch.enable_grad(), torch.autocast(denoised.x0.device.type, enabled=False):
+                gap = torch.stack([self._gap(a, b) for a, b in zip(theirs, leaves, strict=True)]).sum()
+                gradients = torch.autograd.grad(gap, leaves)
+        except StructureError as error:
+            raise UserError(f"signal 'anchor' stopped at step {self.step - 1}: {error}.") from error
+        full = [
+            torch.zeros_like(part).index_copy_(0, chosen, (strength * own).to(part.dtype))
+            for part, own in zip(whole, gradients, strict=True)
+        ]
+        at_output = full.pop() if self.output else None
+        return SignalStep(at_output, {"anchor": gap.detach()}, dict(zip(self.taps, full, strict=True)))
+
+    @torch.no_grad()
+    def _of_source(self, denoised: Denoised, chosen: torch.Tensor) -> list[torch.Tensor]:
+        """What the source makes of the chosen images: its activations, and its x0_hat where that is related."""
+        if self.source is None:
+            raise ValueError("this signal compares with the model that the training started from: bind_source first")
+        cond = self.source.cond(denoised.cond[chosen])
+        with self.recorder.recording() as recorded:
+            x0_hat = self.source.denoiser(denoised.x_t[chosen], denoised.sigma[chosen], cond)
+        parts = [*(recorded[tap] for tap in self.taps), *([x0_hat] if self.output else [])]
+        return [_at_least_single(part) for part in parts]
+
+    def _gap(self, source: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+        if self.relation == "tokens" and source.ndim == 3:
+            return hidden_gap(source, own)
+        vectors = source.flatten(1), own.flatten(1)  # [m, d] each
+        if self.relation == "softmax":
+            return parts_gap(*vectors, RELATIONS["cosine"], penalty=row_divergence)
+        return parts_gap(*vectors, RELATIONS["cosine" if self.relation == "tokens" else self.relation])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The step; the source is made anew from the model that the training starts from."""
+        return {"step": self.step}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        self.step = int(state["step"])
+
+
+def row_divergence(relation: torch.Tensor, relation_hat: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """``mean_i KL(softmax_j R_ij || softmax_j R_hat_ij)`` over j != i, a penalty for `structure_gap` (Ojha et al. 2021, eq. 3).
+
+    Args:
+        relation: of the source [B, B].
+        relation_hat: of the network in training [B, B].
+        weight: of each image [B], of its row in the mean.
+
+    Raises:
+        StructureError: fewer than 3 images, whose rows are all alike.
+    """
+    count = len(weight)
+    if count < 3:
+        raise StructureError(
+            f"distributions over other images need at least 3 images, got {count}. Use a larger batch or fraction"
+        )
+    others = ~torch.eye(count, dtype=torch.bool, device=relation.device)
+    log_p, log_q = (rows[others].view(count, -1).log_softmax(1) for rows in (relation, relation_hat))  # [B, B - 1]
+    divergence = F.kl_div(log_q, log_p, reduction="none", log_target=True).sum(1)  # [B]
+    return (weight * divergence).sum() / weight.sum().clamp_min(torch.finfo(divergence.dtype).tiny)
+
+
+def _at_least_single(part: torch.Tensor) -> torch.Tensor:
+    return part.detach().to(torch.promote_types(part.dtype, torch.float32))
