@@ -1,6 +1,6 @@
 """Training signals: what a training step adds to the denoising gradient, each in a file of its own."""
 
-from sadm.signals.anchor import AnchorSignal, Source, row_divergence
+from sadm.signals.anchor import AnchorSignal, row_divergence
 from sadm.signals.contrastive import ContrastiveSignal
 from sadm.signals.dispersive import DispersiveSignal, dispersive_loss
 from sadm.signals.embeddings import embedding_of, parts_of
@@ -11,7 +11,8 @@ from sadm.signals.places import FeaturesAtPlaces, tokens_of
 from sadm.signals.pointwise import Balancing, PointwiseLoss, PointwiseSignal
 from sadm.signals.repa import RepaSignal, build_projector
 from sadm.signals.sampled import SampledSignal
-from sadm.signals.signal import SignalStep, TrainingSignal, taps_of
+from sadm.signals.signal import SignalStep, TrainingSignal, taps_of, users_of_source
+from sadm.signals.source import Source, SourceEncoder
 from sadm.signals.structure import StructureSignal
 from sadm.signals.taps import Taps, tapped
 
@@ -30,6 +31,7 @@ __all__ = [
     "SampledSignal",
     "SignalStep",
     "Source",
+    "SourceEncoder",
     "StructureSignal",
     "Taps",
     "TrainingSignal",
@@ -43,4 +45,5 @@ __all__ = [
     "tapped",
     "taps_of",
     "tokens_of",
+    "users_of_source",
 ]

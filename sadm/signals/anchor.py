@@ -2,51 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import nn
 
-from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.diffusion import Denoised
 from sadm.signals.signal import SignalStep
+from sadm.signals.source import Source
 from sadm.signals.taps import Taps, tapped
 from sadm.structure import RELATIONS, Schedule, StructureError, hidden_gap, noisiest, parts_gap
 
 PLACES = ("hidden", "output", "both")
-
-
-class AnchoredDenoiser(Protocol):
-    """A denoiser with its network, as `EDMDenoiser` has it."""
-
-    net: nn.Module
-
-    def __call__(self, x_t: torch.Tensor, sigma: torch.Tensor, cond: Cond) -> torch.Tensor:
-        """See `Denoiser`."""
-        ...
-
-
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """The model that a training started from, frozen.
-
-    Attributes:
-        denoiser: in eval mode; it takes the images of the training, and no gradient reaches its weights.
-        labels: for each class of the training, and its null class, the one that `denoiser` is to see [K + 1]; the null class for
-            classes that it never learned. None without classes.
-    """
-
-    denoiser: AnchoredDenoiser
-    labels: torch.Tensor | None
-
-    def cond(self, cond: Cond) -> Cond:
-        """The same conditioning, with classes that this model knows."""
-        if cond.label is None or self.labels is None:
-            return cond
-        return dataclasses.replace(cond, label=self.labels[cond.label])
 
 
 class AnchorSignal:

@@ -5,9 +5,17 @@ An encoder returns [B, d], [B, P, d] for P places, or a tuple or list of those, 
 
 from __future__ import annotations
 
+import itertools
+
 import torch
+from torch import nn
 
 from sadm.structure import Output
+
+
+def dtype_of(encoder: nn.Module) -> torch.dtype:
+    """The precision of an encoder's weights, or of its buffers where it has none of its own."""
+    return next(itertools.chain(encoder.parameters(), encoder.buffers())).dtype
 
 
 def parts_of(output: Output) -> list[torch.Tensor]:

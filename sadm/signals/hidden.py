@@ -47,7 +47,7 @@ class HiddenStructureSignal:
     ) -> None:
         if not weight >= 0:
             raise UserError(f"signal 'hidden' needs a weight >= 0, got {weight}.")
-        self.target, self.taps = target, (tap,)
+        self.target, self.encoder, self.taps = target, target.encoder, (tap,)
         self.weight, self.schedule, self.every = weight, schedule or Schedule(), every
         self.step = 0
 

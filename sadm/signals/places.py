@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from sadm.core.errors import UserError
+from sadm.signals.embeddings import dtype_of
 from sadm.signals.taps import Taps
 from sadm.structure import EmbeddingCache, StructureError, on_grid
 
@@ -53,7 +54,7 @@ class FeaturesAtPlaces:
 
     def _features(self, x0: torch.Tensor) -> torch.Tensor:
         with self.recorder.recording() as recorded:
-            self.encoder(x0.to(next(self.encoder.parameters()).dtype))
+            self.encoder(x0.to(dtype_of(self.encoder)))
         (features,) = recorded.values()
         return on_grid(features, self.grid(x0), (x0.shape[2], x0.shape[3]))
 

@@ -13,6 +13,7 @@ from torch import nn
 from sadm.core.errors import UserError
 from sadm.diffusion import Denoised
 from sadm.diffusion.denoised import per_image
+from sadm.signals.embeddings import dtype_of
 from sadm.signals.signal import SignalStep
 from sadm.structure import Schedule, StructureError, balance_coefficients, noisiest, wiener_weight
 
@@ -66,6 +67,7 @@ class PointwiseSignal:
 
     def __init__(self, name: str, loss: nn.Module, balancing: Balancing) -> None:
         self.name, self.loss, self.balancing = name, loss.eval().requires_grad_(False), balancing
+        self.encoder = getattr(loss, "encoder", None)
         self.step = 0
 
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
@@ -92,7 +94,7 @@ class PointwiseSignal:
     def _loss_and_gradient(self, denoised: Denoised, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         x0, label = denoised.x0[chosen], None if denoised.label is None else denoised.label[chosen]
         weight = self.balancing.noise_weight(denoised.sigma[chosen])  # [m]
-        dtype = next(p.dtype for p in self.loss.parameters())  # of the frozen networks
+        dtype = dtype_of(self.loss)
         leaf = denoised.x0_hat[chosen].detach().to(dtype).requires_grad_()  # [m, C, H, W]
         # Normalised embeddings and log-softmax lose their digits in half precision, so autocast stops at this door.
         with torch.enable_grad(), torch.autocast(leaf.device.type, enabled=False):

@@ -53,7 +53,7 @@ class RepaSignal:
     ) -> None:
         if not weight >= 0:
             raise UserError(f"signal 'repa' needs a weight >= 0, got {weight}.")
-        self.target, self.projector = target, projector
+        self.target, self.encoder, self.projector = target, target.encoder, projector
         self.taps, self.weight = (tap,), weight
         self.parameters = list(projector.parameters())
         self.optimiser = torch.optim.Adam(self.parameters, lr=learning_rate)

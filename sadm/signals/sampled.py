@@ -11,7 +11,7 @@ from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
 from sadm.diffusion import Denoised, dpmpp_2m, karras_sigmas
-from sadm.signals.embeddings import embedding_of
+from sadm.signals.embeddings import dtype_of, embedding_of
 from sadm.signals.signal import SignalStep
 from sadm.structure import StructureError, energy_distance
 
@@ -83,7 +83,7 @@ class SampledSignal:
         return SignalStep(None, {"sampled": distance.detach()})
 
     def _embed(self, images: torch.Tensor) -> torch.Tensor:
-        return embedding_of(self.encoder(images.to(next(self.encoder.parameters()).dtype)))
+        return embedding_of(self.encoder(images.to(dtype_of(self.encoder))))
 
     def state_dict(self) -> dict[str, Any]:
         """The step and the encoder."""

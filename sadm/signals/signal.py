@@ -31,8 +31,9 @@ class TrainingSignal(Protocol):
 
     A signal that needs hidden activations of the network names their modules in an attribute ``taps: tuple[str, ...]``
     (see `taps_of`) and finds them in ``denoised.taps``. One that has to run the network itself has a method
-    ``bind(denoiser)``, which is called once before training; it may add to the weights' gradients. One that compares with the
-    model that the training started from has a method ``bind_source(source)``, called likewise (see `Source`).
+    ``bind(denoiser)``, which is called once before training; it may add to the weights' gradients. One that needs the
+    model that the training started from has a method ``bind_source(source)``, called likewise (see `Source`); so may its encoder,
+    which is then its attribute ``encoder``.
     """
 
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
@@ -46,6 +47,11 @@ class TrainingSignal(Protocol):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` gave."""
         ...
+
+
+def users_of_source(signal: TrainingSignal) -> list[Any]:
+    """What of a signal is to be given the model that the training started from: itself, its encoder, mostly nothing."""
+    return [part for part in (signal, getattr(signal, "encoder", None)) if hasattr(part, "bind_source")]
 
 
 def taps_of(signal: TrainingSignal) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ class StructureSignal:
     """
 
     def __init__(self, game: StructureGame, say: Callable[[str], None] | None = None) -> None:
-        self.game, self.say = game, say
+        self.game, self.encoder, self.say = game, game.discriminator.encoder, say
         self._said = len(self._events)
 
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:

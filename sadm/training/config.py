@@ -207,8 +207,14 @@ class StructureConfig(Config):
     """Length of the embedding."""
     encoder_outputs: Literal["embedding", "stages"] = "embedding"
     """What is related: one embedding an image, or the features at each stage and place as well."""
-    encoder_training: Literal["auto", "supervised", "views", "denoising"] = "auto"
-    """What the encoder learns: labels, to match two views of an image, to restore noise; auto = labels if any, else views."""
+    encoder_training: Literal["auto", "supervised", "views", "denoising", "source"] = "auto"
+    """What the encoder learns: labels, to match two views of an image, to restore noise; auto = labels if any, else views;
+    source = nothing: it is the model that the training starts from, as it sees images without noise.
+    """
+    encoder_tap: str | None = None
+    """source: module of the network that is read, such as 'blocks.1'; None = the middle block."""
+    encoder_sigma: PositiveFloat = 0.2
+    """source: noise level that the model is told."""
     encoder_steps: Count = 400
     """Steps of pre-training on the training images; their cost is charged to the run. 0 = a random encoder (it hurts)."""
     encoder_batch: Annotated[int, Field(ge=2)] = 64
@@ -364,6 +370,11 @@ class TrainConfig(Config):
             raise ValueError(
                 f"control.weight must be below 1 with signal 'contrastive', got {weight}: from 1 on, its loss has no minimum"
             )
+        if self.signal == "structure" and training == "source" and self.structure.adversary == "ascend":
+            raise ValueError(
+                "structure.encoder_training 'source' leaves nothing that could play: structure.adversary must be 'classify' or "
+                "'frozen', got 'ascend'"
+            )
         if self.signal == "labels" and training not in ("auto", "supervised"):
             raise ValueError(
                 "signal 'labels' uses the encoder's classifier: structure.encoder_training must be 'supervised' or 'auto', "
@@ -374,10 +385,13 @@ class TrainConfig(Config):
     @model_validator(mode="after")
     def _has_something_to_tune(self) -> TrainConfig:
         if self.start_from is None:
-            given = {"finetune.*": self.finetune != FinetuneConfig(), "anchor.*": self.anchor != AnchorConfig()}
-            for what in [name for name, there in given.items() if there] + ["signal 'anchor'"] * (
-                self.signal == "anchor"
-            ):
+            given = {
+                "finetune.*": self.finetune != FinetuneConfig(),
+                "anchor.*": self.anchor != AnchorConfig(),
+                "signal 'anchor'": self.signal == "anchor",
+                "structure.encoder_training 'source'": self.structure.encoder_training == "source",
+            }
+            for what in (name for name, there in given.items() if there):
                 raise ValueError(
                     f"{what} is about a trained model, and start_from names none. Give --start-from MODEL, or leave it out"
                 )

@@ -13,7 +13,7 @@ from sadm.core.errors import DivergedError, UserError
 from sadm.data import Prefetcher, class_order
 from sadm.diffusion import Denoised, denoise, denoising_loss
 from sadm.finetuning.tuning import state_without
-from sadm.signals import Source, Taps, TrainingSignal, taps_of
+from sadm.signals import Source, Taps, TrainingSignal, taps_of, users_of_source
 from sadm.training.augmentation import augmenter_for
 from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.ema import EMA
@@ -50,7 +50,7 @@ class Learner:
         batch, flip = config.optimiser.batch, config.data.flip
         self.stream = open_stream(images, batch, config.seed, flip=flip, order=order, augmenter=augmenter)
         self.device = resolve_device(config.device)
-        comparing = [signal for signal in signals if hasattr(signal, "bind_source")]
+        comparing = [user for signal in signals for user in users_of_source(signal)]
         self.start = start(config, spec, keep_source=bool(comparing))
         self.denoiser = spec.around(self.start.net).to(self.device).train()
         self.frozen = [name for name, part in self.denoiser.net.named_parameters() if not part.requires_grad]
@@ -59,8 +59,8 @@ class Learner:
         for signal in signals:
             if hasattr(signal, "bind"):
                 signal.bind(self.denoiser)
-        for signal in comparing:
-            signal.bind_source(self._source())
+        for user in comparing:
+            user.bind_source(self._source())
         self.taps = Taps(self.denoiser.net, [name for signal in signals for name in taps_of(signal)])
         self.ema = EMA(self.denoiser.net, config.optimiser.ema_half_life, config.optimiser.ema_warmup)
         self.parameters = [parameter for parameter in self.denoiser.parameters() if parameter.requires_grad]

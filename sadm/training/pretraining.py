@@ -36,13 +36,13 @@ class Pretrained:
         encoder: images to embeddings, without the head used in training.
         cpu_seconds: processor time of the training.
         score: over the last tenth of training batches, the share of images classified (or matched to their other view)
-            correctly, or of the pixels' variance restored.
+            correctly, or of the pixels' variance restored; None of an encoder that was not trained here.
         head: from embeddings to logits, of a supervised encoder; None otherwise.
     """
 
     encoder: nn.Module
     cpu_seconds: float
-    score: float
+    score: float | None
     head: nn.Module | None
 
 

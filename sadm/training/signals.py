@@ -24,6 +24,7 @@ from sadm.signals import (
     HiddenStructureSignal,
     RepaSignal,
     SampledSignal,
+    SourceEncoder,
     StructureSignal,
     Taps,
     TrainingSignal,
@@ -87,11 +88,26 @@ class _Setup:
     reporter: Reporter
 
     def pretrain(self) -> Pretrained:
-        """A pre-trained structure encoder."""
+        """A pre-trained structure encoder, or one that is the model that the training starts from."""
+        if self.config.structure.encoder_training == "source":
+            return Pretrained(self.untrained(), 0.0, None, None)
         device = resolve_device(self.config.device)
         progress = partial(self.reporter.update, "encoder")
         augmenter = augmenter_for(self.config.data.augment, pictures_of(self.images))
         return pretrain_encoder(self.images, self.config.structure, self.config.seed, device, progress, augmenter)
+
+    def untrained(self) -> nn.Module:
+        """The structure encoder, as far as it is there before pre-training."""
+        settings = self.config.structure
+        if settings.encoder_training == "source":
+            encoder = SourceEncoder(self.source_tap(), settings.encoder_sigma, settings.encoder_outputs)
+            return encoder.to(resolve_device(self.config.device))
+        with torch.random.fork_rng(devices=[]):
+            return build_encoder(self.images.shape, settings)[0]
+
+    def source_tap(self) -> str:
+        """Name of the module of the source model that is its features, where it is the encoder."""
+        return self.config.structure.encoder_tap or default_tap(self.config.net, at_the_end=False)
 
     def balancing(self) -> Balancing:
         """The rules that the game and the point-wise controls share."""
@@ -120,9 +136,7 @@ def _none(setup: _Setup) -> PreparedSignals:
 
 
 def _structure(setup: _Setup) -> PreparedSignals:
-    with torch.random.fork_rng(devices=[]):
-        untrained, _ = build_encoder(setup.images.shape, setup.config.structure)
-    _game(setup, untrained)  # options that do not go together are refused before pre-training, which takes time
+    _game(setup, setup.untrained())  # options that do not go together are refused before pre-training, which takes time
     pretrained = setup.pretrain()
     game = _game(setup, pretrained.encoder)
     return _charged(StructureSignal(game, setup.reporter.say), pretrained)
@@ -182,7 +196,7 @@ def _repa(setup: _Setup) -> PreparedSignals:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(setup.config.seed, "projector"))
         projector = build_projector(width, setup.config.control.projector_width, length)
-    projector = projector.to(next(pretrained.encoder.parameters()).device)
+    projector = projector.to(resolve_device(setup.config.device))
     rate = setup.config.optimiser.learning_rate
     return _charged(RepaSignal(target, projector, setup.tap(), learning_rate=rate, **setup.weight()), pretrained)
 
@@ -217,7 +231,7 @@ def _sampled(setup: _Setup) -> PreparedSignals:
 def _anchor(setup: _Setup) -> PreparedSignals:
     config, balancing = setup.config, setup.balancing()
     signal = AnchorSignal(
-        config.anchor.tap or f"blocks.{(config.net.depth - 1) // 2}",
+        config.anchor.tap or default_tap(config.net, at_the_end=False),
         config.anchor_weight,
         place=config.anchor.place,
         relation=config.anchor.relation,
@@ -235,7 +249,8 @@ def _tapped_target(setup: _Setup) -> tuple[FeaturesAtPlaces, Pretrained, tuple[i
     with torch.random.fork_rng(devices=[]):
         net = spec.build().net
     blank, (_, height, columns) = torch.zeros(1, *spec.shape), spec.shape
-    shape = _output_shape(net, tap, blank, torch.zeros(1), Cond())
+    asked = blank, torch.zeros(1), Cond()
+    shape = _output_shape(net, tap, *asked)
     # A map says itself how large its places are; tokens are those of the network's patches.
     patch = (height // shape[2], columns // shape[3]) if len(shape) == 4 else (spec.net.divisor,) * 2
     grid = (height // patch[0], columns // patch[1])
@@ -243,9 +258,13 @@ def _tapped_target(setup: _Setup) -> tuple[FeaturesAtPlaces, Pretrained, tuple[i
         config.signal, tap, torch.empty(shape, device="meta"), grid
     )  # before pre-training, which takes time
     pretrained = setup.pretrain()
-    encoder, device = pretrained.encoder, next(pretrained.encoder.parameters()).device
-    features, axis = _features_at_places(encoder)
-    length = _output_shape(encoder, features, blank.to(device))[axis]
+    encoder = pretrained.encoder
+    if isinstance(encoder, SourceEncoder):
+        features, read = "places", _output_shape(net, encoder.tap, *asked)
+        length = read[1 if len(read) == 4 else -1]
+    else:
+        features, axis = _features_at_places(encoder)
+        length = _output_shape(encoder, features, blank.to(next(encoder.parameters()).device))[axis]
     return FeaturesAtPlaces(encoder, features, patch), pretrained, (tokens.shape[2], length)
 
 

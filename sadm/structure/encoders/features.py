@@ -15,7 +15,7 @@ from sadm.structure.errors import StructureError
 
 
 class DenoiserFeatures(nn.Module):
-    """Encoder [B, C, H, W] -> tuple of pooled activations [B, d], one for each named module of a denoiser.
+    """Encoder [B, C, H, W] -> tuple of activations of named modules of a denoiser: pooled [B, d], or at places [B, P, d].
 
     The images go in as they are, with no noise added, as if their noise level were `sigma`: deterministic, and at a small
     sigma the denoiser can't tell. Activations are read by hooks that exist during a call alone, and the pass is broken off once
@@ -28,11 +28,13 @@ class DenoiserFeatures(nn.Module):
     Args:
         denoiser: called as ``denoiser(x, sigma, cond)``; in evaluation mode, since dropout would make features random.
         modules: names as in `nn.Module.named_modules`, such as ``net.blocks.3``. Of an output [B, T, D] the mean over tokens
-            (registers among them) is taken, of [B, C, H, W] the mean over places; [B, d] stays. Of a tuple the first entry
-            counts, of several calls the first.
+            is taken, of [B, C, H, W] the mean over places; [B, d] stays. Of a tuple the first entry counts, of several calls
+            the first.
         sigma: noise level that the denoiser is told, in its own units, > 0.
         cond: what the denoiser is told besides, the same for all images.
         call: ``(denoiser, x [B, C, H, W], sigma [B])``, for a denoiser of another signature; replaces the call with `cond`.
+        places: leave out the means: tokens stay [B, T, D], and maps become [B, H W, C].
+        registers: tokens behind the others that are at no place of the image (arXiv 2309.16588); they are left out.
 
     Raises:
         StructureError: an unknown module, or a sigma out of range. On a call: a denoiser in training mode, a module that did
@@ -46,6 +48,8 @@ class DenoiserFeatures(nn.Module):
         sigma: float,
         cond: Any = None,
         call: Callable[[nn.Module, torch.Tensor, torch.Tensor], Any] | None = None,
+        places: bool = False,
+        registers: int = 0,
     ) -> None:
         super().__init__()
         if isinstance(modules, str) or not modules:
@@ -57,6 +61,7 @@ class DenoiserFeatures(nn.Module):
         self._borrowed = (denoiser,)  # in a tuple, or nn.Module would register it as its own
         self.names, self.sigma, self.cond = tuple(dict.fromkeys(modules)), float(sigma), cond
         self.call = call or (lambda module, x, level: module(x, level, self.cond))
+        self.places, self.registers = places, registers
 
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
         (denoiser,) = self._borrowed
@@ -69,7 +74,8 @@ class DenoiserFeatures(nn.Module):
         silent = [name for name in self.names if name not in activations]
         if silent:
             raise StructureError(f"the denoiser's module '{silent[0]}' did not run, so it has no activation")
-        return tuple(_pooled(activations[name], name, len(x)) for name in self.names)
+        parts = (_at_places(activations[name], name, len(x), self.registers) for name in self.names)
+        return tuple(part if self.places or part.ndim == 2 else part.mean(1) for part in parts)
 
     @contextlib.contextmanager
     def _reading(self, denoiser: nn.Module) -> Iterator[dict[str, Any]]:
@@ -105,7 +111,8 @@ def _check_name(denoiser: nn.Module, name: str) -> None:
     raise StructureError(f"the denoiser has no module {name!r}; {hint}")
 
 
-def _pooled(activation: Any, name: str, batch: int) -> torch.Tensor:
+def _at_places(activation: Any, name: str, batch: int, registers: int) -> torch.Tensor:
+    """An activation as [B, d] or, at places, as [B, P, d]."""
     if isinstance(activation, tuple) and activation:
         activation = activation[0]
     if not isinstance(activation, torch.Tensor):
@@ -115,6 +122,6 @@ def _pooled(activation: Any, name: str, batch: int) -> torch.Tensor:
             f"the denoiser's module '{name}' gives {tuple(activation.shape)} for {batch} images; expected [B, d], tokens "
             "[B, T, D] or a map [B, C, H, W]"
         )
-    if activation.ndim == 2:
-        return activation
-    return activation.mean(dim=1 if activation.ndim == 3 else (2, 3))  # [B, d]
+    if activation.ndim == 4:
+        return activation.flatten(2).mT
+    return activation[:, : activation.shape[1] - registers] if activation.ndim == 3 else activation
