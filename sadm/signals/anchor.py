@@ -26,7 +26,8 @@ class AnchorSignal:
       network's from the source's. This is cross-domain correspondence (Ojha et al. 2021, arXiv 2104.06820, equations 2 and 3, for
       GANs), which Zhu et al. 2022 (arXiv 2211.03264) have carried over to x0_hat of a diffusion model.
     - ``cosine``, ``euclidean``, ``rbf``: the squared difference of these relations, as in `structure_gap`.
-    - ``tokens``: that of the cosines between all tokens of all images, as in `hidden_gap`; of x0_hat, that of images.
+    - ``tokens``: that of the cosines between all tokens (or places of a map) of all images, as in `hidden_gap`; of x0_hat, that
+      of images.
 
     An image's vector is its whole activation. Nothing is balanced: the weight defines the objective, and there is nobody who
     plays. The source runs forward once for the images that take part, without gradients, and belongs to no checkpoint. Logs
@@ -86,7 +87,8 @@ class AnchorSignal:
         # Relations lose their digits in half precision, so autocast stops at this door.
         try:
             with torch.enable_grad(), torch.autocast(denoised.x0.device.type, enabled=False):
-                gap = torch.stack([self._gap(a, b) for a, b in zip(theirs, leaves, strict=True)]).sum()
+                hidden = [True] * len(self.taps) + [False] * self.output
+                gap = torch.stack([self._gap(*pair) for pair in zip(theirs, leaves, hidden, strict=True)]).sum()
                 gradients = torch.autograd.grad(gap, leaves)
         except StructureError as error:
             raise UserError(f"signal 'anchor' stopped at step {self.step - 1}: {error}.") from error
@@ -108,9 +110,9 @@ class AnchorSignal:
         parts = [*(recorded[tap] for tap in self.taps), *([x0_hat] if self.output else [])]
         return [_at_least_single(part) for part in parts]
 
-    def _gap(self, source: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-        if self.relation == "tokens" and source.ndim == 3:
-            return hidden_gap(source, own)
+    def _gap(self, source: torch.Tensor, own: torch.Tensor, hidden: bool) -> torch.Tensor:
+        if self.relation == "tokens" and hidden and source.ndim > 2:
+            return hidden_gap(*(part.flatten(2).mT if part.ndim == 4 else part for part in (source, own)))
         vectors = source.flatten(1), own.flatten(1)  # [m, d] each
         if self.relation == "softmax":
             return parts_gap(*vectors, RELATIONS["cosine"], penalty=row_divergence)

@@ -213,7 +213,7 @@ class StructureConfig(Config):
     """
     encoder_tap: str | None = None
     """source: module of the network that is read, such as 'blocks.1'; None = the middle block."""
-    encoder_sigma: PositiveFloat = 0.2
+    encoder_sigma: PositiveFloat = 0.1
     """source: noise level that the model is told."""
     encoder_steps: Count = 400
     """Steps of pre-training on the training images; their cost is charged to the run. 0 = a random encoder (it hurts)."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from sadm.core.config import Config, Positive, Strength
 
-ANCHOR_WEIGHT = 50.0
+ANCHOR_WEIGHT = 5.0
 
 
 class AnchorConfig(Config):
@@ -18,7 +18,7 @@ class AnchorConfig(Config):
     """
 
     weight: Strength | None = None
-    """Factor on the loss; None = 50 with --signal anchor, 0 with the other signals. 0 = off."""
+    """Factor on the loss; None = 5 with --signal anchor, 0 with the other signals. 0 = off."""
     place: Literal["hidden", "output", "both"] = "hidden"
     """What is related: a hidden layer, the network's estimate x0_hat (2211.03264), or both."""
     tap: str | None = None

@@ -13,10 +13,11 @@ from finetune_setup import config_for, other_images, trained, whole_and_in_parts
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.finetuning.config import METHODS
-from sadm.training.config import TrainConfig
+from sadm.training.config import TrainConfig, load_train_config
 from sadm.training.model_folder import load_model
+from sadm.training.net_config import merge_training
 from sadm.training.run import train
-from tiny import equal_bits, tiny_config, tiny_images, tiny_learner
+from tiny import TINY, equal_bits, tiny_config, tiny_images, tiny_learner
 
 ANCHOR = {"weight": 20.0, "fraction": 1.0}
 
@@ -144,3 +145,28 @@ def test_without_a_model_there_is_no_anchor(base: Path, tmp_path: Path) -> None:
         anchored(base, signal="none", optimiser={"batch": 1})
     with pytest.raises(UserError, match=r"no module 'blocks\.7'"):
         tiny_learner(anchored(base, anchor={**ANCHOR, "tap": "blocks.7"}), other_images())
+
+
+UNET = {"kind": "unet", "unet": {"channels": (8, 16), "groups": 4, "layers": 1}}
+
+
+@pytest.mark.parametrize("change", [
+    {"signal": "anchor", "anchor": {**ANCHOR, "place": "both"}},
+    {"signal": "anchor", "anchor": {**ANCHOR, "relation": "tokens"}},
+    {"signal": "hidden", "structure": {"encoder_training": "source"}},
+], ids=["both", "tokens", "source"])  # fmt: skip
+def test_a_unet_is_held_in_its_middle(change: dict, tmp_path: Path) -> None:
+    train(
+        load_train_config(overrides=merge_training(TINY, {"signal": "none", "net": UNET})),
+        tmp_path,
+        images=tiny_images(),
+    )
+    tuning = {"start_from": str(tmp_path), "net": UNET, "finetune": {"method": "lora", "rank": 2}}
+    held, plain = (
+        tiny_learner(load_train_config(overrides=merge_training(TINY, {**tuning, **signal})), other_images())
+        for signal in (change, {"signal": "none"})
+    )
+    logs = [held.advance() for _ in range(3)]
+    assert all(torch.isfinite(log[change["signal"]]) for log in logs)
+    assert held.taps.modules.keys() == {"unet.mid_block"}
+    assert not equal_bits(held.denoiser.net.state_dict(), advanced(plain, 3).denoiser.net.state_dict())
