@@ -19,8 +19,8 @@ from sadm.data.batches import Batch
 from sadm.diffusion.denoised import per_image
 from sadm.signals import embedding_of
 from sadm.structure import ConvEncoder, StructureError, ViTEncoder
-from sadm.training.config import StructureConfig
 from sadm.training.latents import TrainingSet, open_stream
+from sadm.training.signal_config import StructureConfig
 
 TEMPERATURE = 0.2
 VIEW_SHIFT = 0.125

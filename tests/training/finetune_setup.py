@@ -41,3 +41,11 @@ def whole_and_in_parts(config: TrainConfig, images: ImageSet, folder: Path) -> l
         train(config, folder / "parts", Listener(stop_at=4), images)
     train(config, folder / "parts", images=images)
     return [load_model(folder / run).denoiser.net.state_dict() for run in ("whole", "parts")]
+
+
+def start_for(signal: str, plain: TrainConfig, images: ImageSet, folder: Path) -> dict[str, Any]:
+    """What a configuration with this signal needs besides: a model to start from, where the signal compares with it."""
+    if signal != "anchor":
+        return {}
+    train(plain, folder, images=images)
+    return {"start_from": str(folder)}

@@ -11,16 +11,18 @@ from typing import Any, get_args
 import pytest
 import torch
 
+from finetune_setup import start_for
 from latent_setup import tiny_autoencoder
 from sadm.core.conditions import Cond
 from sadm.core.config import merge
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.evaluation.representation import blocks_of
-from sadm.training.config import Signal, TrainConfig, load_train_config
+from sadm.training.config import TrainConfig, load_train_config
 from sadm.training.model_folder import load_model
 from sadm.training.net_config import NetConfig, UNetConfig, merge_training
 from sadm.training.networks import NETWORKS
 from sadm.training.run import train
+from sadm.training.signal_config import Signal
 from sadm.training.spec import ModelSpec
 from tiny import TINY, Listener, equal_bits, tiny_images, tiny_learner, tiny_shaped
 
@@ -116,12 +118,13 @@ def test_an_image_does_not_depend_on_its_batch(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", get_args(Signal))
-def test_every_signal_works_with_a_unet(name: str) -> None:
-    learner = tiny_learner(unet_config(signal=name, control={"start": 0.0}), tiny_images())
+def test_every_signal_works_with_a_unet(name: str, tmp_path: Path) -> None:
+    start = start_for(name, unet_config(), tiny_images(), tmp_path / "start")
+    learner = tiny_learner(unet_config(signal=name, control={"start": 0.0}, **start), tiny_images())
     for _ in range(3):
         log = learner.advance()
         assert all(bool(torch.isfinite(value).all()) for value in log.values())
-    reached = {None if name == "none" else name} & {"hidden", "repa", "dispersive"}
+    reached = {name} & {"hidden", "repa", "dispersive", "anchor"}
     assert list(learner.taps.modules) == ["unet.mid_block"] * len(reached)
 
 

@@ -13,16 +13,18 @@ from typing import Any, get_args
 import pytest
 import torch
 
+from finetune_setup import start_for
 from latent_setup import picture_set, tiny_autoencoder
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.progress import Silent
 from sadm.models import LatentCodec, autoencoder_hash
-from sadm.training.config import Signal, TrainConfig, load_train_config
+from sadm.training.config import TrainConfig, load_train_config
 from sadm.training.encoding import encode_images
 from sadm.training.journal import read_metrics
 from sadm.training.model_folder import load_model
 from sadm.training.moments import Layout
 from sadm.training.run import train
+from sadm.training.signal_config import Signal
 from sadm.training.training_set import check_sizes, training_set
 from tiny import equal_bits, tiny_config, tiny_images, tiny_learner
 
@@ -100,8 +102,10 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
 
 @pytest.mark.parametrize("name", get_args(Signal))
 def test_every_signal_works_on_latents(autoencoder: str, tmp_path: Path, name: str) -> None:
-    config, images = latent_config(autoencoder, signal=name, control={"start": 0.0}), tiny_images()
-    latents = training_set(config, images, tmp_path, Silent())
+    images = tiny_images()
+    start = start_for(name, latent_config(autoencoder, signal="none"), images, tmp_path / "start")
+    config = latent_config(autoencoder, signal=name, control={"start": 0.0}, **start)
+    latents = training_set(config, images, tmp_path / "latents", Silent())
     learner = tiny_learner(config, latents)
     log = [learner.advance() for _ in range(3)]
     assert all(bool(torch.isfinite(value).all()) for line in log for value in line.values())

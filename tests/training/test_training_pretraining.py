@@ -8,7 +8,6 @@ from torch import nn
 
 from sadm.core.errors import UserError
 from sadm.structure import ConvEncoder, ViTEncoder
-from sadm.training.config import StructureConfig
 from sadm.training.pretraining import (
     TASKS,
     TEMPERATURE,
@@ -19,6 +18,7 @@ from sadm.training.pretraining import (
     view_similarities,
     way_of_training,
 )
+from sadm.training.signal_config import StructureConfig
 from tiny import equal_bits, tiny_config, tiny_images
 
 CPU = torch.device("cpu")

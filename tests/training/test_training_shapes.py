@@ -10,14 +10,16 @@ from typing import Any, get_args
 import pytest
 import torch
 
+from finetune_setup import start_for
 from sadm.core.config import merge
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.data import ImageSet, to_floats, to_uint8
 from sadm.data.resampling import resize_array
-from sadm.training.config import Signal, TrainConfig, load_train_config
+from sadm.training.config import TrainConfig, load_train_config
 from sadm.training.model_folder import Model, load_model
 from sadm.training.run import train
 from sadm.training.shapes import describe_shapes
+from sadm.training.signal_config import Signal
 from tiny import SIZES, TINY, Listener, equal_bits, tiny_config, tiny_images, tiny_learner, tiny_shaped
 
 GAMES: list[dict[str, Any]] = [
@@ -51,9 +53,10 @@ def model(trained: Path) -> Model:
 
 
 @pytest.mark.parametrize("change", [*({"signal": name} for name in get_args(Signal)), *GAMES], ids=str)
-def test_every_signal_learns_from_several_shapes(change: dict[str, Any]) -> None:
+def test_every_signal_learns_from_several_shapes(change: dict[str, Any], tmp_path: Path) -> None:
     """Twenty steps: every image and every shape comes by, also again, when what was kept by index is used."""
-    learner = tiny_learner(tiny_config(**merge(change, {"control": {"start": 0.0}})), tiny_shaped())
+    start = start_for(change["signal"], tiny_config(signal="none"), tiny_shaped(), tmp_path / "start")
+    learner = tiny_learner(tiny_config(**merge(change, {"control": {"start": 0.0}, **start})), tiny_shaped())
     seen = set()
     for _ in range(20):
         seen.add(tuple(learner.inputs(learner.step).x0.shape[2:]))

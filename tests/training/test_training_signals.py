@@ -14,8 +14,9 @@ from sadm.data import ImageSet
 from sadm.signals import SignalStep, TrainingSignal
 from sadm.structure import RELATIONS
 from sadm.training.checkpoint import load_checkpoint, save_checkpoint
-from sadm.training.config import Signal, StructureConfig, TrainConfig
+from sadm.training.config import TrainConfig
 from sadm.training.learner import Learner
+from sadm.training.signal_config import Signal, StructureConfig
 from sadm.training.signals import BUILDERS, prepare_signals
 from sadm.training.spec import spec_for
 from tiny import equal_bits, tiny_config, tiny_images, tiny_learner
