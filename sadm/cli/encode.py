@@ -73,7 +73,8 @@ def run(arguments: list[str]) -> None:
     from sadm.data import Split, open_source
     from sadm.training.encoding import encode_images
     from sadm.training.moments import Layout
-    from sadm.training.run import fit_for, say_skipped
+    from sadm.training.run import fit_for
+    from sadm.training.said import say_skipped
 
     names = ("source", "strict", "flip", "max_megapixels", *OF_PIXELS)
     given = {name: value for name, value in vars(options).items() if name in names}

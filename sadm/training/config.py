@@ -150,6 +150,21 @@ class OptimiserConfig(Config):
     """Early on, the half-life is at most this share of the images seen so far; 0 = no warm-up."""
 
 
+class EarlyStopConfig(Config):
+    """Early stopping: a share of the training images is held back, and the averaged weights are kept that denoise it best. The
+    held-out images, by which the model is judged, have no part in it.
+    """
+
+    every: Count = 0
+    """Steps between two looks at the images held back; 0 = no early stopping."""
+    patience: Positive = 10
+    """Looks in a row without a lower loss after which the training ends."""
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    """Share of the training images held back, of each class alike; groups stay together."""
+    draws: Positive = 16
+    """Noise levels at which each of them is seen at a look, the same at every look."""
+
+
 class SamplingConfig(Config):
     """Drawing samples."""
 
@@ -249,6 +264,7 @@ class TrainConfig(Config):
     net: NetConfig = NetConfig()
     process: ProcessConfig = ProcessConfig()
     optimiser: OptimiserConfig = OptimiserConfig()
+    early_stop: EarlyStopConfig = EarlyStopConfig()
     structure: StructureConfig = StructureConfig()
     control: ControlConfig = ControlConfig()
     finetune: FinetuneConfig = FinetuneConfig()

@@ -71,6 +71,10 @@ def taken_from(model: Model) -> dict[str, Any]:
 def refuse_too_few(config: TrainConfig, images: ImageSet) -> None:
     """Refuses a fine-tuning on fewer images than a batch, in which images would stand beside themselves.
 
+    Args:
+        config: of the run.
+        images: those that are learned from.
+
     Raises:
         UserError: there are too few.
     """

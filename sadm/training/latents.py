@@ -152,6 +152,11 @@ def pictures_of(images: TrainingSet) -> ImageSet:
     return images.images if isinstance(images, LatentSet) else images
 
 
+def part_of(images: TrainingSet, pictures: ImageSet) -> TrainingSet:
+    """Some of the images of a training set, or of those whose latents it has."""
+    return LatentSet(images.store, pictures, {}) if isinstance(images, LatentSet) else pictures
+
+
 def open_stream(images: TrainingSet, batch_size: int, seed: int, **options: Any) -> BatchStream:
     """Batches of images, of one shape or in buckets, or of latents; `options` as of `BatchStream`."""
     kind: Any = BatchStream

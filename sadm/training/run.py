@@ -17,7 +17,6 @@ import dataclasses
 import math
 import shutil
 import time
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,19 +39,20 @@ from sadm.core.grids import centred, grid_png
 from sadm.core.progress import Reporter, Silent
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.core.stopping import StopRequest
-from sadm.data import Fit, ImageSet, Split, load_split, never_held_out, to_uint8
-from sadm.data.sources.words import quoted
+from sadm.data import Fit, ImageSet, Split, load_split, to_uint8
 from sadm.finetuning.tuning import learned
 from sadm.models import autoencoder_hash
 from sadm.training.adapted import AdapterFacts
 from sadm.training.checkpoint import latest_checkpoint, save_checkpoint
 from sadm.training.config import FREE_TO_CHANGE, TrainConfig
 from sadm.training.data_config import DataConfig
+from sadm.training.early_stop import EarlyStop, hold_back
 from sadm.training.finetuning import refuse_too_few
 from sadm.training.journal import Journal
-from sadm.training.latents import TrainingSet
+from sadm.training.latents import TrainingSet, part_of
 from sadm.training.learner import Learner
 from sadm.training.model_folder import Model, model_folder_in, save_model
+from sadm.training.said import say_never_held_out, say_notes, say_skipped
 from sadm.training.shapes import describe_shapes
 from sadm.training.signals import PreparedSignals, prepare_signals
 from sadm.training.spec import spec_for
@@ -96,8 +96,8 @@ def split_for(config: TrainConfig, reporter: Reporter | None = None) -> Split:
         progress=lambda done, total: shown.update("images", done, total),
     )
     say_skipped(split.train, shown)
-    _say_never_held_out(split, shown)
-    _say_notes(split.train, shown)
+    say_never_held_out(split, shown)
+    say_notes(split.train, shown)
     if split.train.shaped is not None:
         shown.say(describe_shapes(split.train, config.optimiser.batch))
     return split
@@ -149,6 +149,8 @@ class _Session:
 
     def __init__(self, config: TrainConfig, folder: Path, images: ImageSet, reporter: Reporter) -> None:
         self.config, self.folder, self.images, self.reporter = config, folder, images, reporter
+        self.learned_from, self.held_back = hold_back(config, images)
+        self.early: EarlyStop | None = None
         self.fingerprint = images.fingerprint()
         self.autoencoder: str | None = None  # its hash
         self.cpu_seconds = 0.0
@@ -168,14 +170,20 @@ class _Session:
             self.reporter.say(f"{self.folder} holds this run already, finished at step {facts['steps']}.")
             return self._result(facts)
         check_sizes(self.config, self.images)
-        refuse_too_few(self.config, self.images)
+        refuse_too_few(self.config, self.learned_from)
         self._check_autoencoder(facts)
         write_yaml(self.folder / CONFIG, self.config)
         self._write_facts(finished=False, steps=0)
         state = latest_checkpoint(self.folder / CHECKPOINTS, self.reporter.say)
         data = training_set(self.config, self.images, self.folder / LATENTS, self.reporter)
-        learner = self._start(data, state)
+        learner = self._start(part_of(data, self.learned_from) if self.held_back else data, state)
+        if self.held_back is not None:
+            self.early = EarlyStop(self.config, part_of(data, self.held_back), learner)
+            if state is not None:
+                self.early.load_state_dict(state["early_stop"])
         self._loop(learner, stop, state)
+        if self.early is not None:
+            self.reporter.say(str(self.early))
         return self._result(self._write_facts(finished=True, steps=learner.step))
 
     def _check_autoencoder(self, facts: dict[str, Any]) -> None:
@@ -214,16 +222,18 @@ class _Session:
             journal.load_state_dict(state["journal"])
         with contextlib.closing(journal), contextlib.closing(learner):
             spent, wall, since = spent_seconds(learner.device), time.monotonic(), learner.step
-            while learner.step < total:
+            while learner.step < total and not (self.early and self.early.over):
                 if stop.requested:
                     self._save(learner, journal)
                     raise InterruptedRun(
                         f"Stopped and saved at step {learner.step} of {total} in {self.folder}. To go on, run the same command."
                     )
                 journal.add(learner.advance())
+                if self.early and self.early.due:
+                    journal.add(self.early.look())
                 now = spent_seconds(learner.device)
                 self.cpu_seconds, spent = self.cpu_seconds + now - spent, now
-                if learner.step % log.every == 0 or learner.step == total:
+                if learner.step % log.every == 0 or learner.step == total or (self.early and self.early.over):
                     self._report(learner, journal, (learner.step - since) / max(time.monotonic() - wall, 1e-9))
                     wall, since = time.monotonic(), learner.step
                 if learner.step % log.checkpoint_every == 0 and learner.step < total:
@@ -262,6 +272,7 @@ class _Session:
                 "learner": learner.state_dict(),
                 "journal": journal.state_dict(),
                 "cpu_seconds": self.cpu_seconds,
+                **({} if self.early is None else {"early_stop": self.early.state_dict()}),
                 "prepared": {
                     "pretrain_cpu_seconds": self.prepared.pretrain_cpu_seconds,
                     "encoder_score": self.prepared.encoder_score,
@@ -273,16 +284,19 @@ class _Session:
 
     def _export(self, learner: Learner) -> None:
         spec, sampling, autoencoder = learner.spec, self.config.sampling, self.config.data.autoencoder
-        facts = {"step": learner.step, "weights": "ema", "data": self._data_facts(), "provenance": provenance()}
+        step, network = learner.step, learner.ema.module
+        if self.early is not None:
+            step, network = self.early.best_step or step, self.early.network()
+        facts = {"step": step, "weights": "ema", "data": self._data_facts(), "provenance": provenance()}
         if autoencoder is not None:
             facts["latents"] = True
-        weights, adapter = learner.ema.module.state_dict(), self._adapter(learner)
+        weights, adapter = network.state_dict(), self._adapter(learner)
         if adapter is not None:
             weights = {name: weights[name] for name in learned(learner.denoiser.net)}
         save_model(self.folder / MODEL, spec, weights, sampling, facts, autoencoder, adapter)
         count = self.config.log.samples
         if count:
-            averaged = spec.around(learner.ema.module).eval()
+            averaged = spec.around(network).eval()
             model = Model(averaged, spec, sampling, facts, learner.device, autoencoder)
             labels = grid_labels(len(spec.class_names), count)
             write_grid(
@@ -299,6 +313,8 @@ class _Session:
 
     def _data_facts(self) -> dict[str, Any]:
         facts = {"source": self.images.source, "train_images": len(self.images), "fingerprint": self.fingerprint}
+        if self.held_back is not None:
+            facts["held_back"] = len(self.held_back)
         return facts if self.autoencoder is None else {**facts, "autoencoder": self.autoencoder}
 
     def _write_facts(self, *, finished: bool, steps: int) -> dict[str, Any]:
@@ -308,6 +324,7 @@ class _Session:
             "cpu_seconds": round(self.cpu_seconds, 3),
             "pretrain_cpu_seconds": round(self.prepared.pretrain_cpu_seconds, 3),
             "encoder_score": self.prepared.encoder_score,
+            **({} if self.early is None else {"early_stop": self.early.facts()}),
             "data": self._data_facts(),
             "provenance": provenance(),
         }
@@ -357,36 +374,3 @@ def _check_folder(folder: Path, config: TrainConfig) -> None:
                 f"{folder} holds a run with another configuration ({'; '.join(changed)}). "
                 "Choose another --out, or give the stored values to go on with that run."
             )
-
-
-def _say_never_held_out(split: Split, reporter: Reporter) -> None:
-    names = never_held_out(split)
-    if names:
-        reporter.say(
-            f"All images of {quoted(names)} are in training: one image or one group can't be divided, or the source says so. "
-            "Nothing can be measured on held-out images of "
-            + ("this class." if len(names) == 1 else f"these {len(names)} classes.")
-        )
-
-
-def say_skipped(images: ImageSet, reporter: Reporter) -> None:
-    """Tells the reporter about files that were left out."""
-    if images.skipped:
-        lines = [f"  {item.path}: {item.reason}" for item in images.skipped[:10]]
-        more = f"\n  and {len(images.skipped) - 10} more" if len(images.skipped) > 10 else ""
-        reporter.say(
-            f"Left out {len(images.skipped)} of {images.source} (--strict refuses):\n" + "\n".join(lines) + more
-        )
-
-
-def _say_notes(images: ImageSet, reporter: Reporter) -> None:
-    """What was done to files and how the source was understood, each kind once, with the number of files and the first."""
-    if images.notes:
-        first = {note.text: note.path for note in reversed(images.notes)}
-        counts = Counter(note.text for note in images.notes).most_common()
-        lines = [
-            f"  {count} x {text} (such as {first[text]})" if count > 1 else f"  {first[text]}: {text}"
-            for text, count in counts[:10]
-        ]
-        more = f"\n  and {len(counts) - 10} other things" if len(counts) > 10 else ""
-        reporter.say(f"Notes on the images of {images.source}:\n" + "\n".join(lines) + more)
