@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 
@@ -48,6 +48,13 @@ class Denoised:
     label: torch.Tensor | None = None
     index: torch.Tensor | None = None
     taps: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+
+    def __getitem__(self, rows: slice) -> Denoised:
+        """The same for a part of the images."""
+        parts: dict[str, Any] = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        taps = {name: tap[rows] for name, tap in parts.pop("taps").items()}
+        parts = {name: None if part is None else part[rows] for name, part in parts.items()}
+        return Denoised(**parts, taps=taps)
 
 
 def per_image(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,11 +20,14 @@ from sadm.core.devices import spent_seconds
 from sadm.core.errors import DivergedError, UserError
 from sadm.core.files import read_json, write_json
 from sadm.core.progress import Reporter, Silent
+from sadm.core.stopping import StopRequest
 from sadm.experiments.config import CONTROL, CompareConfig
+from sadm.training.config import TrainConfig
 from sadm.training.latents import TrainingSet
 from sadm.training.learner import Learner
+from sadm.training.prior import Prior, draw_prior
 from sadm.training.signals import prepare_signals
-from sadm.training.spec import spec_for
+from sadm.training.spec import ModelSpec, spec_for
 from sadm.training.starting import process_of
 
 COST_FILE = "cost.json"
@@ -105,9 +109,10 @@ def measure_costs(
         once = short.structure.model_copy(update={"encoder_steps": 1})
         prepare_signals(short.model_copy(update={"structure": once}), images, Silent())  # first calls are slow
         prepared = prepare_signals(short, images, reporter)
-        pretraining[arm] = prepared.pretrain_cpu_seconds
         spec = spec_for(images, short.net, process_of(short), short.data.augment)
-        learners[arm] = Learner(short, images, spec, prepared.signals)
+        prior = _prior(short, spec, reporter)
+        pretraining[arm] = prepared.pretrain_cpu_seconds + (0.0 if prior is None else prior.cpu_seconds)
+        learners[arm] = Learner(short, images, spec, prepared.signals, prior)
     slices = _slices(learners, config.cost_steps, reporter)
     control = np.array(slices[CONTROL])
     if not len(control):
@@ -125,6 +130,14 @@ def measure_costs(
         )
         for arm in arms
     }
+
+
+def _prior(config: TrainConfig, spec: ModelSpec, reporter: Reporter) -> Prior | None:
+    """The images of the source that an arm learns from, too; what they cost is charged to it."""
+    if not config.prior.images:
+        return None
+    with tempfile.TemporaryDirectory() as folder:
+        return draw_prior(config, spec, Path(folder), reporter, StopRequest())
 
 
 def step_ratio(slices: Sequence[float], control: Sequence[float]) -> float:

@@ -24,9 +24,9 @@ from sadm.core.errors import UserError
 from sadm.finetuning.config import FinetuneConfig
 from sadm.training.data_config import DataConfig
 from sadm.training.net_config import NetConfig, merge_training
+from sadm.training.restraint_config import ANCHOR_WEIGHT, AnchorConfig, EarlyStopConfig, PriorConfig
 from sadm.training.shapes import why_not, why_not_sides
 from sadm.training.signal_config import OF_PAIRS, ControlConfig, Signal, StructureConfig
-from sadm.training.source_config import ANCHOR_WEIGHT, AnchorConfig
 
 Solver = Literal["heun", "dpmpp_2m", "dpmpp_2m_sde", "euler", "ddim", "ddpm"]
 Grid = Literal["karras", "native"]
@@ -150,21 +150,6 @@ class OptimiserConfig(Config):
     """Early on, the half-life is at most this share of the images seen so far; 0 = no warm-up."""
 
 
-class EarlyStopConfig(Config):
-    """Early stopping: a share of the training images is held back, and the averaged weights are kept that denoise it best. The
-    held-out images, by which the model is judged, have no part in it.
-    """
-
-    every: Count = 0
-    """Steps between two looks at the images held back; 0 = no early stopping."""
-    patience: Positive = 10
-    """Looks in a row without a lower loss after which the training ends."""
-    share: Annotated[float, Field(gt=0, lt=1)] = 0.2
-    """Share of the training images held back, of each class alike; groups stay together."""
-    draws: Positive = 16
-    """Noise levels at which each of them is seen at a look, the same at every look."""
-
-
 class SamplingConfig(Config):
     """Drawing samples."""
 
@@ -269,16 +254,24 @@ class TrainConfig(Config):
     control: ControlConfig = ControlConfig()
     finetune: FinetuneConfig = FinetuneConfig()
     anchor: AnchorConfig = AnchorConfig()
+    prior: PriorConfig = PriorConfig()
     sampling: SamplingConfig = SamplingConfig()
     log: LogConfig = LogConfig()
 
     @model_validator(mode="after")
     def _has_pairs(self) -> TrainConfig:
         signal = self.signal if self.signal in OF_PAIRS or not self.anchored else "anchor"
-        if signal in OF_PAIRS and self.optimiser.batch < 2:
+        own = self.optimiser.batch - self.prior_batch
+        if own < 1:
+            raise ValueError(
+                f"prior.share takes {self.prior_batch} of optimiser.batch {self.optimiser.batch} and leaves none for the new "
+                "images. Use a larger batch or a smaller share"
+            )
+        if signal in OF_PAIRS and own < 2:
+            less = f" less {self.prior_batch} of the prior" if self.prior_batch else ""
             raise ValueError(
                 f"signal '{signal}' is about pairs of images: optimiser.batch must be at least 2, got "
-                f"{self.optimiser.batch}. Use a larger batch or --signal none"
+                f"{self.optimiser.batch}{less}. Use a larger batch or --signal none"
             )
         return self
 
@@ -309,6 +302,7 @@ class TrainConfig(Config):
             given = {
                 "finetune.*": self.finetune != FinetuneConfig(),
                 "anchor.*": self.anchor != AnchorConfig(),
+                "prior.*": self.prior != PriorConfig(),
                 "signal 'anchor'": self.signal == "anchor",
                 "structure.encoder_training 'source'": self.structure.encoder_training == "source",
             }
@@ -342,6 +336,11 @@ class TrainConfig(Config):
         if self.data.autoencoder is None or self.data.latents is not None:
             return self
         return self.model_copy(update={"data": self.data.model_copy(update={"latents": str(folder)})})
+
+    @property
+    def prior_batch(self) -> int:
+        """Images of each batch that are the source model's own."""
+        return max(1, round(self.prior.share * self.optimiser.batch)) if self.prior.images else 0
 
     @property
     def anchored(self) -> bool:

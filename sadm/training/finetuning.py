@@ -78,7 +78,7 @@ def refuse_too_few(config: TrainConfig, images: ImageSet) -> None:
     Raises:
         UserError: there are too few.
     """
-    count, batch = len(images), config.optimiser.batch
+    count, batch = len(images), config.optimiser.batch - config.prior_batch
     if config.start_from is not None and count < batch:
         raise UserError(
             f"{images.source} has {count} training images, fewer than a batch of {batch}: images would stand beside themselves. "

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 
 from sadm.core.conditions import Cond
 from sadm.core.seeds import generator
-from sadm.data import BatchStream
+from sadm.data.batches import Batch
 from sadm.diffusion.densities import Density
+
+
+class Batches(Protocol):
+    """What training images come from."""
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, from 0."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -23,7 +32,8 @@ class StepInputs:
         noise: unit Gaussian [B, C, H, W].
         cond: what the denoiser is told, some labels dropped for classifier-free guidance.
         label: all labels [B], where the images have any.
-        index: the images' positions in the set [B]; always on the CPU.
+        index: the images' positions in the set [B - prior]; always on the CPU.
+        prior: how many of the images, the last ones, were drawn from the model that the training started from.
     """
 
     x0: torch.Tensor
@@ -32,6 +42,21 @@ class StepInputs:
     cond: Cond
     label: torch.Tensor | None
     index: torch.Tensor
+    prior: int = 0
+
+    def followed_by(self, prior: StepInputs) -> StepInputs:
+        """These images and, behind them, some that were drawn from the model that the training started from."""
+        augment, count = self.cond.augment, len(prior.x0)
+        untouched = None if augment is None else augment.new_zeros(count, augment.shape[1])
+        return StepInputs(
+            x0=torch.cat([self.x0, prior.x0]),
+            sigma=torch.cat([self.sigma, prior.sigma]),
+            noise=torch.cat([self.noise, prior.noise]),
+            cond=Cond(label=_both(self.cond.label, prior.cond.label), augment=_both(augment, untouched)),
+            label=_both(self.label, prior.label),
+            index=self.index,
+            prior=count,
+        )
 
     def to(self, device: torch.device) -> StepInputs:
         """On `device`; the copy of pinned tensors goes on in the background there."""
@@ -49,11 +74,16 @@ class StepInputs:
             cond=self.cond.map(function),
             label=None if self.label is None else function(self.label),
             index=self.index,
+            prior=self.prior,
         )
 
 
+def _both(first: torch.Tensor | None, second: torch.Tensor | None) -> torch.Tensor | None:
+    return None if first is None or second is None else torch.cat([first, second])
+
+
 def draw_inputs(
-    stream: BatchStream, step: int, density: Density, seed: int, label_dropout: float, null_label: int
+    stream: Batches, step: int, density: Density, seed: int, label_dropout: float, null_label: int
 ) -> StepInputs:
     """The batch of `step`, with its noise levels, noise and dropped labels, from (seed, "training", step).
 

@@ -19,6 +19,7 @@ from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.ema import EMA
 from sadm.training.inputs import StepInputs, draw_inputs
 from sadm.training.latents import TrainingSet, open_stream, pictures_of
+from sadm.training.prior import Prior, PriorStream
 from sadm.training.process import build_density, build_weighting
 from sadm.training.spec import ModelSpec
 from sadm.training.starting import start
@@ -35,6 +36,7 @@ class Learner:
         images: the training images, or their latents.
         spec: of the denoiser.
         signals: added to the denoising gradient, in this order.
+        prior: images of the model to start from, where `config.prior` asks for some.
 
     Raises:
         UserError: a signal taps a module that the network does not have, or the model to start from is not there or does not
@@ -42,13 +44,21 @@ class Learner:
     """
 
     def __init__(
-        self, config: TrainConfig, images: TrainingSet, spec: ModelSpec, signals: list[TrainingSignal]
+        self,
+        config: TrainConfig,
+        images: TrainingSet,
+        spec: ModelSpec,
+        signals: list[TrainingSignal],
+        prior: Prior | None = None,
     ) -> None:
         self.config, self.spec, self.signals = config, spec, signals
         augmenter = augmenter_for(config.data.augment, pictures_of(images))
         order = class_order(pictures_of(images), config.seed, config.data.balance, config.data.repeat)
-        batch, flip = config.optimiser.batch, config.data.flip
+        batch, flip = config.optimiser.batch - config.prior_batch, config.data.flip
         self.stream = open_stream(images, batch, config.seed, flip=flip, order=order, augmenter=augmenter)
+        if config.prior_batch and prior is None:
+            raise ValueError("config.prior asks for images of the model to start from: draw_prior first")
+        self.prior = None if prior is None else PriorStream(prior, config.prior_batch, config.seed)
         self.device = resolve_device(config.device)
         comparing = [user for signal in signals for user in users_of_source(signal)]
         self.start = start(config, spec, keep_source=bool(comparing))
@@ -87,7 +97,7 @@ class Learner:
         x0, sigma, noise = given.x0, given.sigma, given.noise  # [B, C, H, W], [B], [B, C, H, W]
 
         with self.taps.recording() as activations:
-            denoised = denoise(self.denoiser, x0, sigma, noise, given.cond, self.weighting(sigma))
+            denoised = denoise(self.denoiser, x0, sigma, noise, given.cond, self._weight(sigma, given.prior))
         leaf = denoised.x0_hat.detach().requires_grad_()
         loss = denoising_loss(denoised.x0, leaf, denoised.weight)
         self._refuse_non_finite("loss", loss)
@@ -96,7 +106,7 @@ class Learner:
         taps = {name: activation.detach() for name, activation in activations.items()}
         index = None if self.stream.changes_pixels else given.index
         seen = dataclasses.replace(denoised, x0_hat=leaf.detach(), label=given.label, index=index, taps=taps)
-        gradient, at_taps, log = self._ask_signals(seen, g_dsm)
+        gradient, at_taps, log = self._ask_signals(seen, g_dsm, given.prior)
         # One backward through the network serves all signals (but those that run it themselves): what reaches a tap from
         # x0_hat and what its signals give add up there.
         tapped = [activations[name] for name in at_taps]
@@ -108,6 +118,11 @@ class Learner:
         """What `step` works on; in page-locked memory where a thread makes it for a CUDA device."""
         process, null_label = self.config.process, len(self.spec.class_names)
         inputs = draw_inputs(self.stream, step, self.density, self.config.seed, process.label_dropout, null_label)
+        if self.prior is not None:
+            seed = self.prior.seed
+            inputs = inputs.followed_by(
+                draw_inputs(self.prior, step, self.density, seed, process.label_dropout, null_label)
+            )
         return inputs.pinned() if self.config.data.workers and self.device.type == "cuda" else inputs
 
     def close(self) -> None:
@@ -115,19 +130,34 @@ class Learner:
         if self.ahead:
             self.ahead.close()
 
+    def _weight(self, sigma: torch.Tensor, prior: int) -> torch.Tensor:
+        """The loss weight of each image [B], the last `prior` of which are of the model that the training started from."""
+        weight = self.weighting(sigma)
+        if prior:
+            own = len(sigma) - prior
+            weight = torch.cat([weight[:own], self.config.prior.weight * weight[own:]])
+        return weight
+
     def _ask_signals(
-        self, seen: Denoised, g_dsm: torch.Tensor
+        self, seen: Denoised, g_dsm: torch.Tensor, prior: int
     ) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """The sum of all gradients at x0_hat, the sums at the taps that got any, and what the signals log."""
+        """The sum of all gradients at x0_hat, the sums at the taps that got any, and what the signals log.
+
+        Signals do not see the last `prior` images.
+        """
+        count = len(g_dsm)
+        own = slice(count - prior)
+        seen, theirs = (seen[own], g_dsm[own]) if prior else (seen, g_dsm)
         log: dict[str, torch.Tensor] = {}
         at_taps: dict[str, torch.Tensor] = {}
         gradient = g_dsm
         for signal in self.signals:
-            contribution = signal(seen, g_dsm)
+            contribution = signal(seen, theirs)
             log.update(contribution.log)
             if contribution.gradient is not None:
-                gradient = gradient + contribution.gradient
+                gradient = gradient + _filled_up(contribution.gradient, count)
             for name, part in contribution.taps.items():
+                part = _filled_up(part, count)
                 at_taps[name] = at_taps[name] + part if name in at_taps else part
         return gradient, at_taps, log
 
@@ -197,6 +227,11 @@ class Learner:
                 f"is intact. Lower --optimiser.learning-rate (now {self.config.optimiser.learning_rate}).",
                 self.step,
             )
+
+
+def _filled_up(part: torch.Tensor, count: int) -> torch.Tensor:
+    """A gradient of the first images of a batch as one of all `count`."""
+    return part if len(part) == count else torch.cat([part, part.new_zeros(count - len(part), *part.shape[1:])])
 
 
 def learning_rate_at(step: int, config: OptimiserConfig) -> float:

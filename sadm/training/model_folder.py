@@ -52,6 +52,11 @@ class Model:
         """The null class; None for an unconditional model."""
         return len(self.spec.class_names) or None
 
+    @property
+    def draws_latents(self) -> bool:
+        """Whether the network draws latents, which an autoencoder turns into images."""
+        return self.autoencoder is not None or bool(self.description.get("latents"))
+
     def training_labels(self, count: int, seed: int) -> torch.Tensor | None:
         """Labels [count] at the frequencies of the training images, shuffled by `seed`; None for an unconditional model."""
         if not self.spec.class_names:
@@ -101,6 +106,10 @@ class Model:
         """
         labels = self.training_labels(count, seed) if labels is None else labels
         return self._draw(image_seeds(seed, first + count)[first:], labels, size, sampling, progress, weak)
+
+    def sample_undecoded(self, count: int, seed: int, labels: torch.Tensor | None, first: int = 0) -> torch.Tensor:
+        """What `sample` draws, in the network's own space: [count, C, H, W] in [-1, 1], or latents."""
+        return self._draw(image_seeds(seed, first + count)[first:], labels, None, decode=False)
 
     def sample_shapes(
         self,
@@ -160,9 +169,10 @@ class Model:
         sampling: SamplingConfig | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
         weak: Model | None = None,
+        decode: bool = True,
     ) -> torch.Tensor:
-        """An image for each seed, of one size [N, C, H, W]."""
-        settings = sampler_settings(sampling or self.sampling, clamp=self.autoencoder is None)
+        """An image for each seed, of one size [N, C, H, W]; latents stay latents unless they are to be decoded."""
+        settings = sampler_settings(sampling or self.sampling, clamp=not self.draws_latents)
         shape = self._shape_of(size)
         self._check_weak(weak, shape)
         worse = None if weak is None else weak.denoiser
@@ -170,7 +180,7 @@ class Model:
             prepare(self.denoiser, self.null_label, settings, worse)
         except ValueError as error:
             raise UserError(f"sampling: {error}.") from error
-        codec = self.codec()  # before the sampler, which takes time
+        codec = self.codec() if decode else None  # before the sampler, which takes time
         where, null = self.device, self.null_label
         drawn = generate(self.denoiser, shape, seeds, labels, null, settings, where, progress, worse)
         if codec is None:

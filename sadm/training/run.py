@@ -8,6 +8,7 @@ R/checkpoints/     everything the next step depends on
 R/samples/         a grid of samples with each checkpoint
 R/model/           the averaged weights, for sampling
 R/latents/         the training images' latents, where it trains on latents that are kept nowhere else
+R/prior/           images of the model that it starts from, where some were asked for
 """
 
 from __future__ import annotations
@@ -52,6 +53,7 @@ from sadm.training.journal import Journal
 from sadm.training.latents import TrainingSet, part_of
 from sadm.training.learner import Learner
 from sadm.training.model_folder import Model, model_folder_in, save_model
+from sadm.training.prior import draw_prior
 from sadm.training.said import say_never_held_out, say_notes, say_skipped
 from sadm.training.shapes import describe_shapes
 from sadm.training.signals import PreparedSignals, prepare_signals
@@ -60,6 +62,7 @@ from sadm.training.starting import process_of
 from sadm.training.training_set import check_sizes, training_set
 
 CONFIG, FACTS, CHECKPOINTS, MODEL, LATENTS = "config.yaml", "run.json", "checkpoints", "model", "latents"
+PRIOR = "prior"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +74,8 @@ class RunResult:
         steps: training steps done.
         cpu_seconds: processor time of the training steps over all sessions (elapsed time on an accelerator); pre-training,
             saving and samples not counted.
-        pretrain_cpu_seconds: processor time of encoder pre-training.
+        pretrain_cpu_seconds: processor time of what came before the first step: pre-training of encoders, and images drawn from
+            the model that it starts from.
         encoder_score: see `Pretrained.score`; None without an encoder.
     """
 
@@ -153,7 +157,7 @@ class _Session:
         self.early: EarlyStop | None = None
         self.fingerprint = images.fingerprint()
         self.autoencoder: str | None = None  # its hash
-        self.cpu_seconds = 0.0
+        self.cpu_seconds, self.prior_cpu_seconds = 0.0, 0.0
         self.prepared = PreparedSignals([])
         self.rate = 0.0
 
@@ -176,7 +180,7 @@ class _Session:
         self._write_facts(finished=False, steps=0)
         state = latest_checkpoint(self.folder / CHECKPOINTS, self.reporter.say)
         data = training_set(self.config, self.images, self.folder / LATENTS, self.reporter)
-        learner = self._start(part_of(data, self.learned_from) if self.held_back else data, state)
+        learner = self._start(part_of(data, self.learned_from) if self.held_back else data, state, stop)
         if self.held_back is not None:
             self.early = EarlyStop(self.config, part_of(data, self.held_back), learner)
             if state is not None:
@@ -197,11 +201,15 @@ class _Session:
                 "Restore it, or choose another --out."
             )
 
-    def _start(self, data: TrainingSet, state: dict[str, Any] | None) -> Learner:
+    def _start(self, data: TrainingSet, state: dict[str, Any] | None, stop: StopRequest) -> Learner:
         spec = spec_for(data, self.config.net, process_of(self.config), self.config.data.augment)
+        prior = None
+        if self.config.prior.images:
+            prior = draw_prior(self.config, spec, self.folder / PRIOR, self.reporter, stop)
+            self.prior_cpu_seconds = prior.cpu_seconds
         if state is None:
             self.prepared = prepare_signals(self.config, data, self.reporter)
-            learner = Learner(self.config, data, spec, self.prepared.signals)
+            learner = Learner(self.config, data, spec, self.prepared.signals, prior)
             for text in learner.start.said:
                 self.reporter.say(text)
             return learner
@@ -210,7 +218,7 @@ class _Session:
         rebuilt = prepare_signals(self.config.model_copy(update={"structure": untrained}), data, self.reporter)
         self.prepared = dataclasses.replace(rebuilt, **state["prepared"])
         self.cpu_seconds = state["cpu_seconds"]
-        learner = Learner(self.config, data, spec, self.prepared.signals)
+        learner = Learner(self.config, data, spec, self.prepared.signals, prior)
         learner.load_state_dict(state["learner"])
         self.reporter.say(f"Going on from step {learner.step} of {self.config.optimiser.steps}.")
         return learner
@@ -322,7 +330,7 @@ class _Session:
             "finished": finished,
             "steps": steps,
             "cpu_seconds": round(self.cpu_seconds, 3),
-            "pretrain_cpu_seconds": round(self.prepared.pretrain_cpu_seconds, 3),
+            "pretrain_cpu_seconds": round(self.prepared.pretrain_cpu_seconds + self.prior_cpu_seconds, 3),
             "encoder_score": self.prepared.encoder_score,
             **({} if self.early is None else {"early_stop": self.early.facts()}),
             "data": self._data_facts(),

@@ -1,0 +1,152 @@
+"""Prior preservation: images of the model that a training starts from go on being learned (Ruiz et al., arXiv 2208.12242)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from pathlib import Path
+
+import torch
+
+from sadm.core.conditions import Cond
+from sadm.core.devices import spent_seconds
+from sadm.core.errors import InterruptedRun, UserError
+from sadm.core.files import make_folder
+from sadm.core.progress import Reporter
+from sadm.core.seeds import derive_seed
+from sadm.core.stopping import StopRequest
+from sadm.data import to_floats, to_uint8
+from sadm.data.batches import Batch
+from sadm.data.order import uniform_order
+from sadm.training.checkpoint import load_checkpoint, save_checkpoint
+from sadm.training.config import TrainConfig
+from sadm.training.fitting import origins
+from sadm.training.model_folder import Model, load_model, model_hash
+from sadm.training.spec import ModelSpec
+
+PART = 64  # images drawn and stored at a time
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Prior:
+    """Images drawn from the model that a training starts from.
+
+    Attributes:
+        x0: bytes [N, C, H, W], or latents as float32.
+        label: the class of the training that each is of, its null class where it has none of that origin [N]; None without
+            classes.
+        cpu_seconds: processor time of drawing them, over all sessions (elapsed time on an accelerator).
+    """
+
+    x0: torch.Tensor
+    label: torch.Tensor | None
+    cpu_seconds: float
+
+
+class PriorStream:
+    """Shuffled batches of a prior's images; batch k depends on the seed and on k alone.
+
+    Args:
+        prior: the images.
+        batch_size: images a step; more than there are repeats some.
+        seed: of the run.
+    """
+
+    def __init__(self, prior: Prior, batch_size: int, seed: int) -> None:
+        self.prior, self.batch_size = prior, batch_size
+        self.seed = derive_seed(seed, "prior")
+        self.order = uniform_order(len(prior.x0), self.seed)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of `step` >= 0."""
+        index = self.order.between(step * self.batch_size, (step + 1) * self.batch_size)
+        x0 = self.prior.x0[index]
+        label = None if self.prior.label is None else self.prior.label[index]
+        return Batch(to_floats(x0) if x0.dtype == torch.uint8 else x0, Cond(label=label), index)
+
+
+def draw_prior(config: TrainConfig, spec: ModelSpec, folder: Path, reporter: Reporter, stop: StopRequest) -> Prior:
+    """Draws the images that `config.prior` asks for, or reads those that are in `folder` already.
+
+    They have the classes of the model's own training images, as often, and are drawn as the model says (`Model.sampling`). Image
+    i depends on the seed and on i alone. A class goes on under its new name where it has one here, and else without a label.
+
+    Args:
+        config: of the run.
+        spec: of the denoiser in training.
+        folder: where they are kept; made where it is missing.
+        reporter: told about progress.
+        stop: when it asks for a stop, what has been drawn is kept.
+
+    Raises:
+        UserError: the model draws images of another shape, or has changed since the first of them were drawn.
+        InterruptedRun: stopped while drawing.
+    """
+    assert config.start_from is not None  # noqa: S101 - the configuration has looked
+    model, base = load_model(config.start_from, config.device), model_hash(config.start_from)
+    _refuse_misfit(model, spec)
+    total, seed = config.prior.images, derive_seed(config.seed, "prior images")
+    labels = model.training_labels(total, seed)
+    parts, seconds = [], 0.0
+    make_folder(folder)
+    for number in range(math.ceil(total / PART)):
+        path, rows = folder / f"part-{number:05d}", slice(number * PART, min(total, (number + 1) * PART))
+        part = _stored(path, base, reporter)
+        if part is None:
+            if stop.requested:
+                raise InterruptedRun(
+                    f"Stopped after drawing {rows.start} of {total} images for --prior.images, which are kept in {folder}. To go "
+                    "on, run the same command."
+                )
+            start = spent_seconds(model.device)
+            x0 = model.sample_undecoded(
+                rows.stop - rows.start, seed, None if labels is None else labels[rows], first=rows.start
+            )
+            part = {"x0": x0 if model.draws_latents else to_uint8(x0), "base": base}
+            part["cpu_seconds"] = spent_seconds(model.device) - start
+            save_checkpoint(path, part)
+        parts.append(part["x0"])
+        seconds += part["cpu_seconds"]
+        reporter.update("images of the source", rows.stop, total)
+    return Prior(torch.cat(parts), _labels_here(labels, model.spec, spec, config.finetune.renamed, total), seconds)
+
+
+def _stored(path: Path, base: str, reporter: Reporter) -> dict | None:
+    """A part that was drawn before; None where there is none that is whole."""
+    if not path.exists():
+        return None
+    try:
+        part = load_checkpoint(path)
+    except (UserError, OSError, ValueError) as error:
+        reporter.say(f"Drawing a damaged part of the source's images anew: {error}")
+        return None
+    if part["base"] != base:
+        raise UserError(
+            f"{path} holds images of another model than the one that the training starts from now. Restore that model, or choose "
+            "another --out."
+        )
+    return part
+
+
+def _labels_here(
+    labels: torch.Tensor | None, there: ModelSpec, here: ModelSpec, renamed: dict[str, str], count: int
+) -> torch.Tensor | None:
+    """The classes of a model's images [N] as classes of the training."""
+    if not here.class_names:
+        return None
+    null = len(here.class_names)
+    if labels is None:
+        return torch.full((count,), null)
+    found = origins(there.class_names, here.class_names, renamed)
+    return torch.tensor([found.index(old) if old in found else null for old in range(len(there.class_names))])[labels]
+
+
+def _refuse_misfit(model: Model, spec: ModelSpec) -> None:
+    theirs, ours = ((part.shape, part.shapes) for part in (model.spec, spec))
+    if theirs == ours and not spec.shapes:
+        return
+    described = ["images of several shapes" if shapes else f"images {list(shape)}" for shape, shapes in (theirs, ours)]
+    raise UserError(
+        f"--prior.images mixes images of the model that the training starts from into its batches: it draws {described[0]}, and "
+        f"the training is on {described[1]}. Train on images of the model's own shape, or without them."
+    )
