@@ -39,10 +39,16 @@ RATES = {
 """Learning rates that each method is tried with, plain and with structure alike."""
 JUDGES = ("mlp", "pixels")
 """The deciding judges: a classifier trained on other images, and principal components of the pixels."""
+_SOURCE = {"encoder_training": "source", "every": 2}
 FORMS: dict[str, dict[str, Any]] = {
     "hidden": {"signal": "hidden", "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2}},
-    "game": {"signal": "structure", "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2}},
+    "hidden - source": {"signal": "hidden", "structure": _SOURCE},
+    "game - source": {"signal": "structure", "structure": {**_SOURCE, "adversary": "frozen"}},
+    "anchor": {"signal": "anchor", "anchor": {"every": 2}},
 }
-"""Forms of structure, of which the search chooses one."""
+"""Forms of structure, of which the search chooses one: in a hidden layer, relations as a small encoder sees them that is pre-trained
+on the new images, or as the source model does; those at the output, without an adversary; relations of the source model kept."""
+FORM_METHODS = ("full", "lora", "difffit")
+"""Methods with which the search tries them."""
 CHOSEN = "hidden"
 """The form that the search chose."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.common import RUNS, result_path, rounded, store, stored
-from benchmarks.finetuning.grid import FORMS, JUDGES, RATES, SEARCH_SEEDS, STEPS
+from benchmarks.finetuning.grid import FORM_METHODS, FORMS, JUDGES, RATES, SEARCH_SEEDS, STEPS
 from benchmarks.finetuning.trainings import NAME, cell_config
 
 CELLS = (("classes", 500), ("textures", 50))
@@ -27,8 +27,8 @@ def run_rates() -> None:
 
 
 def run_forms() -> None:
-    """Tries every form of structure with every method, at the learning rate that suits plain fine-tuning."""
-    for method in RATES:
+    """Tries every form of structure, at the learning rate that suits plain fine-tuning."""
+    for method in FORM_METHODS:
         if not result_path(NAME, f"forms-{method}").exists():
             arms = {"plain": {}, **FORMS}
             store(NAME, f"forms-{method}", compared("forms", method, best_rate(method), arms, SEARCH_SEEDS))
