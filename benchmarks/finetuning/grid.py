@@ -46,8 +46,9 @@ FORMS: dict[str, dict[str, Any]] = {
     "game - source": {"signal": "structure", "structure": {**_SOURCE, "adversary": "frozen"}},
     "anchor": {"signal": "anchor", "anchor": {"every": 2}},
 }
-"""Forms of structure, of which the search chooses one: in a hidden layer, relations as a small encoder sees them that is pre-trained
-on the new images, or as the source model does; those at the output, without an adversary; relations of the source model kept."""
+"""Forms of structure, of which the search chooses one: in a hidden layer, relations as a small encoder sees them that is
+pre-trained on the new images, or as the source model does; those at the output, without an adversary; the source model's own
+relations, kept."""
 FORM_METHODS = ("full", "lora", "difffit")
 """Methods with which the search tries them."""
 CHOSEN = "hidden"
