@@ -25,6 +25,7 @@ initialised anew is listed. All options of `sadm train` serve.
 examples:
   sadm finetune --from runs/digits --data path/to/images --out runs/mine
   sadm finetune --from runs/digits --data path/to/images --out runs/mine --method difffit --optimiser.steps 1000
+  sadm finetune --from runs/digits --data path/to/images --out runs/mine --early-stop.every 20
   sadm sample runs/mine --count 100
   sadm convert runs/mine --to merged --out models/mine   (one folder that needs no other)
 """

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -134,10 +133,7 @@ def measure_costs(
 
 def _prior(config: TrainConfig, spec: ModelSpec, reporter: Reporter) -> Prior | None:
     """The images of the source that an arm learns from, too; what they cost is charged to it."""
-    if not config.prior.images:
-        return None
-    with tempfile.TemporaryDirectory() as folder:
-        return draw_prior(config, spec, Path(folder), reporter, StopRequest())
+    return draw_prior(config, spec, None, reporter, StopRequest()) if config.prior.images else None
 
 
 def step_ratio(slices: Sequence[float], control: Sequence[float]) -> float:

@@ -200,10 +200,11 @@ class Learner:
         Raises:
             UserError: the model that this training started from is another one now, and what stays as it was is not stored.
         """
-        if (self.frozen or self.start.source is not None) and state["base"] != self.start.base:
+        needed = self.frozen or self.start.source is not None or self.prior is not None
+        if needed and state["base"] != self.start.base:
             raise UserError(
-                f"--start-from {self.config.start_from} holds another model than this training began with, and its frozen "
-                "weights are kept there alone. Restore it, or choose another --out."
+                f"--start-from {self.config.start_from} holds another model than this training began with, and what this "
+                "training needs of it is kept there alone. Restore it, or choose another --out."
             )
         self.step = int(state["step"])
         for net, part in ((self.denoiser.net, state["net"]), (self.ema.module, state["ema"])):

@@ -9,14 +9,13 @@ from typing import Any
 import torch
 
 from sadm.core.errors import DivergedError, UserError
-from sadm.core.files import sha256_of_file
 from sadm.core.progress import Reporter
 from sadm.data import Split
 from sadm.evaluation import HeldOutParts
 from sadm.evaluation.downstream import ClassifierSettings, Downstream, DownstreamSettings, check, steps_for
 from sadm.evaluation.representation import Activations, blocks_of, measure_representation
 from sadm.training.config import SamplingConfig, TrainConfig
-from sadm.training.model_folder import WEIGHTS, Model, model_folder_in
+from sadm.training.model_folder import Model, model_hash
 
 
 class Measuring:
@@ -82,7 +81,7 @@ class Measuring:
                 raise DivergedError("the trained model draws NaN or infinite pixels: it has diverged.", step=0)
             return images
 
-        about = {"weights": sha256_of_file(model_folder_in(run) / WEIGHTS), "sampling": how.model_dump(mode="json")}
+        about = {"weights": model_hash(run), "sampling": how.model_dump(mode="json")}
         return self._downstream.measure(draw, seed, folder, about)
 
     def representation(self, model: Model) -> dict[str, Any]:

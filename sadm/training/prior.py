@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 
 import torch
 
 from sadm.core.conditions import Cond
 from sadm.core.devices import spent_seconds
-from sadm.core.errors import InterruptedRun, UserError
-from sadm.core.files import make_folder
+from sadm.core.errors import UserError
 from sadm.core.progress import Reporter
 from sadm.core.seeds import derive_seed
 from sadm.core.stopping import StopRequest
+from sadm.core.store import Store
 from sadm.data import to_floats, to_uint8
 from sadm.data.batches import Batch
 from sadm.data.order import uniform_order
-from sadm.training.checkpoint import load_checkpoint, save_checkpoint
 from sadm.training.config import TrainConfig
+from sadm.training.drawing import draw_in_parts
 from sadm.training.fitting import origins
 from sadm.training.model_folder import Model, load_model, model_hash
 from sadm.training.spec import ModelSpec
@@ -65,7 +64,9 @@ class PriorStream:
         return Batch(to_floats(x0) if x0.dtype == torch.uint8 else x0, Cond(label=label), index)
 
 
-def draw_prior(config: TrainConfig, spec: ModelSpec, folder: Path, reporter: Reporter, stop: StopRequest) -> Prior:
+def draw_prior(
+    config: TrainConfig, spec: ModelSpec, folder: Path | None, reporter: Reporter, stop: StopRequest
+) -> Prior:
     """Draws the images that `config.prior` asks for, or reads those that are in `folder` already.
 
     They have the classes of the model's own training images, as often, and are drawn as the model says (`Model.sampling`). Image
@@ -74,58 +75,35 @@ def draw_prior(config: TrainConfig, spec: ModelSpec, folder: Path, reporter: Rep
     Args:
         config: of the run.
         spec: of the denoiser in training.
-        folder: where they are kept; made where it is missing.
+        folder: where they are kept, part by part; None = nowhere.
         reporter: told about progress.
-        stop: when it asks for a stop, what has been drawn is kept.
+        stop: looked at before each part.
 
     Raises:
-        UserError: the model draws images of another shape, or has changed since the first of them were drawn.
-        InterruptedRun: stopped while drawing.
+        UserError: the model draws images of another shape, or the folder holds something else.
+        InterruptedRun: stopped while drawing; what has been drawn is kept.
     """
     assert config.start_from is not None  # noqa: S101 - the configuration has looked
-    model, base = load_model(config.start_from, config.device), model_hash(config.start_from)
+    model = load_model(config.start_from, config.device)
     _refuse_misfit(model, spec)
     total, seed = config.prior.images, derive_seed(config.seed, "prior images")
     labels = model.training_labels(total, seed)
-    parts, seconds = [], 0.0
-    make_folder(folder)
-    for number in range(math.ceil(total / PART)):
-        path, rows = folder / f"part-{number:05d}", slice(number * PART, min(total, (number + 1) * PART))
-        part = _stored(path, base, reporter)
-        if part is None:
-            if stop.requested:
-                raise InterruptedRun(
-                    f"Stopped after drawing {rows.start} of {total} images for --prior.images, which are kept in {folder}. To go "
-                    "on, run the same command."
-                )
-            start = spent_seconds(model.device)
-            x0 = model.sample_undecoded(
-                rows.stop - rows.start, seed, None if labels is None else labels[rows], first=rows.start
-            )
-            part = {"x0": x0 if model.draws_latents else to_uint8(x0), "base": base}
-            part["cpu_seconds"] = spent_seconds(model.device) - start
-            save_checkpoint(path, part)
-        parts.append(part["x0"])
-        seconds += part["cpu_seconds"]
-        reporter.update("images of the source", rows.stop, total)
-    return Prior(torch.cat(parts), _labels_here(labels, model.spec, spec, config.finetune.renamed, total), seconds)
+    store = Store(folder, {"weights": model_hash(config.start_from), "count": total, "seed": seed})
+    taken: dict[int, float] = {}  # seconds, by the first image of a part
 
+    def seconds(first: int) -> float:
+        return float(store.get(f"{first:08d}-seconds", lambda: torch.tensor(taken.get(first, 0.0))))
 
-def _stored(path: Path, base: str, reporter: Reporter) -> dict | None:
-    """A part that was drawn before; None where there is none that is whole."""
-    if not path.exists():
-        return None
-    try:
-        part = load_checkpoint(path)
-    except (UserError, OSError, ValueError) as error:
-        reporter.say(f"Drawing a damaged part of the source's images anew: {error}")
-        return None
-    if part["base"] != base:
-        raise UserError(
-            f"{path} holds images of another model than the one that the training starts from now. Restore that model, or choose "
-            "another --out."
-        )
-    return part
+    def draw(first: int, end: int) -> torch.Tensor:
+        start = spent_seconds(model.device)
+        x0 = model.sample_undecoded(end - first, seed, None if labels is None else labels[first:end], first)
+        taken[first] = spent_seconds(model.device) - start
+        seconds(first)  # is kept at once: a part that is read later took no time
+        return x0 if model.draws_latents else to_uint8(x0)
+
+    x0 = draw_in_parts(store, total, PART, draw, stop, reporter, "images of the source")
+    label = _labels_here(labels, model.spec, spec, config.finetune.renamed, total)
+    return Prior(x0, label, sum(map(seconds, range(0, total, PART))))
 
 
 def _labels_here(

@@ -26,8 +26,8 @@ SMALLER = {
 
 
 def images_in(folder: Path) -> None:
-    """24 images of a bolt and a nut, as files."""
-    for number, image in enumerate(to_floats(tiny_images().images)):
+    """72 images of a bolt and a nut, as files."""
+    for number, image in enumerate(to_floats(tiny_images(72).images)):
         name = "bolt" if number % 2 else "nut"
         (folder / name).mkdir(parents=True, exist_ok=True)
         write_grid(folder / name / f"{number}.png", [image])

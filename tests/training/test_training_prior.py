@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import shutil
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from finetune_setup import config_for, other_images, trained, whole_and_in_parts
 from latent_setup import tiny_autoencoder
@@ -21,7 +21,6 @@ from sadm.experiments.config import CompareConfig
 from sadm.experiments.cost import measure_costs
 from sadm.signals import SignalStep
 from sadm.training import prior as prior_module
-from sadm.training.checkpoint import load_checkpoint
 from sadm.training.config import TrainConfig
 from sadm.training.learner import Learner
 from sadm.training.model_folder import load_model
@@ -30,7 +29,7 @@ from sadm.training.run import train
 from sadm.training.signals import prepare_signals
 from sadm.training.spec import spec_for
 from sadm.training.starting import process_of
-from tiny import equal_bits, tiny_config, tiny_images
+from tiny import Listener, equal_bits, tiny_config, tiny_images
 
 PRIOR = {"images": 10, "share": 0.25, "weight": 0.5}  # 2 of a batch of 8
 
@@ -179,25 +178,28 @@ def test_drawing_goes_on_where_it_was_stopped(base: Path, tmp_path: Path, monkey
     whole = drawn(config, images, tmp_path / "whole")
     monkeypatch.setattr(prior_module, "PART", 4)
     request = StopRequest()
-    with pytest.raises(InterruptedRun, match=r"after drawing 8 of 10 images for --prior.images.*same command"):
+    with pytest.raises(InterruptedRun, match=r"after 8 of 10 images.*same command"):
         draw_prior(config, spec_of(config, images), tmp_path / "parts", StopsDrawing(request, 8), request)
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "parts").iterdir()}
-    (tmp_path / "parts" / "part-00001" / "state.safetensors").write_bytes(b"no")
+    (tmp_path / "parts" / "00000004.safetensors").write_bytes(b"no")
     parts = drawn(config, images, tmp_path / "parts")
     assert torch.equal(parts.label, whole.label)
     assert (
         int((parts.x0.int() - whole.x0.int()).abs().max()) <= 1
     )  # rounding may depend on how many are drawn at a time
     now = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "parts").iterdir()}
-    assert sorted(now) == ["part-00000", "part-00001", "part-00002"]
-    assert [name for name, when in kept.items() if now[name] == when] == ["part-00000"]
+    assert {f"0000000{first}.safetensors" for first in (0, 4, 8)} < now.keys()
+    anew = [name for name, when in kept.items() if now[name] != when]
+    assert [name for name in anew if name != "about.json"] == ["00000004.safetensors"]
 
 
 def test_what_drawing_costs_is_charged(base: Path, tmp_path: Path) -> None:
     result = train(preserving(base), tmp_path / "run", images=other_images())
-    stored = [json.loads(path.read_text()) for path in (tmp_path / "run" / "prior").glob("*/state.json")]
-    seconds = dict(stored[0]["items"])["cpu_seconds"]["value"]
-    assert result.pretrain_cpu_seconds == pytest.approx(seconds, abs=1e-3)
+    stored = load_file(tmp_path / "run" / "prior" / "00000000-seconds.safetensors")
+    assert result.pretrain_cpu_seconds == pytest.approx(float(stored["00000000-seconds"]), abs=1e-3)
+    assert drawn(preserving(base), other_images(), tmp_path / "run" / "prior").cpu_seconds == pytest.approx(
+        result.pretrain_cpu_seconds, abs=1e-3
+    )
     assert result.pretrain_cpu_seconds > 0
     config = CompareConfig(
         train=config_for(base, "lora"), arms={"plain": {"signal": "none"}, "kept": {"prior": PRIOR}}, cost_steps=20
@@ -212,11 +214,11 @@ def test_latents_stay_latents(tmp_path: Path) -> None:
     train(tiny_config(**start), tmp_path / "base", images=tiny_images())
     config = tiny_config(**start, start_from=str(tmp_path / "base"), prior=PRIOR)
     train(config, tmp_path / "run", images=other_images())
-    stored = load_checkpoint(tmp_path / "run" / "prior" / "part-00000")
-    assert stored["x0"].shape == (10, 4, 4, 4)
-    assert stored["x0"].dtype == torch.float32
+    stored = load_file(tmp_path / "run" / "prior" / "00000000.safetensors")["00000000"]
+    assert stored.shape == (10, 4, 4, 4)
+    assert stored.dtype == torch.float32
     model, seed = load_model(tmp_path / "base"), derive_seed(config.seed, "prior images")
-    decoded = model.codec().decode(stored["x0"]).clamp(-1, 1)
+    decoded = model.codec().decode(stored).clamp(-1, 1)
     torch.testing.assert_close(decoded, model.sample(10, seed), rtol=1e-4, atol=1e-4)
 
 
@@ -230,11 +232,16 @@ def test_what_can_not_work_is_refused(base: Path, tmp_path: Path) -> None:
     wide = dataclasses.replace(other_images(), images=other_images().images.repeat(1, 1, 1, 2))
     with pytest.raises(UserError, match=r"it draws images \[1, 8, 8\], and the training is on images \[1, 8, 16\]"):
         drawn(preserving(base), wide, tmp_path / "prior")
+
+
+def test_another_model_in_the_place_of_the_first_is_noticed(base: Path, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     shutil.copytree(base, mine)
-    drawn(preserving(mine), other_images(), tmp_path / "prior")
+    config = preserving(mine, "full")
+    with pytest.raises(InterruptedRun):
+        train(config, tmp_path / "run", Listener(stop_at=4), other_images())
     train(config_for(base, "full"), tmp_path / "other", images=tiny_images())
     shutil.rmtree(mine)
     shutil.copytree(tmp_path / "other", mine)
-    with pytest.raises(UserError, match="holds images of another model than the one that the training starts from now"):
-        drawn(preserving(mine), other_images(), tmp_path / "prior")
+    with pytest.raises(UserError, match="another model than this training began with"):
+        train(config, tmp_path / "run", images=other_images())

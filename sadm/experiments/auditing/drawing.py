@@ -6,13 +6,12 @@ from pathlib import Path
 
 import torch
 
-from sadm.core.errors import InterruptedRun
-from sadm.core.files import sha256_of_file
 from sadm.core.progress import Reporter
 from sadm.core.stopping import StopRequest
 from sadm.core.store import Store
 from sadm.data import ImageSet, to_uint8
-from sadm.training.model_folder import WEIGHTS, Model, model_folder_in
+from sadm.training.drawing import draw_in_parts
+from sadm.training.model_folder import Model, model_hash
 
 
 def drawn_images(run: Path, model: Model, folder: Path, count: int, seed: int, reporter: Reporter) -> ImageSet:
@@ -34,7 +33,7 @@ def drawn_images(run: Path, model: Model, folder: Path, count: int, seed: int, r
     """
     labels = model.training_labels(count, seed)
     about = {
-        "weights": sha256_of_file(model_folder_in(run) / WEIGHTS),
+        "weights": model_hash(run),
         "count": count,
         "seed": seed,
         "sampling": model.sampling.model_dump(),
@@ -42,22 +41,14 @@ def drawn_images(run: Path, model: Model, folder: Path, count: int, seed: int, r
     store = Store(folder, about)
     # Images of several shapes are arranged over the whole count, so they are one part.
     size = count if model.spec.shapes else model.sampling.batch
-    parts = []
+
+    def draw(first: int, end: int) -> torch.Tensor:
+        return _part(model, first, end, seed, labels)
+
     with StopRequest() as stop:
-        for start in range(0, count, size):
-            if stop.requested:
-                raise InterruptedRun(
-                    f"Stopped after {start} of {count} images, which are kept in {folder}. To go on, run the same command."
-                )
-            stop_at = min(start + size, count)
-
-            def images(start: int = start, stop_at: int = stop_at) -> torch.Tensor:
-                return _part(model, start, stop_at, seed, labels)
-
-            parts.append(store.get(f"{start:08d}", images))
-            reporter.update("drawing images", stop_at, count)
+        images = draw_in_parts(store, count, size, draw, stop, reporter)
     names = tuple(str(index) for index in range(count))
-    return ImageSet(torch.cat(parts), labels, model.spec.class_names, names, f"images drawn from {run}")
+    return ImageSet(images, labels, model.spec.class_names, names, f"images drawn from {run}")
 
 
 def _part(model: Model, start: int, stop: int, seed: int, labels: torch.Tensor | None) -> torch.Tensor:

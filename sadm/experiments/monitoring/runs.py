@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from sadm.core.errors import UserError
-from sadm.core.files import locked, make_folder, sha256_of_file
+from sadm.core.files import locked, make_folder
 from sadm.core.progress import Reporter, Silent
 from sadm.core.provenance import provenance
 from sadm.data import ImageSet, Split
@@ -20,7 +20,7 @@ from sadm.experiments.monitoring.fitness import Fitness, fitness
 from sadm.experiments.monitoring.history import date_of, remember
 from sadm.experiments.monitoring.opening import NewImages, file_sizes, new_images
 from sadm.experiments.monitoring.together import write_together
-from sadm.training.model_folder import WEIGHTS, model_folder_in
+from sadm.training.model_folder import model_hash
 from sadm.training.trained import open_run
 
 FOLDER, DRAWN = "monitor", "drawn"
@@ -90,7 +90,7 @@ def monitor_run(
         if together:
             written = write_together(config, split, found.images, folder, shown)
             facts["together"] = [str(path) for path in written]
-        weights = sha256_of_file(model_folder_in(run) / WEIGHTS)
+        weights = model_hash(run)
         facts["history"] = remember(folder, _entry(facts, found.images.fingerprint(), weights), date is not None)
     return Monitored(found.images, monitor.gallery, drift, facts)
 
