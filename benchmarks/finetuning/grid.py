@@ -26,11 +26,12 @@ COST_STEPS = 200
 """Steps of each arm in the interleaved measurement of cost."""
 AUDITED = 300
 """Images of each model that are looked at for copies."""
-_FEW_LEARN = (8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
+_LOW_RANK = (8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
+_FEW_LEARN = (3.2e-2, 6.4e-2, 1.28e-1, 2.56e-1)
 RATES = {
     "full": (1e-3, 2e-3, 4e-3, 8e-3),
-    "lora": _FEW_LEARN,
-    "dora": _FEW_LEARN,
+    "lora": _LOW_RANK,
+    "dora": _LOW_RANK,
     "difffit": _FEW_LEARN,
     "bitfit": _FEW_LEARN,
     "vpt": _FEW_LEARN,
