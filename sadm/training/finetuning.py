@@ -7,21 +7,23 @@ from typing import Any
 
 from sadm.core.config import merge
 from sadm.core.errors import UserError
-from sadm.data import ImageSet
 from sadm.finetuning.config import METHODS
 from sadm.training.config import TrainConfig, load_train_config
 from sadm.training.model_folder import Model, load_model
+from sadm.training.net_config import NetConfig
+from sadm.training.run import CONFIG, read_run_config
 
 LEARNING_RATES = {
-    "full": 1e-3,
-    "lora": 4e-3,
-    "dora": 4e-3,
-    "difffit": 8e-3,
-    "bitfit": 8e-3,
-    "vpt": 8e-3,
-    "adapter": 8e-3,
+    "full": 4e-3,
+    "lora": 3.2e-2,
+    "dora": 3.2e-2,
+    "difffit": 6.4e-2,
+    "bitfit": 6.4e-2,
+    "vpt": 6.4e-2,
+    "adapter": 6.4e-2,
 }
-"""Peak learning rates by method, from the search of `benchmarks.finetuning`."""
+"""Peak learning rates by method on a network of `WIDTH`, from the search of `benchmarks.finetuning`."""
+WIDTH = 96
 
 USUAL: dict[str, Any] = {
     "signal": "none",
@@ -33,6 +35,8 @@ USUAL: dict[str, Any] = {
 
 def finetune_config(source: str | Path, method: str, change: dict[str, Any] | None = None) -> TrainConfig:
     """The configuration of a fine-tuning: network, process, image size and sampling of the model, and what suits the method.
+
+    Of a run folder, noise levels, weighting and label dropout are those that the model learned with.
 
     Args:
         source: a run or model folder.
@@ -46,12 +50,25 @@ def finetune_config(source: str | Path, method: str, change: dict[str, Any] | No
         raise UserError(f"unknown fine-tuning method '{method}'; there are {', '.join(METHODS)}.")
     model = load_model(source)
     values = merge(USUAL, {"start_from": str(source), "finetune": {"method": method}, **taken_from(model)})
-    values = merge(values, {"optimiser": {"learning_rate": LEARNING_RATES[method]}})
+    if (Path(source) / CONFIG).is_file():  # how it learned, as far as it goes on in the same way
+        learned = read_run_config(source).process.model_dump(mode="json")
+        values = merge(values, {"process": {**learned, "sigma_data": model.spec.sigma_data}})
+    values = merge(values, {"optimiser": {"learning_rate": learning_rate(method, model.spec.net)}})
     return load_train_config(overrides=merge(values, change or {}))
 
 
+def learning_rate(method: str, net: NetConfig) -> float:
+    """A method's peak learning rate for a network: the one that was found at `WIDTH`, falling with the width.
+
+    That is the rule for matrices under Adam (Yang et al. 2022, arXiv 2203.03466); beyond the width at which the rates were
+    searched, it is a guide and was not measured.
+    """
+    width = net.width if net.kind == "dit" else max(net.unet.channels)
+    return float(f"{LEARNING_RATES[method] * WIDTH / width:.2g}")
+
+
 def taken_from(model: Model) -> dict[str, Any]:
-    """The keys of a configuration that a model's weights fix, and those that its own training chose well for its images."""
+    """The keys of a configuration that a model fixes, and how it is sampled."""
     spec = model.spec
     data: dict[str, Any] = {}
     if model.autoencoder is not None:
@@ -66,21 +83,3 @@ def taken_from(model: Model) -> dict[str, Any]:
         "process": {**spec.process.model_dump(mode="json"), "sigma_data": spec.sigma_data},
         "sampling": model.sampling.model_dump(mode="json"),
     }
-
-
-def refuse_too_few(config: TrainConfig, images: ImageSet) -> None:
-    """Refuses a fine-tuning on fewer images than a batch, in which images would stand beside themselves.
-
-    Args:
-        config: of the run.
-        images: those that are learned from.
-
-    Raises:
-        UserError: there are too few.
-    """
-    count, batch = len(images), config.optimiser.batch - config.prior_batch
-    if config.start_from is not None and count < batch:
-        raise UserError(
-            f"{images.source} has {count} training images, fewer than a batch of {batch}: images would stand beside themselves. "
-            f"Give --optimiser.batch {max(2, count // 2)} or less, or more images."
-        )

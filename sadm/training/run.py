@@ -48,7 +48,6 @@ from sadm.training.checkpoint import latest_checkpoint, save_checkpoint
 from sadm.training.config import FREE_TO_CHANGE, TrainConfig
 from sadm.training.data_config import DataConfig
 from sadm.training.early_stop import EarlyStop, hold_back
-from sadm.training.finetuning import refuse_too_few
 from sadm.training.journal import Journal
 from sadm.training.latents import TrainingSet, part_of
 from sadm.training.learner import Learner
@@ -58,7 +57,7 @@ from sadm.training.said import say_never_held_out, say_notes, say_skipped
 from sadm.training.shapes import describe_shapes
 from sadm.training.signals import PreparedSignals, prepare_signals
 from sadm.training.spec import spec_for
-from sadm.training.starting import process_of
+from sadm.training.starting import process_of, refuse_too_few
 from sadm.training.training_set import check_sizes, training_set
 
 CONFIG, FACTS, CHECKPOINTS, MODEL, LATENTS = "config.yaml", "run.json", "checkpoints", "model", "latents"

@@ -12,6 +12,7 @@ from torch import nn
 from sadm.core.config import Config, flatten
 from sadm.core.errors import UserError
 from sadm.core.seeds import derive_seed
+from sadm.data import ImageSet
 from sadm.finetuning.tuning import class_tables, share_that_learns, tune
 from sadm.models import autoencoder_hash
 from sadm.training.config import ProcessConfig, TrainConfig
@@ -150,4 +151,22 @@ def _refuse_other_latents(config: TrainConfig, model: Model) -> None:
         remedy = "Leave --data.autoencoder out" if theirs is None else f"Give --data.autoencoder {model.autoencoder}"
         raise UserError(
             f"--start-from {config.start_from}: that model draws {kind}. {remedy}, or start from another model."
+        )
+
+
+def refuse_too_few(config: TrainConfig, images: ImageSet) -> None:
+    """Refuses a fine-tuning on fewer images than a batch, in which images would stand beside themselves.
+
+    Args:
+        config: of the run.
+        images: those that are learned from.
+
+    Raises:
+        UserError: there are too few.
+    """
+    count, batch = len(images), config.optimiser.batch - config.prior_batch
+    if config.start_from is not None and count < batch:
+        raise UserError(
+            f"{images.source} has {count} training images, fewer than a batch of {batch}: images would stand beside themselves. "
+            f"Give --optimiser.batch {max(2, count // 2)} or less, or more images."
         )

@@ -13,7 +13,7 @@ from finetune_setup import config_for, other_images, trained, whole_and_in_parts
 from sadm.core.conditions import Cond
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.finetuning.config import METHODS
-from sadm.training.finetuning import LEARNING_RATES, finetune_config
+from sadm.training.finetuning import LEARNING_RATES, WIDTH, finetune_config
 from sadm.training.fitting import origins
 from sadm.training.model_folder import load_model, model_hash
 from sadm.training.run import train
@@ -168,10 +168,22 @@ def test_the_usual_configuration_fits_the_model(base: Path, tmp_path: Path) -> N
         config = finetune_config(base, method, {"data": {"source": "digits"}})
         assert config.net == spec.net
         assert config.process.sigma_data == spec.sigma_data
-        assert config.optimiser.learning_rate == LEARNING_RATES[method]
+        assert config.optimiser.learning_rate == pytest.approx(
+            LEARNING_RATES[method] * WIDTH / spec.net.width, rel=0.05
+        )
         assert (config.data.channels, config.data.resolution) == (1, 8)
     with pytest.raises(UserError, match="unknown fine-tuning method 'lorra'"):
         finetune_config(base, "lorra")
+
+
+def test_of_a_run_the_noise_levels_that_it_learned_at_go_along(tmp_path: Path) -> None:
+    learned = {"p_mean": -0.4, "p_std": 0.9, "label_dropout": 0.2}
+    train(tiny_config(signal="none", process=learned), tmp_path / "run", images=tiny_images())
+    config = finetune_config(tmp_path / "run", "lora")
+    assert {key: getattr(config.process, key) for key in learned} == learned
+    assert config.process.sigma_data == load_model(tmp_path / "run").spec.sigma_data
+    alone = finetune_config(tmp_path / "run" / "model", "lora")
+    assert alone.process.p_mean == TrainConfig().process.p_mean
 
 
 def test_a_damaged_adapter_is_said(base: Path, tmp_path: Path) -> None:
