@@ -13,6 +13,7 @@ from finetune_setup import config_for, other_images, trained, whole_and_in_parts
 from sadm.core.conditions import Cond
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.finetuning.config import METHODS
+from sadm.training.config import load_train_config
 from sadm.training.finetuning import LEARNING_RATES, WIDTH, finetune_config
 from sadm.training.fitting import origins
 from sadm.training.model_folder import load_model, model_hash
@@ -183,7 +184,7 @@ def test_of_a_run_the_noise_levels_that_it_learned_at_go_along(tmp_path: Path) -
     assert {key: getattr(config.process, key) for key in learned} == learned
     assert config.process.sigma_data == load_model(tmp_path / "run").spec.sigma_data
     alone = finetune_config(tmp_path / "run" / "model", "lora")
-    assert alone.process.p_mean == TrainConfig().process.p_mean
+    assert alone.process.p_mean == load_train_config().process.p_mean
 
 
 def test_a_damaged_adapter_is_said(base: Path, tmp_path: Path) -> None:
