@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,3 +104,26 @@ def command_line(
     found = actions[parser.parse_args().chosen][0]()
     if found is not None:
         print(json.dumps(found, indent=1))
+
+
+def command_line_of_parts(
+    description: str | None, parts: Sequence[str], run: Callable[[list[str]], None], summary: Callable[[], Any]
+) -> None:
+    """``--run`` runs all parts, or those that ``--only`` names; ``--summary`` prints the stored results as JSON.
+
+    Args:
+        description: of the benchmark, for ``--help``.
+        parts: their names, in the order in which they run.
+        run: runs the parts of these names; what is stored is not run again.
+        summary: what the stored results say.
+    """
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    action = parser.add_mutually_exclusive_group(required=True)
+    action.add_argument("--run", action="store_true", help="train what is missing and store the results; resumable")
+    action.add_argument("--summary", action="store_true", help="print the stored results as JSON")
+    parser.add_argument("--only", nargs="+", choices=parts, help="these parts alone")
+    options = parser.parse_args()
+    if options.summary:
+        print(json.dumps(summary(), indent=1))
+    else:
+        run(options.only or [*parts])

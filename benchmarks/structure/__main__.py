@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-import json
-
 import benchmarks.structure
-from benchmarks.common import result_path, store
+from benchmarks.common import command_line_of_parts, result_path, store
 from benchmarks.structure.pairs import ALL, run_pairs
 from benchmarks.structure.regimes import REGIMES
 from benchmarks.structure.relations import run_relations
@@ -14,22 +11,6 @@ from benchmarks.structure.summary import summary
 from benchmarks.structure.trainings import NAME, run_regime
 
 PARTS = ["flops", "search", *REGIMES, *ALL, "relations"]
-
-
-def main() -> None:
-    """Parses and runs."""
-    parser = argparse.ArgumentParser(
-        description=benchmarks.structure.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    action = parser.add_mutually_exclusive_group(required=True)
-    action.add_argument("--run", action="store_true", help="train what is missing and store the results; resumable")
-    action.add_argument("--summary", action="store_true", help="print the stored results as JSON")
-    parser.add_argument("--only", nargs="+", choices=PARTS, help="these parts alone")
-    options = parser.parse_args()
-    if options.summary:
-        print(json.dumps(summary(), indent=1))
-    else:
-        run(options.only or PARTS)
 
 
 def run(parts: list[str]) -> None:
@@ -54,4 +35,4 @@ def run(parts: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command_line_of_parts(benchmarks.structure.__doc__, PARTS, run, summary)
