@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from finetune_setup import start_for
 from sadm.cli.main import run
 from sadm.core.conditions import Cond
 from sadm.core.errors import InterruptedRun, UserError
@@ -137,13 +138,15 @@ def test_on_it_changes_the_training_and_the_network_is_told() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in BUILDERS if name != "none"])
-def test_every_signal_gets_augmented_images_and_no_index(name: str) -> None:
+def test_every_signal_gets_augmented_images_and_no_index(name: str, tmp_path: Path) -> None:
+    plain = tiny_config(signal="none", data={"augment": STRONG}, net={"patch": 2})
     config = tiny_config(
         signal=name,
         data={"augment": STRONG},
         net={"patch": 2},
         control={"start": 0.0, "sampler_steps": 2},
         structure={"warmup": 0.0},
+        **start_for(name, plain, tiny_images(), tmp_path / "source"),
     )
     learner, seen = tiny_learner(config, tiny_images()), []
     (found,) = learner.signals
