@@ -34,6 +34,8 @@ def section() -> str | None:
     ]
     if cells:
         lines += [*grid_lines(cells), ""]
+    else:
+        lines += ["The comparison has not been run yet; below is what was searched before it.", ""]
     if result_path(NAME, "shapes").exists():
         lines += [*shape_lines(stored(NAME, "shapes")), ""]
     if rates:
