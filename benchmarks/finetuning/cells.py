@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.common import RUNS, result_path, store, stored
-from benchmarks.finetuning.grid import AUDITED, COST_STEPS, FORMS, IMAGES, RATES, REPORT_SEEDS, SHARE, STEPS, TRANSFERS
+from benchmarks.finetuning.grid import COST_STEPS, FORMS, IMAGES, RATES, REPORT_SEEDS, SHARE, STEPS, TRANSFERS
 from benchmarks.finetuning.search import best_rate, short
 from benchmarks.finetuning.trainings import NAME, cell_config
 
@@ -37,6 +37,7 @@ def run_cell(name: str, form: str) -> dict[str, Any]:
     """One cell."""
     from benchmarks.paired import above_floor, seconds, train_all
     from sadm.core.provenance import provenance
+    from sadm.experiments.plan import AUDIT
     from sadm.experiments.runs import Runs
 
     transfer, images, method = CELLS[name]
@@ -53,7 +54,7 @@ def run_cell(name: str, form: str) -> dict[str, Any]:
             "diverged": runs.diverged,
             "excess": {judge: above_floor(runs, judge, floor) for judge in floor} if not runs.diverged else {},
             "cpu_seconds": [seconds(result) for result in runs.finished],
-            "copies": [_copies(job.folder(folder), config) for job in runs.jobs] if arm != CHEAP else [],
+            "copies": [result[AUDIT]["copy_rate"] for result in runs.finished],
         }
     return {
         "transfer": transfer,
@@ -101,22 +102,8 @@ def _config(transfer: str, images: int, method: str, rate: float, form: str) -> 
         arms={PLAIN: {"signal": "none"}, STRUCTURE: FORMS[form], CHEAP: FORMS[form]},
         seeds=[*REPORT_SEEDS],
         groups=1,
+        audit=True,
     )
-
-
-def _copies(run: Path, config: CompareConfig) -> float:
-    """The share of a model's images that are near copies of its training images."""
-    from sadm.data import ImageSet, to_uint8
-    from sadm.evaluation.memorisation import audit
-    from sadm.training.model_folder import load_model
-    from sadm.training.run import split_for
-
-    model, split = load_model(run), split_for(config.train)
-    labels = model.training_labels(AUDITED, 0)
-    images = to_uint8(model.sample(AUDITED, 0, labels))
-    names = tuple(str(index) for index in range(AUDITED))
-    generated = ImageSet(images, labels, model.spec.class_names, names, run.name)
-    return float(audit(generated, split.train, split.held_out).copies.mean())
 
 
 def _sizes(run: Path) -> dict[str, Any]:

@@ -24,8 +24,6 @@ SHARE = 0.7
 """Structure is trained at this share of plain fine-tuning's cost, too."""
 COST_STEPS = 200
 """Steps of each arm in the interleaved measurement of cost."""
-AUDITED = 300
-"""Images of each model that are looked at for copies."""
 _LOW_RANK = (8e-3, 1.6e-2, 3.2e-2, 6.4e-2)
 _FEW_LEARN = (3.2e-2, 6.4e-2, 1.28e-1, 2.56e-1)
 RATES = {

@@ -14,7 +14,7 @@ from benchmarks.finetuning.trainings import NAME
 DEFINITIONS = """A plain model of five classes of Fashion-MNIST (16x16 pixels, 0.7 million parameters) is adapted to another
 domain in a few hundred steps: *classes* = the other five classes, *textures* = computed grey surfaces. Plain fine-tuning is
 compared with structure at equal cost; learning rates were chosen for plain fine-tuning, the form of structure on the same search
-seeds. FDs have the floor subtracted. Copies: the share of 300 generated images that the audit calls copies of training images.
+seeds. FDs have the floor subtracted. Copies: the share of the judged images that the audit calls copies of training images.
 State: weights, gradients, two moments of Adam and the average of what learns."""
 
 

@@ -309,6 +309,19 @@ def model_hash(path: str | Path) -> str:
     return hashlib.sha256(f"{facts.base_hash} {own}".encode()).hexdigest()
 
 
+def model_spec(path: str | Path) -> ModelSpec:
+    """The specification of a model, without its weights.
+
+    Raises:
+        UserError: there is no model, or its description is damaged.
+    """
+    folder, description = _described(path)
+    try:
+        return _spec_of(description)
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError(f"the model in {folder} can't be loaded: {error}") from error
+
+
 def load_model(path: str | Path, device: str = "cpu", base: str | Path | None = None) -> Model:
     """Loads a model folder, or the model in a run folder, to a device (see `resolve_device`).
 

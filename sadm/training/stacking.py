@@ -73,9 +73,10 @@ def with_adapters(model: str | Path, adapters: Sequence[Adapter], device: str = 
                 "alone, or choose lora, dora, difffit or bitfit."
             )
     source = load_model(model, device)
-    total = {name: tensor.double() for name, tensor in _start(source, first).items()}
-    for adapter, one in zip(adapters, loaded, strict=True):
-        start, end = _start(source, one), one.denoiser.net.state_dict()
+    starts = [_start(source, one) for one in loaded]
+    total = {name: tensor.double() for name, tensor in starts[0].items()}
+    for adapter, one, start in zip(adapters, loaded, starts, strict=True):
+        end = one.denoiser.net.state_dict()
         for name in total:
             total[name] += adapter.weight * (end[name].double() - start[name].double())
     like = first.denoiser.net.state_dict()
@@ -103,6 +104,6 @@ def save_merged(model: Model, out: str | Path) -> None:
 
 def _start(source: Model, tuned: Model) -> dict[str, torch.Tensor]:
     """The weights that a fine-tuning of `source` began with."""
-    facts, net = AdapterFacts.of(tuned.description), tuned.spec.build().net.to(tuned.device)
+    facts, net = AdapterFacts.of(tuned.description), tuned.spec.network().to(tuned.device)
     fit_network(net, source.denoiser.net, source.spec, tuned.spec, facts.finetune.renamed, facts.seed)
     return net.state_dict()

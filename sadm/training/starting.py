@@ -17,7 +17,7 @@ from sadm.finetuning.tuning import class_tables, share_that_learns, tune
 from sadm.models import autoencoder_hash
 from sadm.training.config import ProcessConfig, TrainConfig
 from sadm.training.fitting import fit_network, origins
-from sadm.training.model_folder import Model, load_model, model_hash
+from sadm.training.model_folder import Model, load_model, model_hash, model_spec
 from sadm.training.spec import ModelSpec
 
 FITTED = ("label_counts", "augment", "shapes", "shape_counts", "shape", "class_names")
@@ -54,7 +54,7 @@ def process_of(config: TrainConfig) -> ProcessConfig:
     """
     if config.start_from is None or config.process.sigma_data is not None:
         return config.process
-    return config.process.model_copy(update={"sigma_data": load_model(config.start_from).spec.sigma_data})
+    return config.process.model_copy(update={"sigma_data": model_spec(config.start_from).sigma_data})
 
 
 def start(config: TrainConfig, spec: ModelSpec, keep_source: bool = False) -> Start:
@@ -71,7 +71,7 @@ def start(config: TrainConfig, spec: ModelSpec, keep_source: bool = False) -> St
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(config.seed, "network"))
-        net = spec.build().net
+        net = spec.network()
         if config.start_from is None:
             return Start(net.train())
         model = load_model(config.start_from)

@@ -23,7 +23,7 @@ from sadm.experiments.reproduction.plan import Gpu, Plan, classes_of, count, pla
 from sadm.experiments.reproduction.running import RUN, Job, reproduce
 from sadm.experiments.reproduction.targets import Target
 from sadm.finetuning.folder import THROUGH_PEFT
-from sadm.training.model_folder import load_model
+from sadm.training.model_folder import model_spec
 from sadm.training.published import import_model
 from sadm.training.spec import ModelSpec
 
@@ -165,7 +165,7 @@ def try_small(name: str, target: Target, arm: str, folder: Path, reporter: Repor
     model = None if small.start is None else str(small_weights(small, folder))
     job = Job(name, small, arm, str(data), model, _judge(), at_once=AT_ONCE)
     result = reproduce(job, folder / "out", reporter)
-    spec = load_model(folder / "out" / RUN).spec
+    spec = model_spec(folder / "out" / RUN)
     expected = len(small.images.examples)
     if len(spec.class_names) != expected:
         raise UserError(f"{name}: {expected} classes were written, and the trained model has {len(spec.class_names)}.")
