@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import runpy
-import shlex
 from pathlib import Path
 
 import pytest
 
+from docs_page import commands_and_code
 from sadm.cli.main import run
 from sadm.data import to_floats
 from sadm.finetuning.config import METHODS, FinetuneConfig
@@ -36,14 +36,9 @@ def images_in(folder: Path) -> None:
 def test_the_code_and_the_commands_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     images_in(tmp_path / "path" / "to" / "images")
-    commands, code = [], []
-    for language, block in re.findall(r"```(\w*)\n(.*?)```", PAGE, flags=re.DOTALL):
-        (code if language else commands).append(block)
-    (script,), lines = code, "".join(commands).splitlines()
-    assert PAGE.count("```") == 2 * (len(code) + len(commands))
+    lines, script = commands_and_code(PAGE)
     ran = []
-    for words in map(shlex.split, lines):
-        assert words[0] == "sadm"
+    for words in lines:
         prior = words[1] == "finetune" and "--prior.images" not in words
         smaller = SMALLER.get(words[1], "").replace("--prior.images 8", "" if prior else "--prior.images 8")
         assert run([*words[1:], *smaller.split()]) == 0, words

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import runpy
-import shlex
 from pathlib import Path
 
 import pytest
 
+from docs_page import commands_and_code
 from sadm.cli.main import run
 from sadm.training.net_config import UNetConfig
 from unet_setup import published_unet, saved_pipeline
@@ -26,14 +26,9 @@ def test_the_code_and_the_commands_run(tmp_path: Path, monkeypatch: pytest.Monke
     diffusers.logging.set_verbosity_error()
     monkeypatch.chdir(tmp_path)
     saved_pipeline(tmp_path / "path" / "to" / "ddpm-cifar10-32", published_unet())
-    commands, code = [], []
-    for language, block in re.findall(r"```(\w*)\n(.*?)```", PAGE, flags=re.DOTALL):
-        (code if language else commands).append(block)
-    (script,), lines = code, "".join(commands).splitlines()
-    assert PAGE.count("```") == 2 * (len(code) + len(commands))
+    lines, script = commands_and_code(PAGE)
     ran = []
-    for words in map(shlex.split, lines):
-        assert words[0] == "sadm"
+    for words in lines:
         if words[1] not in ELSEWHERE:
             assert run([*words[1:], *SMALLER.get(words[1], "").split()]) == 0
             ran.append(words[1])
