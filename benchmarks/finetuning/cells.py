@@ -13,7 +13,7 @@ from benchmarks.finetuning.trainings import NAME, cell_config
 if TYPE_CHECKING:
     from sadm.experiments.config import CompareConfig
 
-PLAIN, STRUCTURE, CHEAP = "plain", "structure", "structure at 70 %"
+PLAIN, STRUCTURE, CHEAP = "plain", "structure", "structure at 0.7"
 CELLS = {
     f"{transfer}-{images}-{method}": (transfer, images, method)
     for method in RATES
