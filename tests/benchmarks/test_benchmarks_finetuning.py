@@ -87,6 +87,13 @@ def test_every_form_is_a_configuration() -> None:
     assert grid.CHOSEN in grid.FORMS
 
 
+def test_the_arms_of_a_cell_are_those_of_a_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cells, "cell_config", lambda *_: load_train_config(grid.RECIPE))
+    config = cells._config("classes", 50, "full", 1e-3, "hidden")
+    assert [*config.arms] == [cells.PLAIN, cells.STRUCTURE, cells.CHEAP]
+    assert config.audit
+
+
 def test_the_learning_rate_with_the_smallest_mean_is_chosen_and_a_divergence_is_not(results: dict) -> None:
     rates = grid.RATES["lora"]
     by_rate = dict(zip(("plain", *(f"{rate:g}" for rate in rates[1:])), (4.0, 2.0, 3.0, None), strict=True))
