@@ -20,7 +20,7 @@ LEARNING_RATES = {
     "difffit": 6.4e-2,
     "bitfit": 6.4e-2,
     "vpt": 6.4e-2,
-    "adapter": 6.4e-2,
+    "adapter": 1.28e-1,
 }
 """Peak learning rates by method on a network of `WIDTH`, from the search of `benchmarks.finetuning`."""
 WIDTH = 96
