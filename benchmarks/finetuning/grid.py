@@ -50,5 +50,5 @@ pre-trained on the new images, or as the source model does; those at the output,
 relations, kept."""
 FORM_METHODS = ("full", "lora", "difffit")
 """Methods with which the search tries them."""
-CHOSEN = "hidden"
-"""The form that the search chose."""
+CHOSEN = "hidden - source"
+"""The form that the search chose: the smallest FD - floor in the geometric mean over methods, cells, deciding judges and seeds."""
