@@ -12,7 +12,16 @@ from sadm.diffusion import Denoised
 from sadm.signals.signal import SignalStep
 from sadm.signals.source import Source
 from sadm.signals.taps import Taps, tapped
-from sadm.structure import RELATIONS, Schedule, StructureError, hidden_gap, noisiest, parts_gap
+from sadm.structure import (
+    RELATIONS,
+    Part,
+    Schedule,
+    StructureError,
+    hidden_gap,
+    noisiest,
+    parts_gap,
+    processes_here,
+)
 
 PLACES = ("hidden", "output", "both")
 
@@ -80,21 +89,22 @@ class AnchorSignal:
         self.step += 1
         if strength == 0:
             return SignalStep(None, {})
-        chosen = noisiest(denoised.sigma, self.fraction)  # [m]
+        part = processes_here().part(len(denoised.x0), denoised.x0.device)
+        seats, chosen = part.chosen(noisiest(part.rows(denoised.sigma), self.fraction))  # [n], here
         theirs = self._of_source(denoised, chosen)
         whole = [*(tapped(denoised, tap) for tap in self.taps), *([denoised.x0_hat] if self.output else [])]
-        leaves = [_at_least_single(part[chosen]).requires_grad_() for part in whole]  # [m, …]
+        leaves = [_at_least_single(tensor[chosen]).requires_grad_() for tensor in whole]  # [n, …]
         # Relations lose their digits in half precision, so autocast stops at this door.
         try:
             with torch.enable_grad(), torch.autocast(denoised.x0.device.type, enabled=False):
                 hidden = [True] * len(self.taps) + [False] * self.output
-                gap = torch.stack([self._gap(*pair) for pair in zip(theirs, leaves, hidden, strict=True)]).sum()
+                gap = torch.stack([self._gap(*pair, seats) for pair in zip(theirs, leaves, hidden, strict=True)]).sum()
                 gradients = torch.autograd.grad(gap, leaves)
         except StructureError as error:
             raise UserError(f"signal 'anchor' stopped at step {self.step - 1}: {error}.") from error
         full = [
-            torch.zeros_like(part).index_copy_(0, chosen, (strength * own).to(part.dtype))
-            for part, own in zip(whole, gradients, strict=True)
+            torch.zeros_like(tensor).index_copy_(0, chosen, (strength * own).to(tensor.dtype))
+            for tensor, own in zip(whole, gradients, strict=True)
         ]
         at_output = full.pop() if self.output else None
         return SignalStep(at_output, {"anchor": gap.detach()}, dict(zip(self.taps, full, strict=True)))
@@ -104,16 +114,18 @@ class AnchorSignal:
         """What the source makes of the chosen images: its activations, and its x0_hat where that is related."""
         if self.source is None:
             raise ValueError("this signal compares with the model that the training started from: bind_source first")
-        cond = self.source.cond(denoised.cond[chosen])
+        shown = chosen if len(chosen) else chosen.new_zeros(1)  # a process without one of them
+        cond = self.source.cond(denoised.cond[shown])
         with self.recorder.recording() as recorded:
-            x0_hat = self.source.denoiser(denoised.x_t[chosen], denoised.sigma[chosen], cond)
+            x0_hat = self.source.denoiser(denoised.x_t[shown], denoised.sigma[shown], cond)
         parts = [*(recorded[tap] for tap in self.taps), *([x0_hat] if self.output else [])]
-        return [_at_least_single(part) for part in parts]
+        return [_at_least_single(part[: len(chosen)]) for part in parts]
 
-    def _gap(self, source: torch.Tensor, own: torch.Tensor, hidden: bool) -> torch.Tensor:
+    def _gap(self, source: torch.Tensor, own: torch.Tensor, hidden: bool, seats: Part) -> torch.Tensor:
         if self.relation == "tokens" and hidden and source.ndim > 2:
-            return hidden_gap(*(part.flatten(2).mT if part.ndim == 4 else part for part in (source, own)))
-        vectors = source.flatten(1), own.flatten(1)  # [m, d] each
+            theirs, ours = (part.flatten(2).mT if part.ndim == 4 else part for part in (source, own))
+            return hidden_gap(theirs, ours, seats.processes)
+        vectors = seats.rows(source.flatten(1)), seats.rows(own.flatten(1))  # [m, d] each, of all processes
         if self.relation == "softmax":
             return parts_gap(*vectors, RELATIONS["cosine"], penalty=row_divergence)
         return parts_gap(*vectors, RELATIONS["cosine" if self.relation == "tokens" else self.relation])

@@ -11,6 +11,7 @@ from sadm.core.errors import UserError
 from sadm.diffusion import Denoised, EDMDenoiser
 from sadm.diffusion.denoised import per_image
 from sadm.signals.signal import SignalStep
+from sadm.structure import processes_here
 
 
 class ContrastiveSignal:
@@ -52,7 +53,8 @@ class ContrastiveSignal:
         self.weight = weight
 
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
-        batch = len(denoised.x0)
+        processes = processes_here()
+        batch = processes.part(len(denoised.x0), denoised.x0.device).whole
         if batch < 2:
             raise UserError("signal 'contrastive' is about pairs: the batch holds 1 image. Use a larger batch.")
         dtype = torch.promote_types(denoised.x0_hat.dtype, torch.float32)
@@ -61,12 +63,15 @@ class ContrastiveSignal:
             for part in (denoised.x0, denoised.x_t, denoised.noise, denoised.x0_hat, denoised.sigma, denoised.weight)
         )
         c_skip = self.coefficients(sigma)[0]
-        others_x0, others_noise = ((part.sum(0) - part) / (batch - 1) for part in (x0, noise))  # [B, C, H, W]
+        # Of several processes, each sends one sum of images, not the images.
+        others_x0, others_noise = (
+            (processes.sum(part.sum(0)) - part) / (batch - 1) for part in (x0, noise)
+        )  # [B, C, H, W]
         skip, level = per_image(c_skip, x0), per_image(sigma, x0)  # [B, 1, 1, 1]
         away = x0_hat - (skip * x_t + (1 - skip) * others_x0 - skip * level * others_noise)  # [B, C, H, W]
         scaled = per_image(w, x0) * away / away[0].numel()
-        gradient = (-2 * self.weight / batch) * scaled
-        return SignalStep(gradient.to(g_dsm.dtype), {"contrastive": (scaled * away).flatten(1).sum(1).mean()})
+        gradient = (-2 * self.weight * processes.count / batch) * scaled
+        return SignalStep(gradient.to(g_dsm.dtype), {"contrastive": processes.sum((scaled * away).sum()) / batch})
 
     def state_dict(self) -> dict[str, Any]:
         """Nothing: this signal has no memory."""

@@ -11,6 +11,7 @@ from sadm.core.errors import UserError
 from sadm.diffusion import Denoised
 from sadm.signals.signal import SignalStep
 from sadm.signals.taps import tapped
+from sadm.structure import processes_here
 
 
 def dispersive_loss(activation: torch.Tensor, temperature: float = 0.5) -> torch.Tensor:
@@ -54,12 +55,13 @@ class DispersiveSignal:
         self.taps, self.weight, self.temperature = (tap,), weight, temperature
 
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
-        if len(denoised.x0) < 2:
+        part = processes_here().part(len(denoised.x0), denoised.x0.device)
+        if part.whole < 2:
             raise UserError("signal 'dispersive' is about pairs: the batch holds 1 image. Use a larger batch.")
         (tap,) = self.taps
         leaf = tapped(denoised, tap).requires_grad_()
         with torch.enable_grad(), torch.autocast(leaf.device.type, enabled=False):
-            loss = dispersive_loss(leaf, self.temperature)
+            loss = dispersive_loss(part.rows(leaf), self.temperature)
             (gradient,) = torch.autograd.grad(loss, leaf)
         return SignalStep(None, {"dispersive": loss.detach()}, {tap: self.weight * gradient})
 

@@ -11,7 +11,7 @@ from sadm.diffusion import Denoised
 from sadm.signals.places import FeaturesAtPlaces, tokens_of
 from sadm.signals.signal import SignalStep
 from sadm.signals.taps import tapped
-from sadm.structure import Schedule, StructureError, hidden_gap
+from sadm.structure import Schedule, StructureError, hidden_gap, processes_here
 from sadm.structure.hidden import WEIGHT
 
 
@@ -64,7 +64,7 @@ class HiddenStructureSignal:
         # Relations lose their digits in half precision, so autocast stops at this door.
         try:
             with torch.enable_grad(), torch.autocast(leaf.device.type, enabled=False):
-                gap = hidden_gap(features, tokens_of("hidden", tap, leaf, grid))
+                gap = hidden_gap(features, tokens_of("hidden", tap, leaf, grid), processes_here())
                 (gradient,) = torch.autograd.grad(gap, leaf)
         except StructureError as error:
             raise UserError(f"signal 'hidden' stopped at step {self.step - 1}: {error}.") from error

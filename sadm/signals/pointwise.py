@@ -15,7 +15,15 @@ from sadm.diffusion import Denoised
 from sadm.diffusion.denoised import per_image
 from sadm.signals.embeddings import dtype_of
 from sadm.signals.signal import SignalStep
-from sadm.structure import Schedule, StructureError, balance_coefficients, noisiest, wiener_weight
+from sadm.structure import (
+    Processes,
+    Schedule,
+    StructureError,
+    coefficients_of_norms,
+    noisiest,
+    processes_here,
+    wiener_weight,
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,23 +83,28 @@ class PointwiseSignal:
         self.step += 1
         if strength == 0:
             return SignalStep(None, {})
-        chosen = noisiest(denoised.sigma, self.balancing.fraction)  # [m]
+        part = processes_here().part(len(denoised.x0), denoised.x0.device)
+        seats, chosen = part.chosen(noisiest(part.rows(denoised.sigma), self.balancing.fraction))  # [n], here
         try:
-            value, raw = self._loss_and_gradient(denoised, chosen)
-            k = balance_coefficients(g_dsm[chosen], raw, self.balancing.ratio * strength, self.balancing.k_max)  # [m]
+            value, raw = self._loss_and_gradient(denoised, chosen, part.processes)
+            # Of all m images that take part, in all processes.
+            of_loss, of_own = (seats.rows(_norms(g)) / part.processes.count for g in (g_dsm[chosen], raw))
+            k = coefficients_of_norms(of_loss, of_own, self.balancing.ratio * strength, self.balancing.k_max)
         except StructureError as error:
             raise UserError(f"signal '{self.name}' stopped at step {self.step - 1}: {error}.") from error
-        pull = per_image(k, raw) * raw  # [m, C, H, W]
+        pull = per_image(seats.own(k).to(raw.dtype), raw) * raw  # [n, C, H, W]
         gradient = torch.zeros_like(g_dsm).index_copy_(0, chosen, pull.to(g_dsm.dtype))  # [B, C, H, W]
         log = {
             self.name: value,
-            "g_dsm": _mean_norm(g_dsm[chosen]),
-            f"g_{self.name}_raw": _mean_norm(raw),
-            f"g_{self.name}": _mean_norm(pull),
+            "g_dsm": of_loss.mean(),
+            f"g_{self.name}_raw": of_own.mean(),
+            f"g_{self.name}": (k * of_own).mean(),
         }
         return SignalStep(gradient, log)
 
-    def _loss_and_gradient(self, denoised: Denoised, chosen: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def _loss_and_gradient(
+        self, denoised: Denoised, chosen: torch.Tensor, processes: Processes
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         x0, label = denoised.x0[chosen], None if denoised.label is None else denoised.label[chosen]
         weight = self.balancing.noise_weight(denoised.sigma[chosen])  # [m]
         dtype = dtype_of(self.loss)
@@ -99,7 +112,8 @@ class PointwiseSignal:
         # Normalised embeddings and log-softmax lose their digits in half precision, so autocast stops at this door.
         with torch.enable_grad(), torch.autocast(leaf.device.type, enabled=False):
             losses = self.loss(x0.to(dtype), leaf, label)  # [m]
-            value = (weight * losses).sum() / weight.sum().clamp_min(torch.finfo(losses.dtype).tiny)
+            value = processes.sum((weight * losses).sum())
+            value = value / processes.sum(weight.sum()).clamp_min(torch.finfo(losses.dtype).tiny)
             (gradient,) = torch.autograd.grad(value, leaf)
         return value.detach(), gradient
 
@@ -113,5 +127,5 @@ class PointwiseSignal:
         self.loss.load_state_dict(state["loss"])
 
 
-def _mean_norm(gradient: torch.Tensor) -> torch.Tensor:
-    return gradient.flatten(1).to(torch.promote_types(gradient.dtype, torch.float32)).norm(dim=1).mean()
+def _norms(gradient: torch.Tensor) -> torch.Tensor:
+    return gradient.flatten(1).to(torch.promote_types(gradient.dtype, torch.float32)).norm(dim=1)

@@ -13,6 +13,7 @@ from sadm.diffusion import Denoised
 from sadm.signals.places import FeaturesAtPlaces, tokens_of
 from sadm.signals.signal import SignalStep
 from sadm.signals.taps import tapped
+from sadm.structure import processes_here
 
 
 def build_projector(width: int, hidden: int, features: int) -> nn.Sequential:
@@ -61,14 +62,18 @@ class RepaSignal:
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
         (tap,) = self.taps
         activation = tapped(denoised, tap)
+        processes = processes_here()
+        part = processes.part(len(activation), activation.device)
         leaf = activation.to(self.parameters[0].dtype).requires_grad_()
         # Cosines lose their digits in half precision, so autocast stops at this door.
         with torch.enable_grad(), torch.autocast(leaf.device.type, enabled=False):
             target = self.target(denoised.x0, denoised.index)  # [B, T, d] or [B, d]
             tokens = tokens_of("repa", tap, leaf, self.target.grid(denoised.x0))  # [B, T, D]
             projected = self.projector(tokens if target.ndim == 3 else tokens.mean(1))
-            loss = -F.cosine_similarity(projected, target.to(projected), dim=-1).mean()
+            cosines = F.cosine_similarity(projected, target.to(projected), dim=-1)  # [B, T] or [B]
+            loss = -processes.sum(cosines.sum()) / (part.whole * cosines[0].numel())
             gradient, *gradients = torch.autograd.grad(loss, [leaf, *self.parameters])
+        processes.average(gradients)
         for parameter, own in zip(self.parameters, gradients, strict=True):
             parameter.grad = own
         self.optimiser.step()

@@ -13,7 +13,7 @@ from sadm.core.seeds import generator
 from sadm.diffusion import Denoised, dpmpp_2m, karras_sigmas
 from sadm.signals.embeddings import dtype_of, embedding_of
 from sadm.signals.signal import SignalStep
-from sadm.structure import StructureError, energy_distance
+from sadm.structure import StructureError, energy_distance, processes_here
 
 
 class SampledSignal:
@@ -67,6 +67,11 @@ class SampledSignal:
         step, self.step = self.step, self.step + 1
         if step < self.start or step % self.every or not self.weight:
             return SignalStep(None, {})
+        if processes_here().count > 1:
+            raise UserError(
+                "signal 'sampled' is experimental and works in one process only: it runs the network beside the training step. "
+                "Use another --signal, or one process."
+            )
         if self.denoiser is None:
             raise ValueError("this signal runs the network itself: bind(denoiser) first")
         noise = torch.randn(denoised.x0.shape, generator=generator(self.seed, "sampled", step)).to(denoised.x0)

@@ -10,7 +10,7 @@ Source of the idea: Yang et al., CVPR 2024, arXiv 2402.17563. What the paper lea
 ratio) is an option here, with a measured default.
 """
 
-from sadm.structure.balance import Ratio, balance_coefficients
+from sadm.structure.balance import Ratio, balance_coefficients, coefficients_of_norms
 from sadm.structure.cache import EmbeddingCache
 from sadm.structure.encoders.conv import ConvEncoder
 from sadm.structure.encoders.features import DenoiserFeatures
@@ -30,6 +30,7 @@ from sadm.structure.players.adversaries import AscendingDiscriminator, FrozenDis
 from sadm.structure.players.classifier import ClassifyingDiscriminator, RelationClassifier
 from sadm.structure.players.discriminator import StructureDiscriminator
 from sadm.structure.players.updates import UpdateRule
+from sadm.structure.processes import ALONE, Part, Processes, processes_here
 from sadm.structure.relations import (
     RELATIONS,
     Relation,
@@ -43,6 +44,7 @@ from sadm.structure.targets import attribute_affinity, label_affinity
 from sadm.structure.watchdog import Event, Watchdog
 
 __all__ = [
+    "ALONE",
     "PENALTIES",
     "RELATIONS",
     "AscendingDiscriminator",
@@ -55,8 +57,10 @@ __all__ = [
     "Gap",
     "HiddenStructure",
     "Output",
+    "Part",
     "Play",
     "PretrainedEncoder",
+    "Processes",
     "Ratio",
     "Relation",
     "RelationClassifier",
@@ -70,6 +74,7 @@ __all__ = [
     "angle_relations",
     "attribute_affinity",
     "balance_coefficients",
+    "coefficients_of_norms",
     "cosine_relations",
     "energy_distance",
     "euclidean_relations",
@@ -82,6 +87,7 @@ __all__ = [
     "on_grid",
     "parts_gap",
     "patch_grid",
+    "processes_here",
     "rank_gap",
     "rbf_relations",
     "spectral_gap",

@@ -56,16 +56,24 @@ def balance_coefficients(
             each image; k_max <= 0.
     """
     dtype = torch.promote_types(g_gap.dtype, torch.float32)
-    ratios = torch.as_tensor(ratio, dtype=dtype, device=g_gap.device)
+    size_dsm = g_dsm.to(dtype).flatten(1).norm(dim=1)  # [B]
+    size_gap = g_gap.to(dtype).flatten(1).norm(dim=1)  # [B]
+    return coefficients_of_norms(size_dsm, size_gap, ratio, k_max)
+
+
+def coefficients_of_norms(
+    size_dsm: torch.Tensor, size_gap: torch.Tensor, ratio: float | torch.Tensor, k_max: float = math.inf
+) -> torch.Tensor:
+    """`balance_coefficients` from the norms of the gradients [B], at least float32, which several processes can share."""
+    dtype = size_gap.dtype
+    ratios = torch.as_tensor(ratio, dtype=dtype, device=size_gap.device)
     _refuse_ratio(bool(((ratios >= 0) & (ratios < 1)).all()), ratio)
-    if ratios.shape not in ((), g_gap.shape[:1]):
+    if ratios.shape not in ((), size_gap.shape):
         raise StructureError(
-            f"expected one ratio, or one for each of {len(g_gap)} images, got a tensor of shape {tuple(ratios.shape)}"
+            f"expected one ratio, or one for each of {len(size_gap)} images, got a tensor of shape {tuple(ratios.shape)}"
         )
     if not k_max > 0:
         raise StructureError(f"k_max must be positive, got {k_max}")
-    size_dsm = g_dsm.to(dtype).flatten(1).norm(dim=1)  # [B]
-    size_gap = g_gap.to(dtype).flatten(1).norm(dim=1)  # [B]
     eps = RELATIVE_EPS * size_gap.median() + torch.finfo(dtype).tiny
     # tiny / tiny is bounded, but |g_dsm| / tiny overflows where no image has a structure gradient: such k multiply zeros.
     k = (ratios * size_dsm / (size_gap + eps)).clamp(max=min(k_max, torch.finfo(dtype).max))

@@ -24,7 +24,7 @@ class _Shelf:
         self.tables = tuple(stage.new_empty(0, *stage.shape[1:]) for stage in stages)
         size = x0[0].numel()
         draws = torch.Generator().manual_seed(0)
-        self.pattern = (torch.randn(size, generator=draws) / max(1, size) ** 0.5).to(x0.device)
+        self.pattern = (torch.randn(size, generator=draws, dtype=torch.float32) / max(1, size) ** 0.5).to(x0.device)
         self.fingerprints = self.fingerprints_of(x0[:0])
         self.bytes_each = max(1, sum(stage[0].numel() * stage.element_size() for stage in stages))
         self.slots: dict[int, int] = {}

@@ -6,10 +6,17 @@ import torch
 
 from sadm.structure.errors import StructureError
 from sadm.structure.players.discriminator import all_finite
+from sadm.structure.processes import Part
 
 
-def check_batch(x0: torch.Tensor, x0_hat: torch.Tensor, sigma: torch.Tensor, g_dsm: torch.Tensor) -> None:
-    """Shapes, at least one pair, one process, finite values; sigma may be infinite, where flow matching starts.
+def check_batch(
+    x0: torch.Tensor, x0_hat: torch.Tensor, sigma: torch.Tensor, g_dsm: torch.Tensor, part: Part | None = None
+) -> None:
+    """Shapes, at least one pair, finite values; sigma may be infinite, where flow matching starts.
+
+    Args:
+        x0, x0_hat, sigma, g_dsm: as of `StructureGame.play`.
+        part: which part of a batch they are; None = all of it.
 
     Raises:
         StructureError: something does not fit; the message says what.
@@ -19,11 +26,13 @@ def check_batch(x0: torch.Tensor, x0_hat: torch.Tensor, sigma: torch.Tensor, g_d
             "expected x0 and x0_hat of equal shape [B, C, H, W] and sigma [B]; got "
             f"{tuple(x0.shape)}, {tuple(x0_hat.shape)} and {tuple(sigma.shape)}"
         )
-    if len(x0) < 2:
+    images = part.whole if part is not None else len(x0)
+    if images < 2:
         raise StructureError(
-            f"structure is about pairs: the batch holds {len(x0)} image, at least 2 are needed. Use a larger batch"
+            f"structure is about pairs: the batch holds {images} image, at least 2 are needed. Use a larger batch"
         )
-    refuse_several_processes()
+    if not len(x0):
+        raise StructureError("this process holds no image of the batch, and others do: give each process at least one")
     tensors = {"x0": x0, "x0_hat": x0_hat, "g_dsm": g_dsm}
     if not all_finite(*tensors.values()):
         name = next(name for name, tensor in tensors.items() if not all_finite(tensor))
@@ -44,17 +53,4 @@ def check_weight(weight: torch.Tensor, sigma: torch.Tensor) -> None:
     if not bool(((weight >= 0) & weight.isfinite()).all()):
         raise StructureError(
             f"noise_weight must give finite weights of at least 0, it gave {weight.tolist()} at sigma {sigma.tolist()}"
-        )
-
-
-def refuse_several_processes() -> None:
-    """Refuses to play where encoders would drift apart.
-
-    Raises:
-        StructureError: the training runs in several processes.
-    """
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1:
-        raise StructureError(
-            "this version plays the game in one process only: with several, the encoders would drift apart. Train with one"
         )

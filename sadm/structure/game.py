@@ -9,16 +9,17 @@ from typing import Any
 import torch
 from torch import nn
 
-from sadm.structure.balance import Ratio, balance_coefficients, ratios_at
+from sadm.structure.balance import Ratio, coefficients_of_norms, ratios_at
 from sadm.structure.checks import check_batch, check_weight
 from sadm.structure.errors import StructureError
 from sadm.structure.gap import Gap
 from sadm.structure.noise_levels import noisiest, wiener_weight
-from sadm.structure.play import Play
+from sadm.structure.play import Play, norms
 from sadm.structure.players.adversaries import ASCENT_RULE, AscendingDiscriminator, FrozenDiscriminator
 from sadm.structure.players.classifier import CLASSIFIER_RULE, ClassifyingDiscriminator
 from sadm.structure.players.discriminator import FREEZE, ROLL_BACK, Measured, StructureDiscriminator, all_finite
 from sadm.structure.players.updates import UpdateRule
+from sadm.structure.processes import processes_here
 from sadm.structure.relations import Relation
 from sadm.structure.schedule import ALWAYS, Schedule
 from sadm.structure.surrogate import gradient_of_loss, pull_back_to
@@ -201,32 +202,39 @@ class StructureGame:
             StructureError: fewer than 2 images, shapes that do not fit, NaN or infinity; no weight has changed then. A gap
                 that is not finite is one only without a watchdog.
         """
-        check_batch(x0, x0_hat, sigma, g_dsm)
-        chosen = noisiest(sigma, self.fraction)  # [m]
-        levels = sigma[chosen]
+        part = processes_here().part(len(x0), x0.device)
+        check_batch(x0, x0_hat, sigma, g_dsm, part)
+        places = noisiest(part.rows(sigma), self.fraction)  # [m], in the batch of all processes
+        levels = part.rows(sigma)[places]
+        seats, chosen = part.chosen(places)  # [n], here
         weight, ratio = self.noise_weight(levels), self._ratio(levels)
         check_weight(weight, levels)
+        shown = chosen if len(chosen) else places.new_zeros(1)  # nobody embeds nothing
         measured = self.discriminator.gap_and_gradient(
-            x0[chosen],
-            x0_hat[chosen],
+            x0[shown],
+            x0_hat[shown],
             weight,
-            target=None if target is None else _of(_of(target, chosen).mT, chosen).mT,
-            index=None if index is None else _of(index, chosen),
-            probe=self.watchdog is not None and self.watchdog.wants_probe(len(chosen)),
+            target=None if target is None else _of(_of(target, places).mT, places).mT,
+            index=None if index is None else _of(index, shown),
+            probe=self.watchdog is not None and self.watchdog.wants_probe(len(places)),
+            part=seats,
         )
         dtype = torch.promote_types(measured.gradient.dtype, torch.float32)
-        full = torch.zeros_like(x0_hat, dtype=dtype).index_copy_(0, chosen, measured.gradient.to(dtype))  # [B, C, H, W]
+        full = torch.zeros_like(x0_hat, dtype=dtype)  # [B, C, H, W]
+        if measured.problem is None:
+            full.index_copy_(0, chosen, measured.gradient.to(dtype))
         moved = full if pull_back is None else pull_back(full)
         if g_dsm.shape != moved.shape:
             raise StructureError(f"expected g_dsm of shape {tuple(moved.shape)}, got {tuple(g_dsm.shape)}")
-        problem = measured.problem or (None if all_finite(moved) else "its gradient at the output")
+        lost = part.processes.highest(int(not all_finite(moved)), x0.device)
+        problem = measured.problem or ("its gradient at the output" if lost else None)
         if problem is not None:
-            return self._give_up(problem, full, len(chosen))
-        of_loss, of_gap = g_dsm[chosen], moved[chosen]  # [m, ...]
-        k = balance_coefficients(of_loss, of_gap, ratio, self.k_max)  # [m]
-        full[chosen] *= k.reshape(-1, *[1] * (x0_hat.ndim - 1)).to(dtype)
+            return self._give_up(problem, full, len(places))
+        size_dsm, size_gap = (seats.rows(norms(g[chosen])) / part.processes.count for g in (g_dsm, moved))  # [m]
+        k = coefficients_of_norms(size_dsm.to(dtype), size_gap.to(dtype), ratio, self.k_max)  # [m]
+        full[chosen] *= seats.own(k).reshape(-1, *[1] * (x0_hat.ndim - 1)).to(dtype)
         self.discriminator.learn()
-        self.last = Play.of(full, measured, k, of_loss, of_gap, ratio)
+        self.last = Play.of(full, measured, k, size_dsm, size_gap, ratio)
         if self.watchdog is not None:
             self._act(self.watchdog.observe(_reading(self.step, measured, self.last)))
         self.step += 1

@@ -6,10 +6,11 @@ import torch
 import torch.nn.functional as F
 
 from sadm.structure.errors import StructureError
+from sadm.structure.processes import ALONE, Processes
 from sadm.structure.relations import TINY_NORM
 
 
-def gram_gap(embedding: torch.Tensor, embedding_hat: torch.Tensor) -> torch.Tensor:
+def gram_gap(embedding: torch.Tensor, embedding_hat: torch.Tensor, processes: Processes = ALONE) -> torch.Tensor:
     """The squared gap between the cosine relations of n embeddings and of n others, which may differ in length.
 
     With unit vectors in the rows of U [n, d] and V [n, D], ``|U U^T - V V^T|^2 = |U^T U|^2 - 2 |U^T V|^2 + |V^T V|^2``: time
@@ -20,6 +21,8 @@ def gram_gap(embedding: torch.Tensor, embedding_hat: torch.Tensor) -> torch.Tens
     Args:
         embedding: of real images [n, d].
         embedding_hat: of denoised images, or activations [n, D].
+        processes: each of which has a part of the n; they send each other (d + D)^2 numbers, and the gradients at their parts
+            are as in `sadm.structure.processes`.
 
     Returns:
         A scalar, at least float32.
@@ -32,19 +35,17 @@ def gram_gap(embedding: torch.Tensor, embedding_hat: torch.Tensor) -> torch.Tens
             f"expected embeddings [n, d] and as many others [n, D], got {tuple(embedding.shape)} and "
             f"{tuple(embedding_hat.shape)}"
         )
-    count = len(embedding)
+    count = processes.part(len(embedding), embedding.device).whole
     if count < 2:
         raise StructureError(f"a relation needs pairs: at least 2 embeddings, got {count}. Use a larger batch")
     dtype = torch.promote_types(torch.promote_types(embedding.dtype, embedding_hat.dtype), torch.float32)
     unit, unit_hat = (F.normalize(e.to(dtype), dim=1, eps=TINY_NORM) for e in (embedding, embedding_hat))
-    all_pairs = _square(unit, unit) - 2 * _square(unit, unit_hat) + _square(unit_hat, unit_hat)
+    products = [processes.sum(a.mT @ b) for a, b in ((unit, unit), (unit, unit_hat), (unit_hat, unit_hat))]
+    real, mixed, denoised = (product.square().sum() for product in products)
+    all_pairs = real - 2 * mixed + denoised
     # Pairs of an embedding with itself do not count; they differ where one side has length zero.
-    own = (unit.square().sum(1) - unit_hat.square().sum(1)).square().sum()
+    own = processes.sum((unit.square().sum(1) - unit_hat.square().sum(1)).square().sum())
     gap = (all_pairs - own) / (count * (count - 1))
     if not bool(torch.isfinite(gap)):
         raise StructureError("an embedding or activation holds NaN or infinite values")
     return gap
-
-
-def _square(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return (a.mT @ b).square().sum()

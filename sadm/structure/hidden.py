@@ -11,13 +11,14 @@ from torch import nn
 from sadm.structure.errors import StructureError
 from sadm.structure.gram import gram_gap
 from sadm.structure.grids import on_grid, patch_grid
+from sadm.structure.processes import ALONE, Processes, processes_here
 from sadm.structure.schedule import ALWAYS, Schedule
 
 WEIGHT = 5.0
 """Of the gap beside a denoising loss of order 1: benchmarks/structure."""
 
 
-def hidden_gap(features: torch.Tensor, activation: torch.Tensor) -> torch.Tensor:
+def hidden_gap(features: torch.Tensor, activation: torch.Tensor, processes: Processes = ALONE) -> torch.Tensor:
     """The gap between clean images' features and an activation, all places of all images being one set.
 
     So a relation holds the arrangement of images against each other and that of places within an image. See `gram_gap`.
@@ -25,6 +26,7 @@ def hidden_gap(features: torch.Tensor, activation: torch.Tensor) -> torch.Tensor
     Args:
         features: of the clean images [B, T, d], or [B, d], which are related to the mean activation.
         activation: of the noisy images [B, T, D].
+        processes: each of which has a part of the images; see `gram_gap`.
 
     Returns:
         A scalar, at least float32.
@@ -33,13 +35,13 @@ def hidden_gap(features: torch.Tensor, activation: torch.Tensor) -> torch.Tensor
         StructureError: shapes that do not fit, a single vector, NaN or infinity.
     """
     if features.ndim == 2:
-        return gram_gap(features, activation.mean(1))
+        return gram_gap(features, activation.mean(1), processes)
     if features.shape[:2] != activation.shape[:2]:
         raise StructureError(
             f"features and activation must have the same images and places, got {tuple(features.shape)} and "
             f"{tuple(activation.shape)}"
         )
-    return gram_gap(features.flatten(0, 1), activation.flatten(0, 1))
+    return gram_gap(features.flatten(0, 1), activation.flatten(0, 1), processes)
 
 
 class HiddenStructure:
@@ -50,7 +52,8 @@ class HiddenStructure:
         loss = loss + hidden(x0)          # after the network's forward pass
 
     What it returns hangs in the network's graph, so gradient scaling, accumulation, DDP and accelerate go on as before; the
-    images of one forward pass are related to each other, on each process its own. The network and its output are not
+    images of one forward pass are related to each other, also those of other processes, whose gradients of the weights are
+    averaged afterwards, as DDP and FSDP do. The network and its output are not
     touched: x0_hat is not pulled anywhere, unlike in `StructureGame`.
 
     Args:
@@ -120,7 +123,7 @@ class HiddenStructure:
         with torch.no_grad():
             features = on_grid(self.features(x0), grid, (x0.shape[2], x0.shape[3]))
         with torch.autocast(activation.device.type, enabled=False):  # relations lose their digits in half precision
-            gap = hidden_gap(features, activation)
+            gap = hidden_gap(features, activation, processes_here())
         self.last = gap.detach()
         return self.weight * strength * gap
 

@@ -14,9 +14,10 @@ class Play:
     """One step of the game.
 
     Attributes:
-        gradient: scaled structure gradient at x0_hat [B, C, H, W], at least float32; zero for images that did not take part.
+        gradient: scaled structure gradient at x0_hat [B, C, H, W], at least float32; zero for images that did not take part;
+            of several processes as in `sadm.structure.processes`.
         gap: structure gap before the adversary's step, a scalar.
-        k: balance coefficients of the images that took part [m].
+        k: balance coefficients of the images that took part, in all processes [m].
         g_dsm: their mean gradient norm of the denoising loss, a scalar.
         g_gap: their mean gradient norm of the gap, before balancing, a scalar.
         g_structure: the same after balancing, a scalar.
@@ -43,20 +44,28 @@ class Play:
         gradient: torch.Tensor,
         measured: Measured,
         k: torch.Tensor,
-        g_dsm: torch.Tensor,
-        g_gap: torch.Tensor,
+        size_dsm: torch.Tensor,
+        size_gap: torch.Tensor,
         ratio: float | torch.Tensor,
     ) -> Play:
-        """A play from its parts: the gradient of all images, and of the m that took part k [m], g_dsm, g_gap and ratio [m]."""
+        """A play from its parts.
+
+        Args:
+            gradient: of all images of this process.
+            measured: by the discriminator.
+            k: of the m images that took part, in all processes [m].
+            size_dsm: their gradient norms of the denoising loss [m].
+            size_gap: and of the gap, before balancing [m].
+            ratio: in force, of all or of each [m].
+        """
         count, _, _, square, square_hat, _ = measured.moments
-        size = norms(g_gap)  # [m]
         return cls(
             gradient=gradient,
             gap=measured.gap,
             k=k,
-            g_dsm=norms(g_dsm).mean(),
-            g_gap=size.mean(),
-            g_structure=(k * size).mean(),
+            g_dsm=size_dsm.mean(),
+            g_gap=size_gap.mean(),
+            g_structure=(k * size_gap).mean(),
             ratio=torch.as_tensor(ratio, dtype=k.dtype, device=k.device).mean(),
             spread=(square / count).sqrt(),
             spread_hat=(square_hat / count).sqrt(),

@@ -14,7 +14,7 @@ from torch import nn
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.signals import AnchorSignal, Source, row_divergence
-from sadm.structure import Schedule
+from sadm.structure import Part, Schedule
 
 LABELS = torch.tensor([3, 1, 2, 3])  # the source never learned class 0
 
@@ -146,7 +146,9 @@ def test_the_weights_get_what_autograd_gives_them(relation: str) -> None:
     _, _, twin, tokens, x0_hat = step()
     plain = signal(place="both", relation=relation)
     theirs = of_source(denoised, list(range(6)))
-    (plain._gap(theirs[0], tokens, True) + plain._gap(theirs[1], x0_hat, False)).backward()
+    (
+        plain._gap(theirs[0], tokens, True, Part.alone(6)) + plain._gap(theirs[1], x0_hat, False, Part.alone(6))
+    ).backward()
     for given, expected in zip(denoiser.parameters(), twin.parameters(), strict=True):
         torch.testing.assert_close(given.grad, expected.grad)
 

@@ -12,7 +12,16 @@ from sadm.structure.cache import EmbeddingCache
 from sadm.structure.errors import StructureError
 from sadm.structure.gap import Gap
 from sadm.structure.parts import parts_gap
-from sadm.structure.players.discriminator import END, FREEZE, HALVE, ROLL_BACK, Probe, Sides, StructureDiscriminator
+from sadm.structure.players.discriminator import (
+    END,
+    FREEZE,
+    HALVE,
+    ROLL_BACK,
+    Probe,
+    Sides,
+    StructureDiscriminator,
+    of_all,
+)
 from sadm.structure.players.independence import refuse_mixing
 from sadm.structure.players.learning import LearningDiscriminator
 from sadm.structure.players.outputs import Stages, pair_moments, relations_of, stages_of
@@ -119,7 +128,9 @@ class AscendingDiscriminator(LearningDiscriminator):
             loss = loss + self._gap(sides.stages, sides.stages, sides)
         if r1:
             (at_real,) = torch.autograd.grad(loss, sides.x0, create_graph=True)
-            loss = loss + r1 / 2 * len(at_real) * at_real.square().sum()
+            # At this process's images, N times the gradient of the one loss; and of the penalties, the mean will be taken.
+            part, images = sides.part, at_real[: sides.part.size] / sides.part.processes.count
+            loss = loss + r1 / 2 * part.processes.count * part.whole * images.square().sum()
         self._gradients = list(torch.autograd.grad(loss, parameters, allow_unused=True))
         return gap, gradient
 
@@ -130,7 +141,8 @@ class AscendingDiscriminator(LearningDiscriminator):
         start = dict(zip(self.updates.named, self.updates.start, strict=True))
         both = functional_call(self.encoder, start, (torch.cat([sides.x0, sides.leaf]),))
         stages = stages_of(both, 2 * len(sides.x0))
-        real, denoised = (tuple(side) for side in zip(*(stage.chunk(2) for stage in stages), strict=True))
+        both_sides = (tuple(side) for side in zip(*(stage.chunk(2) for stage in stages), strict=True))
+        real, denoised = (of_all(side, sides.part) for side in both_sides)
         return Probe(
             gap=self._gap(sides.stages, sides.stages_hat, sides),
             gap_start=self._gap(real, denoised, sides),

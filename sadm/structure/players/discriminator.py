@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -18,6 +19,7 @@ from sadm.structure.gap import PENALTIES, Gap
 from sadm.structure.players.independence import refuse_mixing, suspects
 from sadm.structure.players.memory import Memory
 from sadm.structure.players.outputs import Stages, pair_moments, relations_of, stages_of
+from sadm.structure.processes import ALONE, Part, Processes
 from sadm.structure.relations import RELATIONS, Relation
 
 HALVE, FREEZE, ROLL_BACK, END = (
@@ -49,7 +51,7 @@ class Measured:
 
     Attributes:
         gap: what the denoiser descends, a scalar.
-        gradient: ``d gap / d x0_hat`` [B, C, H, W].
+        gradient: ``d gap / d x0_hat`` [B, C, H, W] at the images of this process, times the number of processes.
         moments: of the relations of the present images; see `pair_moments`.
         sensitivity: ``sum_i |gradient_i| |x0_hat_i| / gap``, by how much of itself the gap would change if images changed by
             their own size, a scalar; 1 where the gap is 0.
@@ -67,15 +69,16 @@ class Measured:
 
 @dataclasses.dataclass(frozen=True)
 class Sides:
-    """What is judged: n images, the present ones first, then those of the memory.
+    """What is judged: n images, the present ones of all processes first, then those of the memory.
 
     Attributes:
-        x0: present real images [B, C, H, W].
-        leaf: present denoised images [B, C, H, W], the leaf of the gradient.
+        x0: present real images of this process [B, C, H, W].
+        leaf: its present denoised images [B, C, H, W], the leaf of the gradient.
         stages: of real images, each [n, ...].
         stages_hat: of denoised images, each [n, ...].
         weight: [n].
-        target: affinities [B, B] in place of the real relation, or None.
+        target: affinities in place of the real relation of the present images, or None.
+        part: which of them are this process's.
     """
 
     x0: torch.Tensor
@@ -84,6 +87,7 @@ class Sides:
     stages_hat: Stages
     weight: torch.Tensor
     target: torch.Tensor | None
+    part: Part
 
 
 class StructureDiscriminator(abc.ABC):
@@ -128,6 +132,7 @@ class StructureDiscriminator(abc.ABC):
         self.suspects = suspects(encoder)
         self._seen: tuple[Stages, Stages, torch.Tensor] | None = None
         self._gradients: list[torch.Tensor | None] | None = None
+        self._processes = ALONE
 
     def gap_and_gradient(
         self,
@@ -138,6 +143,7 @@ class StructureDiscriminator(abc.ABC):
         target: torch.Tensor | None = None,
         index: torch.Tensor | None = None,
         probe: bool = False,
+        part: Part | None = None,
     ) -> Measured:
         """The gap and its gradient at x0_hat; what the adversary would learn from it waits for `learn`.
 
@@ -148,6 +154,8 @@ class StructureDiscriminator(abc.ABC):
             target: affinities [B, B] that take the place of the real images' relation; see `parts_gap`.
             index: of each image in the training set [B]; lets a frozen encoder embed each real image once.
             probe: also see the images through the starting weights, where there is an ascending encoder.
+            part: these images are one process's part of a batch, to which `weight` and `target` then belong as a whole; a
+                process without an image of it gives one that does not count. None = they are all.
 
         Raises:
             StructureError: an encoder or a relation that does not fit, or a target together with a memory.
@@ -156,29 +164,34 @@ class StructureDiscriminator(abc.ABC):
         refuse_mixing(self.suspects)
         if target is not None and self.memory.capacity:
             raise StructureError("target affinities [B, B] know nothing of past images: use memory=0 with a target")
-        dtype = self._dtype(x0)
+        dtype, part = self._dtype(x0), part or Part.alone(len(x0))
+        self._processes = part.processes
         real, leaf = x0.detach().to(dtype), x0_hat.detach().to(dtype).requires_grad_()
         # Relations and distances lose their digits in half precision, so autocast stops at this door.
         with torch.enable_grad(), torch.autocast(x0.device.type, enabled=False):
             stages, stages_hat = self._embed(real, leaf, index)
             if not any(stage.requires_grad for stage in stages_hat):
                 raise StructureError("the encoder's output does not depend on its input")
-            if not all_finite(*stages, *stages_hat):
-                return _broken("the encoder's output", leaf)
-            weight = stages[0].new_ones(len(real)) if weight is None else weight.detach()
+            problem = self._problem({"the encoder's output": [*stages, *stages_hat]}, leaf.device)
+            if problem is not None:
+                return _broken(problem, leaf)
+            stages, stages_hat = of_all(stages, part), of_all(stages_hat, part)
+            weight = stages[0].new_ones(part.whole) if weight is None else weight.detach()
             joined = self.memory.join(stages, stages_hat, weight)
-            gap, gradient = self._judge(Sides(real, leaf, *joined, target))
+            gap, gradient = self._judge(Sides(real, leaf, *joined, target, part))
             if gradient is None:
                 raise StructureError("the encoder's output does not depend on its input")
         self._seen = tuple(s.detach() for s in stages), tuple(s.detach() for s in stages_hat), weight
         learnt = [g for g in self._gradients or [] if g is not None]
-        if not all_finite(gap, gradient, *learnt):
-            parts = {"the structure gap": [gap], "its gradient": [gradient], "the adversary's gradient": learnt}
-            return _broken(next(name for name, tensors in parts.items() if not all_finite(*tensors)), leaf)
+        measured = {"the structure gap": [gap], "its gradient": [gradient], "the adversary's gradient": learnt}
+        problem = self._problem(measured, leaf.device)
+        if problem is not None:
+            return _broken(problem, leaf)
         with torch.no_grad(), torch.autocast(x0.device.type, enabled=False):
             moments = pair_moments(*relations_of(*self._seen[:2], self.relation))
-            seen = self._probe(Sides(real, leaf.detach(), *self._seen, target)) if probe else None
-        return Measured(gap.detach(), gradient, moments, _sensitivity(gap, gradient, leaf), seen)
+            seen = self._probe(Sides(real, leaf.detach(), *self._seen, target, part)) if probe else None
+            sensitivity = _sensitivity(gap, gradient[: part.size], leaf[: part.size], part.processes)
+        return Measured(gap.detach(), gradient[: part.size], moments, sensitivity, seen)
 
     def learn(self) -> None:
         """Ends the play: the adversary takes its step, and the memory its images."""
@@ -211,6 +224,12 @@ class StructureDiscriminator(abc.ABC):
     def _judge(self, sides: Sides) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The gap and its gradient at the leaf; leaves the adversary's gradients in `_gradients`."""
 
+    def _problem(self, tensors: Mapping[str, Sequence[torch.Tensor]], device: torch.device) -> str | None:
+        """What is not finite, in any process; None = all is well."""
+        broken = [place for place, group in enumerate(tensors.values(), 1) if not all_finite(*group)]
+        found = self._processes.highest(min(broken, default=0), device)
+        return [*tensors][found - 1] if found else None
+
     def _forget(self) -> None:
         self._seen, self._gradients = None, None
 
@@ -239,7 +258,12 @@ def _broken(problem: str, leaf: torch.Tensor) -> Measured:
     return Measured(nothing, torch.zeros_like(leaf).detach(), nothing.expand(6), nothing, problem=problem)
 
 
-def _sensitivity(gap: torch.Tensor, gradient: torch.Tensor, x0_hat: torch.Tensor) -> torch.Tensor:
+def of_all(stages: Stages, part: Part) -> Stages:
+    """The stages of all processes' images; a process without one has given one that does not count."""
+    return tuple(part.rows(stage[: part.size]) for stage in stages)
+
+
+def _sensitivity(gap: torch.Tensor, gradient: torch.Tensor, x0_hat: torch.Tensor, processes: Processes) -> torch.Tensor:
     gap, gradient, x0_hat = gap.detach(), gradient.detach().to(gap.dtype), x0_hat.detach().to(gap.dtype)
-    change = (gradient.flatten(1).norm(dim=1) * x0_hat.flatten(1).norm(dim=1)).sum()
+    change = processes.sum((gradient.flatten(1).norm(dim=1) * x0_hat.flatten(1).norm(dim=1)).sum()) / processes.count
     return torch.where(gap > 0, change / gap.clamp_min(torch.finfo(gap.dtype).tiny), torch.ones_like(gap))

@@ -20,6 +20,7 @@ class LearningDiscriminator(StructureDiscriminator):
     def learn(self) -> None:
         gradients = self._gradients
         super().learn()
+        self._processes.average(gradients or [])
         self.updates.step(gradients)
 
     def healthy(self) -> bool:
