@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sadm.cli.options import parse, required, take
+from sadm.cli.options import parse, required, speaks, take
 from sadm.core.config import merge, read_yaml
 from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter
@@ -50,6 +50,8 @@ def run(arguments: list[str]) -> None:
     config: TrainConfig = parse(TrainConfig, rest, "finetune", description, finetune_config(source, named, change))
     with ConsoleReporter() as reporter:
         result = train(config, folder, reporter)
+    if not speaks():
+        return
     kept = sum(file.stat().st_size for file in (Path(folder) / "model").glob("*.safetensors"))
     print(
         f"{result.steps} steps in {result.cpu_seconds + result.pretrain_cpu_seconds:.0f} CPU-seconds; "

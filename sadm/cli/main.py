@@ -24,6 +24,9 @@ COMMANDS = {
     "reproduce": "the paper's experiments: published figures, what each would take, a rehearsal, the job itself",
 }
 
+TOGETHER = ("train", "finetune")
+"""Commands that several processes, as torchrun starts them, run together."""
+
 USER_ERROR = 2
 INTERRUPTED = 130
 
@@ -69,6 +72,10 @@ def run(arguments: list[str]) -> int:
         return 0
     if name not in COMMANDS:
         return _complain(_unknown(name))
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and name not in TOGETHER:
+        from sadm.cli.options import speaks
+
+        return _complain(_not_together(name)) if speaks() else USER_ERROR
     return _guarded(name, rest)
 
 
@@ -78,9 +85,10 @@ def _guarded(name: str, arguments: list[str]) -> int:
     try:
         importlib.import_module(f"sadm.cli.{name}").run(arguments)
     except UserError as error:
-        return _complain(str(error))
+        return USER_ERROR if error.said_by_another else _complain(str(error))
     except InterruptedRun as error:
-        print(f"\n{error}", file=sys.stderr)
+        if not error.said_by_another:
+            print(f"\n{error}", file=sys.stderr)
         return INTERRUPTED
     except KeyboardInterrupt:
         print("\nInterrupted. To go on, run the same command.", file=sys.stderr)
@@ -94,6 +102,13 @@ def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, COMMANDS, n=1)
     hint = f"did you mean '{near[0]}'?" if near else f"there are {', '.join(COMMANDS)}."
     return f"unknown command '{name}'; {hint}"
+
+
+def _not_together(name: str) -> str:
+    return (
+        f"torchrun has started {os.environ['WORLD_SIZE']} processes of '{name}', which would all do the same; the commands that "
+        f"several processes run together are {' and '.join(TOGETHER)}. Start it alone: sadm {name} …"
+    )
 
 
 def _complain(message: str) -> int:

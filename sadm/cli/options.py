@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import tyro
@@ -81,6 +82,11 @@ def take_all(arguments: list[str], name: str) -> tuple[list[str], list[str]]:
         else:
             rest.append(word)
     return values, rest
+
+
+def speaks() -> bool:
+    """Whether this process talks to the user: of several that torchrun has started, the first."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def required(value: str | None, name: str, command: str) -> str:

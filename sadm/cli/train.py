@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sadm.cli.options import network_kind, parse, required, take
+from sadm.cli.options import network_kind, parse, required, speaks, take
 from sadm.core.progress import ConsoleReporter
 from sadm.training.config import TrainConfig, load_train_config, recipe_names
 
@@ -17,6 +17,7 @@ examples:
   sadm train --out runs/plain --recipe digits --signal none --optimiser.steps 400
   sadm train --out runs/mine --recipe folder32 --data path/to/images --strict
   sadm train --out runs/unet --recipe digits --net.kind unet --net.unet.channels 32 64
+  torchrun --nproc-per-node 2 -m sadm train --out runs/two --recipe digits
   sadm train --out runs/latent --data path/to/images --data.resolution 256 --data.autoencoder path/to/vae
 """
 
@@ -28,7 +29,7 @@ def run(arguments: list[str]) -> None:
     description = DESCRIPTION.format(recipes=", ".join(recipe_names()))
     config: TrainConfig = parse(TrainConfig, rest, "train", description, defaults)
     folder = required(out, "out", "train")
-    if config.start_from is not None and config.signal == "hidden":
+    if config.start_from is not None and config.signal == "hidden" and speaks():
         print(
             "Note: structure guidance in a hidden layer helps a network that learns from scratch; continuing a trained one, it "
             "measured worse than plain training (docs/results.md, regime E). Plain training: --signal none"
@@ -37,5 +38,7 @@ def run(arguments: list[str]) -> None:
 
     with ConsoleReporter() as reporter:
         result = train(config, folder, reporter)
+    if not speaks():
+        return
     print(f"{result.steps} steps in {result.cpu_seconds + result.pretrain_cpu_seconds:.0f} CPU-seconds.")
     print(f"Draw images with: sadm sample {folder}")

@@ -29,6 +29,11 @@ class Batch:
     index: torch.Tensor
 
 
+def share_of(rows: int, rank: int, world: int) -> slice:
+    """Which of a batch's rows a process has: consecutive ones, as many as others or one more or less."""
+    return slice(rows * rank // world, rows * (rank + 1) // world)
+
+
 class BatchStream:
     """Shuffled batches: the epochs of an order laid end to end and cut every `batch_size` images.
 
@@ -82,7 +87,7 @@ class BatchStream:
         self.flip = flip
         self.augmenter = augmenter
         self.order = order or uniform_order(len(images), seed)
-        self.share = slice(batch_size * rank // world, batch_size * (rank + 1) // world)
+        self.share = share_of(batch_size, rank, world)
         """Places of this process within the whole batch."""
 
     @property

@@ -22,8 +22,10 @@ from sadm.core.config import (
 )
 from sadm.core.errors import UserError
 from sadm.finetuning.config import FinetuneConfig
+from sadm.training import parallel_config
 from sadm.training.data_config import DataConfig
 from sadm.training.net_config import NetConfig, merge_training
+from sadm.training.parallel_config import ParallelConfig
 from sadm.training.restraint_config import ANCHOR_WEIGHT, AnchorConfig, EarlyStopConfig, PriorConfig
 from sadm.training.shapes import why_not, why_not_sides
 from sadm.training.signal_config import OF_PAIRS, ControlConfig, Signal, StructureConfig
@@ -255,6 +257,7 @@ class TrainConfig(Config):
     finetune: FinetuneConfig = FinetuneConfig()
     anchor: AnchorConfig = AnchorConfig()
     prior: PriorConfig = PriorConfig()
+    parallel: ParallelConfig = ParallelConfig()
     sampling: SamplingConfig = SamplingConfig()
     log: LogConfig = LogConfig()
 
@@ -313,6 +316,27 @@ class TrainConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _can_be_cut(self) -> TrainConfig:
+        pieces = self.parallel.accumulate
+        if pieces > self.optimiser.batch:
+            raise ValueError(
+                f"parallel.accumulate cuts a batch into {pieces} micro-batches, and optimiser.batch is {self.optimiser.batch}. "
+                "Use a larger batch or fewer micro-batches"
+            )
+        if pieces > 1 and self.prior.images:
+            raise ValueError("prior.images and parallel.accumulate do not go together. Use one of them")
+        if pieces > 1 and self.signal == "sampled":
+            raise ValueError(
+                "signal 'sampled' runs the network itself, which parallel.accumulate does not cut. Leave it at 1"
+            )
+        if self.parallel.strategy != "ddp" and self.early_stop.every:
+            raise ValueError(
+                "early_stop needs a whole model in each process: parallel.strategy must be 'ddp', got "
+                f"'{self.parallel.strategy}'. Use that, or train without early stopping"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _network_is_told(self) -> TrainConfig:
         strengths = self.data.augment.strengths
         if self.net.kind == "unet" and any(strengths.values()):
@@ -359,7 +383,7 @@ class TrainConfig(Config):
         return math.inf if self.structure.k_max is None else self.structure.k_max
 
 
-FREE_TO_CHANGE = ("device", "data.workers", "data.latents", "log.", "sampling.")
+FREE_TO_CHANGE = ("device", "data.workers", "data.latents", "log.", "sampling.", *parallel_config.FREE_TO_CHANGE)
 """Keys that a resumed run may change: they alter no weight (a device does so by rounding alone; what a cache of latents holds is
 checked)."""
 

@@ -90,7 +90,8 @@ class EarlyStop:
 
     def look(self) -> dict[str, torch.Tensor]:
         """Measures, and keeps the weights if they are the best so far; returns ``validation_loss`` for the metrics."""
-        loss, self.last_step = self.loss(), self.learner.step
+        team, self.last_step = self.learner.team, self.learner.step
+        loss: float = team.told(self.loss() if team.first else None)  # one decision for all
         self.waited += 1
         if loss < self.best_loss:
             self.best_step, self.best_loss, self.waited = self.learner.step, loss, 0

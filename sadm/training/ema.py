@@ -7,22 +7,24 @@ import copy
 import torch
 from torch import nn
 
+from sadm.training.parallel.engine import local
+
 
 class EMA:
     """Exponential moving average of a module's parameters that learn, counted in images.
 
     Args:
         module: what to follow; buffers are copied as they are. Parameters without ``requires_grad`` are shared with it.
+        apart: share nothing, since both will be shared out over processes.
         half_life: images after which an old weight counts half.
         warmup: early on the half-life is at most `warmup` times the images seen (EDM's ramp-up); 0 = no warm-up.
     """
 
-    def __init__(self, module: nn.Module, half_life: float, warmup: float) -> None:
+    def __init__(self, module: nn.Module, half_life: float, warmup: float, apart: bool = False) -> None:
         frozen = {id(parameter): parameter for parameter in module.parameters() if not parameter.requires_grad}
-        self.module = copy.deepcopy(module, frozen).eval()
-        self.half_life, self.warmup = half_life, warmup
-        self._average: list[torch.Tensor] = [part for part in self.module.parameters() if part.requires_grad]
-        self._current: list[torch.Tensor] = [part for part in module.parameters() if part.requires_grad]
+        self.module = copy.deepcopy(module, {} if apart else frozen).eval()
+        self.half_life, self.warmup, self._followed = half_life, warmup, module
+        self._names = [name for name, part in module.named_parameters() if part.requires_grad]
         self.module.requires_grad_(False)
 
     def decay(self, batch: int, images_seen: int) -> float:
@@ -32,5 +34,9 @@ class EMA:
 
     @torch.no_grad()
     def update(self, batch: int, images_seen: int) -> None:
-        """Moves the average towards the current weights."""
-        torch._foreach_lerp_(self._average, self._current, 1 - self.decay(batch, images_seen))
+        """Moves the average towards the current weights; of weights in shares, each process its own."""
+        average, current = (
+            [local(parts[name]) for name in self._names]
+            for parts in (dict(module.named_parameters()) for module in (self.module, self._followed))
+        )
+        torch._foreach_lerp_(average, current, 1 - self.decay(batch, images_seen))

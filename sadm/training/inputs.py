@@ -15,10 +15,18 @@ from sadm.diffusion.densities import Density
 
 
 class Batches(Protocol):
-    """What training images come from."""
+    """What training images come from.
+
+    Attributes:
+        batch_size: images of a step, of all processes.
+        share: places among them of this process's.
+    """
+
+    batch_size: int
+    share: slice
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, from 0."""
+        """This process's share of the batch of a step, from 0."""
         ...
 
 
@@ -58,6 +66,13 @@ class StepInputs:
             prior=count,
         )
 
+    def part(self, rows: slice) -> StepInputs:
+        """The same for some of the images, none of them drawn from the model that the training started from."""
+        if self.prior:
+            raise ValueError("a batch with images of the model that the training started from can't be cut")
+        part = self._map(lambda tensor: tensor[rows])
+        return dataclasses.replace(part, index=self.index[rows])
+
     def to(self, device: torch.device) -> StepInputs:
         """On `device`; the copy of pinned tensors goes on in the background there."""
         return self._map(lambda tensor: tensor.to(device, non_blocking=True))
@@ -95,10 +110,11 @@ def draw_inputs(
         label_dropout: probability with which a label becomes `null_label`.
         null_label: the class that means "unknown".
     """
-    batch = stream.batch(step)
+    batch, whole, own = stream.batch(step), stream.batch_size, stream.share
     draws = generator(seed, "training", step)
-    sigma = density.sample(len(batch.x0), draws)  # [B]
-    noise = torch.randn(batch.x0.shape, generator=draws)  # [B, C, H, W]
-    dropped = torch.rand(len(batch.x0), generator=draws) < label_dropout  # [B]
+    # Of several processes, each draws for all, and takes its share: so the number of processes changes no number.
+    sigma = density.sample(whole, draws)[own]  # [B]
+    noise = torch.randn(whole, *batch.x0.shape[1:], generator=draws)[own]  # [B, C, H, W]
+    dropped = torch.rand(whole, generator=draws)[own] < label_dropout  # [B]
     cond = batch.cond.with_label_dropped(dropped, null_label)
     return StepInputs(batch.x0, sigma, noise, cond, batch.cond.label, batch.index)

@@ -15,10 +15,14 @@ from sadm.diffusion import Denoised, denoise, denoising_loss
 from sadm.finetuning.tuning import state_without
 from sadm.signals import Source, Taps, TrainingSignal, taps_of, users_of_source
 from sadm.training.augmentation import augmenter_for
+from sadm.training.checkpoint import filled, holds_shares
 from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.ema import EMA
 from sadm.training.inputs import StepInputs, draw_inputs
 from sadm.training.latents import TrainingSet, open_stream, pictures_of
+from sadm.training.parallel.engine import Engine, whole
+from sadm.training.parallel.micro_batches import Asked, MicroBatches, summed_up
+from sadm.training.parallel.team import ALONE, Team
 from sadm.training.prior import Prior, PriorStream
 from sadm.training.process import build_density, build_weighting
 from sadm.training.spec import ModelSpec
@@ -37,10 +41,11 @@ class Learner:
         spec: of the denoiser.
         signals: added to the denoising gradient, in this order.
         prior: images of the model to start from, where `config.prior` asks for some.
+        team: the processes that train together; each has a learner with its share of every batch.
 
     Raises:
-        UserError: a signal taps a module that the network does not have, or the model to start from is not there or does not
-            fit.
+        UserError: a signal taps a module that the network does not have, the model to start from is not there or does not
+            fit, or something can't be done by several processes.
     """
 
     def __init__(
@@ -50,15 +55,17 @@ class Learner:
         spec: ModelSpec,
         signals: list[TrainingSignal],
         prior: Prior | None = None,
+        team: Team = ALONE,
     ) -> None:
-        self.config, self.spec, self.signals = config, spec, signals
+        self.config, self.spec, self.signals, self.team = config, spec, signals, team
         augmenter = augmenter_for(config.data.augment, pictures_of(images))
         order = class_order(pictures_of(images), config.seed, config.data.balance, config.data.repeat)
         batch, flip = config.optimiser.batch - config.prior_batch, config.data.flip
-        self.stream = open_stream(images, batch, config.seed, flip=flip, order=order, augmenter=augmenter)
+        seat = {"rank": team.rank, "world": team.count}
+        self.stream = open_stream(images, batch, config.seed, flip=flip, order=order, augmenter=augmenter, **seat)
         if config.prior_batch and prior is None:
             raise ValueError("config.prior asks for images of the model to start from: draw_prior first")
-        self.prior = None if prior is None else PriorStream(prior, config.prior_batch, config.seed)
+        self.prior = None if prior is None else PriorStream(prior, config.prior_batch, config.seed, **seat)
         self.device = resolve_device(config.device)
         comparing = [user for signal in signals for user in users_of_source(signal)]
         self.start = start(config, spec, keep_source=bool(comparing))
@@ -66,13 +73,15 @@ class Learner:
         self.frozen = [name for name, part in self.denoiser.net.named_parameters() if not part.requires_grad]
         self.density = build_density(config.process, self.denoiser)
         self.weighting = build_weighting(config.process, self.denoiser, spec.sigma_data)
-        for signal in signals:
-            if hasattr(signal, "bind"):
-                signal.bind(self.denoiser)
-        for user in comparing:
-            user.bind_source(self._source())
-        self.taps = Taps(self.denoiser.net, [name for signal in signals for name in taps_of(signal)])
-        self.ema = EMA(self.denoiser.net, config.optimiser.ema_half_life, config.optimiser.ema_warmup)
+        self._bind(comparing)
+        tapped = tuple(name for signal in signals for name in taps_of(signal))
+        self.taps = Taps(self.denoiser.net, tapped)
+        apart = team.count > 1 and config.parallel.strategy != "ddp"
+        self.ema = EMA(self.denoiser.net, config.optimiser.ema_half_life, config.optimiser.ema_warmup, apart)
+        self.engine = Engine(self.denoiser.net, self.ema.module, config.parallel, team, tapped)
+        alone = self.engine.run is self.denoiser.net
+        self.running = self.denoiser if alone else spec.around(self.engine.run).to(self.device).train()
+        self.micro = MicroBatches(config.optimiser.batch, config.parallel, team)
         self.parameters = [parameter for parameter in self.denoiser.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.parameters,
@@ -94,25 +103,22 @@ class Learner:
             DivergedError: the loss or the gradient is not finite; the weights are left as they were.
         """
         given = (self.ahead.get(self.step) if self.ahead else self.inputs(self.step)).to(self.device)
-        x0, sigma, noise = given.x0, given.sigma, given.noise  # [B, C, H, W], [B], [B, C, H, W]
-
-        with self.taps.recording() as activations:
-            denoised = denoise(self.denoiser, x0, sigma, noise, given.cond, self._weight(sigma, given.prior))
-        leaf = denoised.x0_hat.detach().requires_grad_()
-        loss = denoising_loss(denoised.x0, leaf, denoised.weight)
-        self._refuse_non_finite("loss", loss)
-        (g_dsm,) = torch.autograd.grad(loss, leaf)
-
-        taps = {name: activation.detach() for name, activation in activations.items()}
-        index = None if self.stream.changes_pixels else given.index
-        seen = dataclasses.replace(denoised, x0_hat=leaf.detach(), label=given.label, index=index, taps=taps)
-        gradient, at_taps, log = self._ask_signals(seen, g_dsm, given.prior)
-        # One backward through the network serves all signals (but those that run it themselves): what reaches a tap from
-        # x0_hat and what its signals give add up there.
-        tapped = [activations[name] for name in at_taps]
-        torch.autograd.backward([denoised.x0_hat, *tapped], [gradient, *at_taps.values()])
-
-        return {"loss": loss.detach(), **log, **self._update()}
+        rows = self.micro.rows(len(given.x0))
+        cut = len(rows) > 1
+        ahead = self._look_ahead(given, rows) if cut and self.config.parallel.exact else None
+        found = [] if ahead is None else [ahead]
+        for number, own in enumerate(rows):
+            part = given.part(own) if cut else given
+            with self.engine.passing(last=number == len(rows) - 1):
+                denoised, activations = self._forward(part)
+                asked = self._ask(part, denoised, activations, number) if ahead is None else ahead[own]
+                # One backward through the network serves all signals (but those that run it themselves): what reaches a tap
+                # from x0_hat and what its signals give add up there.
+                tapped = [activations[name] for name in asked.at_taps]
+                torch.autograd.backward([denoised.x0_hat, *tapped], [asked.at_output, *asked.at_taps.values()])
+            if ahead is None:
+                found.append(asked)
+        return {**summed_up(found), **self._update()}
 
     def inputs(self, step: int) -> StepInputs:
         """What `step` works on; in page-locked memory where a thread makes it for a CUDA device."""
@@ -129,6 +135,59 @@ class Learner:
         """Ends the threads that make inputs ahead, if there are any."""
         if self.ahead:
             self.ahead.close()
+
+    def _forward(self, given: StepInputs) -> tuple[Denoised, dict[str, torch.Tensor]]:
+        """The denoiser's estimates of a micro-batch, and what signals tap, in the network's graph."""
+        weight = self._weight(given.sigma, given.prior)
+        with self.taps.recording() as activations, self.engine.precision():
+            denoised = denoise(self.running, given.x0, given.sigma, given.noise, given.cond, weight)
+        return denoised, activations
+
+    @torch.no_grad()
+    def _look_ahead(self, given: StepInputs, rows: list[slice]) -> Asked:
+        """What goes back through the network for the whole batch, which it first sees in micro-batches without a graph."""
+        seen = [self._forward(given.part(own)) for own in rows]
+        x0_hat = torch.cat([denoised.x0_hat for denoised, _ in seen])
+        taps = {name: torch.cat([activations[name] for _, activations in seen]) for name in self.taps.modules}
+        x_t = torch.cat([denoised.x_t for denoised, _ in seen])
+        weight = torch.cat([denoised.weight for denoised, _ in seen])
+        denoised = Denoised(given.x0, x_t, given.sigma, given.noise, given.cond, x0_hat, weight)
+        with torch.enable_grad():
+            return self._ask(given, denoised, taps, None)
+
+    def _ask(
+        self, given: StepInputs, denoised: Denoised, activations: dict[str, torch.Tensor], number: int | None
+    ) -> Asked:
+        """What goes back through the network for micro-batch `number`, or for all of them (None)."""
+        leaf = denoised.x0_hat.detach().requires_grad_()
+        loss = denoising_loss(denoised.x0, leaf, denoised.weight)
+        # Means are over the images of all processes, whose gradients are averaged.
+        within, of_step = self.micro.shares(len(leaf), number)
+        shared = self.micro.mean(loss.detach() * (within * of_step))
+        self._refuse_non_finite("loss", shared)
+        (g_dsm,) = torch.autograd.grad(loss, leaf)
+        if within != 1:
+            g_dsm = within * g_dsm
+        taps = {name: activation.detach() for name, activation in activations.items()}
+        index = None if self.stream.changes_pixels else given.index
+        seen = dataclasses.replace(denoised, x0_hat=leaf.detach(), label=given.label, index=index, taps=taps)
+        gradient, at_taps, log = self._ask_signals(seen, g_dsm, given.prior)
+        if of_step != 1:
+            gradient, at_taps = of_step * gradient, {name: of_step * part for name, part in at_taps.items()}
+        return Asked(shared, gradient, at_taps, log)
+
+    def _bind(self, comparing: list[Any]) -> None:
+        """Gives signals the denoiser, and the model that the training started from, where they ask for them."""
+        if comparing and self.team.count > 1 and self.config.parallel.strategy != "ddp":
+            raise UserError(
+                f"a signal compares with the model that the training starts from, which needs it whole in each process: "
+                f"--parallel.strategy must be ddp, got {self.config.parallel.strategy}."
+            )
+        for signal in self.signals:
+            if hasattr(signal, "bind"):
+                signal.bind(self.denoiser)
+        for user in comparing:
+            user.bind_source(self._source())
 
     def _weight(self, sigma: torch.Tensor, prior: int) -> torch.Tensor:
         """The loss weight of each image [B], the last `prior` of which are of the model that the training started from."""
@@ -164,7 +223,7 @@ class Learner:
     def _update(self) -> dict[str, torch.Tensor]:
         """The optimiser's step; returns its scalars."""
         gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients)
+        norm = whole(torch.nn.utils.get_total_norm(gradients))
         self._refuse_non_finite("gradient", norm)
         limit = self.config.optimiser.clip or math.inf
         if norm > limit:
@@ -206,12 +265,27 @@ class Learner:
                 f"--start-from {self.config.start_from} holds another model than this training began with, and what this "
                 "training needs of it is kept there alone. Restore it, or choose another --out."
             )
+        if self.engine.sharded or holds_shares(state):
+            self._give_optimiser_its_state()
+            state = filled({"learner": state}, {"learner": self.state_dict()}, self.team)["learner"]
         self.step = int(state["step"])
         for net, part in ((self.denoiser.net, state["net"]), (self.ema.module, state["ema"])):
             net.load_state_dict({**net.state_dict(), **part})
         self.optimiser.load_state_dict(state["optimiser"])
         for signal, part in zip(self.signals, state["signals"], strict=True):
             signal.load_state_dict(part)
+
+    def _give_optimiser_its_state(self) -> None:
+        """A step that changes nothing, after which there are moments to be filled."""
+        rates = [group["lr"] for group in self.optimiser.param_groups]
+        for group in self.optimiser.param_groups:
+            group["lr"] = 0.0
+        for parameter in self.parameters:
+            parameter.grad = torch.zeros_like(parameter)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        for group, rate in zip(self.optimiser.param_groups, rates, strict=True):
+            group["lr"] = rate
 
     def _source(self) -> Source:
         """The model that the training started from, as it was."""

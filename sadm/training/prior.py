@@ -15,7 +15,7 @@ from sadm.core.seeds import derive_seed
 from sadm.core.stopping import StopRequest
 from sadm.core.store import Store
 from sadm.data import to_floats, to_uint8
-from sadm.data.batches import Batch
+from sadm.data.batches import Batch, share_of
 from sadm.data.order import uniform_order
 from sadm.training.config import TrainConfig
 from sadm.training.drawing import draw_in_parts
@@ -47,18 +47,22 @@ class PriorStream:
 
     Args:
         prior: the images.
-        batch_size: images a step; more than there are repeats some.
+        batch_size: images a step, over all processes; more than there are repeats some.
         seed: of the run.
+        rank: which of the processes this is, from 0.
+        world: how many processes share a batch.
     """
 
-    def __init__(self, prior: Prior, batch_size: int, seed: int) -> None:
+    def __init__(self, prior: Prior, batch_size: int, seed: int, rank: int = 0, world: int = 1) -> None:
         self.prior, self.batch_size = prior, batch_size
+        self.share = share_of(batch_size, rank, world)
         self.seed = derive_seed(seed, "prior")
         self.order = uniform_order(len(prior.x0), self.seed)
 
     def batch(self, step: int) -> Batch:
-        """The batch of `step` >= 0."""
-        index = self.order.between(step * self.batch_size, (step + 1) * self.batch_size)
+        """This process's share of the batch of `step` >= 0."""
+        first = step * self.batch_size
+        index = self.order.between(first + self.share.start, first + self.share.stop)
         x0 = self.prior.x0[index]
         label = None if self.prior.label is None else self.prior.label[index]
         return Batch(to_floats(x0) if x0.dtype == torch.uint8 else x0, Cond(label=label), index)

@@ -16,7 +16,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +43,7 @@ from sadm.data import Fit, ImageSet, Split, load_split, to_uint8
 from sadm.finetuning.tuning import learned
 from sadm.models import autoencoder_hash
 from sadm.training.adapted import AdapterFacts
-from sadm.training.checkpoint import latest_checkpoint, save_checkpoint
+from sadm.training.checkpoint import latest_checkpoint
 from sadm.training.config import FREE_TO_CHANGE, TrainConfig
 from sadm.training.data_config import DataConfig
 from sadm.training.early_stop import EarlyStop, hold_back
@@ -52,6 +51,9 @@ from sadm.training.journal import Journal
 from sadm.training.latents import TrainingSet, part_of
 from sadm.training.learner import Learner
 from sadm.training.model_folder import Model, model_folder_in, save_model
+from sadm.training.parallel.engine import whole
+from sadm.training.parallel.saver import Saver
+from sadm.training.parallel.team import Team, team_for
 from sadm.training.prior import draw_prior
 from sadm.training.said import say_never_held_out, say_notes, say_skipped
 from sadm.training.shapes import describe_shapes
@@ -130,39 +132,43 @@ def train(
 
     Args:
         config: what to train.
-        out: the run folder; created, or holding a run with the same configuration.
-        reporter: where progress is shown; None = nowhere.
+        out: the run folder; created, or holding a run with the same configuration. Processes that torchrun has started train
+            together in one folder, which all of them must see.
+        reporter: where progress is shown; None = nowhere. Of several processes, the first one's is used.
         images: the training images, where they are loaded already; None = as `config.data` says.
 
     Raises:
         UserError: bad data, another run in the folder, a full disk, a loss that is not finite.
         InterruptedRun: stopped by Ctrl-C or SIGTERM, after saving.
     """
-    folder, shown = Path(out), reporter or Silent()
-    _check_folder(folder, config)
-    if images is None:
-        images = split_for(config, shown).train
-    session = _Session(config, folder, images, shown)
-    with locked(make_folder(folder), "training"), StopRequest() as stop:
-        return session.run(stop)
+    folder = Path(out)
+    with team_for(config.device) as team, contextlib.ExitStack() as stack:
+        shown = reporter if reporter is not None and team.first else Silent()
+        team.first_alone(lambda: _check_folder(folder, config))
+        if images is None:
+            images = team.first_then_all(lambda: split_for(config, shown)).train
+        session = _Session(config, folder, images, shown, team)
+        team.first_alone(lambda: stack.enter_context(locked(make_folder(folder), "training")))
+        return session.run(stack.enter_context(StopRequest()))
 
 
 class _Session:
     """One call of `train`: from the last checkpoint to the end, or to a stop."""
 
-    def __init__(self, config: TrainConfig, folder: Path, images: ImageSet, reporter: Reporter) -> None:
-        self.config, self.folder, self.images, self.reporter = config, folder, images, reporter
+    def __init__(self, config: TrainConfig, folder: Path, images: ImageSet, reporter: Reporter, team: Team) -> None:
+        self.config, self.folder, self.images, self.reporter, self.team = config, folder, images, reporter, team
         self.learned_from, self.held_back = hold_back(config, images)
         self.early: EarlyStop | None = None
         self.fingerprint = images.fingerprint()
         self.autoencoder: str | None = None  # its hash
-        self.cpu_seconds, self.prior_cpu_seconds = 0.0, 0.0
+        self.cpu_seconds, self.prior_cpu_seconds = 0.0, 0.0  # of all processes
+        self.own_seconds = 0.0  # of this one, not yet counted
         self.prepared = PreparedSignals([])
-        self.rate = 0.0
+        parallel = config.parallel
+        self.saver = Saver(folder / CHECKPOINTS, config.log.keep, parallel.background, team)
 
     def run(self, stop: StopRequest) -> RunResult:
-        remove_leftovers(self.folder)
-        remove_leftovers(self.folder / CHECKPOINTS)
+        self.team.first_alone(self._tidy)
         facts = read_json(self.folder / FACTS) if (self.folder / FACTS).exists() else {}
         if facts and facts["data"]["fingerprint"] != self.fingerprint:
             raise UserError(
@@ -175,10 +181,11 @@ class _Session:
         check_sizes(self.config, self.images)
         refuse_too_few(self.config, self.learned_from)
         self._check_autoencoder(facts)
-        write_yaml(self.folder / CONFIG, self.config)
-        self._write_facts(finished=False, steps=0)
-        state = latest_checkpoint(self.folder / CHECKPOINTS, self.reporter.say)
-        data = training_set(self.config, self.images, self.folder / LATENTS, self.reporter)
+        self.team.first_alone(self._begin)
+        state = latest_checkpoint(self.folder / CHECKPOINTS, self.reporter.say, self.team)
+        data = self.team.first_then_all(
+            lambda: training_set(self.config, self.images, self.folder / LATENTS, self.reporter)
+        )
         learner = self._start(part_of(data, self.learned_from) if self.held_back else data, state, stop)
         if self.held_back is not None:
             self.early = EarlyStop(self.config, part_of(data, self.held_back), learner)
@@ -187,7 +194,17 @@ class _Session:
         self._loop(learner, stop, state)
         if self.early is not None:
             self.reporter.say(str(self.early))
-        return self._result(self._write_facts(finished=True, steps=learner.step))
+        facts = self._facts(finished=True, steps=learner.step)
+        self.team.first_alone(lambda: write_json(self.folder / FACTS, facts))
+        return self._result(facts)
+
+    def _tidy(self) -> None:
+        remove_leftovers(self.folder)
+        remove_leftovers(self.folder / CHECKPOINTS)
+
+    def _begin(self) -> None:
+        write_yaml(self.folder / CONFIG, self.config)
+        write_json(self.folder / FACTS, self._facts(finished=False, steps=0))
 
     def _check_autoencoder(self, facts: dict[str, Any]) -> None:
         """Refuses to go on with another autoencoder than the run began with."""
@@ -204,44 +221,62 @@ class _Session:
         spec = spec_for(data, self.config.net, process_of(self.config), self.config.data.augment)
         prior = None
         if self.config.prior.images:
-            prior = draw_prior(self.config, spec, self.folder / PRIOR, self.reporter, stop)
+            prior = self.team.first_then_all(
+                lambda: draw_prior(self.config, spec, self.folder / PRIOR, self.reporter, stop)
+            )
             self.prior_cpu_seconds = prior.cpu_seconds
+        # One process pre-trains, and none where a checkpoint has the encoder's weights.
+        structure, reporter = self.config.structure, self.reporter
+        if state is not None or not self.team.first:
+            structure = structure.model_copy(update={"encoder_steps": 0})
+        own = self.config.model_copy(update={"structure": structure})
+        rebuilt: list[PreparedSignals] = []
+        self.team.first_alone(lambda: rebuilt.append(prepare_signals(own, data, reporter)))
+        self.prepared = rebuilt[0] if rebuilt else prepare_signals(own, data, reporter)
         if state is None:
-            self.prepared = prepare_signals(self.config, data, self.reporter)
-            learner = Learner(self.config, data, spec, self.prepared.signals, prior)
+            took = self.team.told([self.prepared.pretrain_cpu_seconds, self.prepared.encoder_score])
+            self.prepared = dataclasses.replace(self.prepared, pretrain_cpu_seconds=took[0], encoder_score=took[1])
+            self.team.copy_from_first([signal.state_dict() for signal in self.prepared.signals])
+            learner = Learner(self.config, data, spec, self.prepared.signals, prior, self.team)
             for text in learner.start.said:
                 self.reporter.say(text)
             return learner
-        # The encoder's weights come from the checkpoint, so a resumed run does not pre-train again.
-        untrained = self.config.structure.model_copy(update={"encoder_steps": 0})
-        rebuilt = prepare_signals(self.config.model_copy(update={"structure": untrained}), data, self.reporter)
-        self.prepared = dataclasses.replace(rebuilt, **state["prepared"])
+        self.prepared = dataclasses.replace(self.prepared, **state["prepared"])
         self.cpu_seconds = state["cpu_seconds"]
-        learner = Learner(self.config, data, spec, self.prepared.signals, prior)
+        learner = Learner(self.config, data, spec, self.prepared.signals, prior, self.team)
         learner.load_state_dict(state["learner"])
         self.reporter.say(f"Going on from step {learner.step} of {self.config.optimiser.steps}.")
         return learner
 
     def _loop(self, learner: Learner, stop: StopRequest, state: dict[str, Any] | None) -> None:
         total, log = self.config.optimiser.steps, self.config.log
-        journal = Journal(self.folder, learner.step)
-        if state is not None:
+        opened: list[Journal] = []
+        self.team.first_alone(lambda: opened.append(Journal(self.folder, learner.step)))
+        journal = opened[0] if opened else None
+        if state is not None and journal is not None:
             journal.load_state_dict(state["journal"])
-        with contextlib.closing(journal), contextlib.closing(learner):
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.saver.wait)
+            for part in (journal, learner):
+                if part is not None:
+                    stack.enter_context(contextlib.closing(part))
             spent, wall, since = spent_seconds(learner.device), time.monotonic(), learner.step
             while learner.step < total and not (self.early and self.early.over):
-                if stop.requested:
+                if self.team.any(stop.requested):
                     self._save(learner, journal)
-                    raise InterruptedRun(
-                        f"Stopped and saved at step {learner.step} of {total} in {self.folder}. To go on, run the same command."
-                    )
-                journal.add(learner.advance())
+                    self.saver.wait()
+                    raise self._stopped(learner)
+                scalars = learner.advance()
                 if self.early and self.early.due:
-                    journal.add(self.early.look())
+                    scalars = {**scalars, **self.early.look()}
+                if journal is not None:
+                    journal.add(scalars)
                 now = spent_seconds(learner.device)
-                self.cpu_seconds, spent = self.cpu_seconds + now - spent, now
+                self.own_seconds, spent = self.own_seconds + now - spent, now
                 if learner.step % log.every == 0 or learner.step == total or (self.early and self.early.over):
-                    self._report(learner, journal, (learner.step - since) / max(time.monotonic() - wall, 1e-9))
+                    self._count_seconds()
+                    if journal is not None:
+                        self._report(learner, journal, (learner.step - since) / max(time.monotonic() - wall, 1e-9))
                     wall, since = time.monotonic(), learner.step
                 if learner.step % log.checkpoint_every == 0 and learner.step < total:
                     self._save(learner, journal)
@@ -250,6 +285,18 @@ class _Session:
             # Outside the loop, so that a run killed between its last step and its last file is completed, too.
             self._save(learner, journal)
             self._export(learner)
+
+    def _stopped(self, learner: Learner) -> InterruptedRun:
+        error = InterruptedRun(
+            f"Stopped and saved at step {learner.step} of {self.config.optimiser.steps} in {self.folder}. To go on, run the same "
+            "command."
+        )
+        error.said_by_another = not self.team.first
+        return error
+
+    def _count_seconds(self) -> None:
+        """Adds what all processes have spent since the last time; all of them must call it."""
+        self.cpu_seconds, self.own_seconds = self.cpu_seconds + self.team.total(self.own_seconds), 0.0
 
     def _report(self, learner: Learner, journal: Journal, steps_per_second: float) -> None:
         rate = steps_per_second * self.config.optimiser.batch
@@ -271,13 +318,13 @@ class _Session:
             },
         )
 
-    def _save(self, learner: Learner, journal: Journal) -> None:
-        folder = self.folder / CHECKPOINTS
-        save_checkpoint(
-            folder / f"step-{learner.step:08d}",
+    def _save(self, learner: Learner, journal: Journal | None) -> None:
+        self._count_seconds()
+        self.saver.save(
+            learner.step,
             {
                 "learner": learner.state_dict(),
-                "journal": journal.state_dict(),
+                "journal": {} if journal is None else journal.state_dict(),
                 "cpu_seconds": self.cpu_seconds,
                 **({} if self.early is None else {"early_stop": self.early.state_dict()}),
                 "prepared": {
@@ -286,10 +333,9 @@ class _Session:
                 },
             },
         )
-        for old in sorted(folder.glob("step-*"))[: -self.config.log.keep]:
-            shutil.rmtree(old)
 
     def _export(self, learner: Learner) -> None:
+        """Writes the averaged weights as a model, and a grid of its samples."""
         spec, sampling, autoencoder = learner.spec, self.config.sampling, self.config.data.autoencoder
         step, network = learner.step, learner.ema.module
         if self.early is not None:
@@ -300,15 +346,20 @@ class _Session:
         weights, adapter = network.state_dict(), self._adapter(learner)
         if adapter is not None:
             weights = {name: weights[name] for name in learned(learner.denoiser.net)}
-        save_model(self.folder / MODEL, spec, weights, sampling, facts, autoencoder, adapter)
+        weights = {
+            name: whole(tensor) for name, tensor in weights.items()
+        }  # where they lie in shares, all processes ask
+        self.team.first_alone(
+            lambda: save_model(self.folder / MODEL, spec, weights, sampling, facts, autoencoder, adapter)
+        )
         count = self.config.log.samples
-        if count:
-            averaged = spec.around(network).eval()
-            model = Model(averaged, spec, sampling, facts, learner.device, autoencoder)
-            labels = grid_labels(len(spec.class_names), count)
-            write_grid(
-                self.folder / "samples" / f"step-{learner.step:08d}.png", model.sample_shapes(count, labels=labels)
-            )
+        if not count or not (self.team.first or learner.engine.sharded):
+            return
+        averaged = spec.around(network).eval()
+        model = Model(averaged, spec, sampling, facts, learner.device, autoencoder)
+        drawn = model.sample_shapes(count, labels=grid_labels(len(spec.class_names), count))
+        if self.team.first:
+            write_grid(self.folder / "samples" / f"step-{learner.step:08d}.png", drawn)
 
     def _adapter(self, learner: Learner) -> AdapterFacts | None:
         """What is said about a model of which a part learned; None where all did."""
@@ -324,8 +375,8 @@ class _Session:
             facts["held_back"] = len(self.held_back)
         return facts if self.autoencoder is None else {**facts, "autoencoder": self.autoencoder}
 
-    def _write_facts(self, *, finished: bool, steps: int) -> dict[str, Any]:
-        facts = {
+    def _facts(self, *, finished: bool, steps: int) -> dict[str, Any]:
+        return {
             "finished": finished,
             "steps": steps,
             "cpu_seconds": round(self.cpu_seconds, 3),
@@ -333,10 +384,9 @@ class _Session:
             "encoder_score": self.prepared.encoder_score,
             **({} if self.early is None else {"early_stop": self.early.facts()}),
             "data": self._data_facts(),
+            "processes": self.team.count,
             "provenance": provenance(),
         }
-        write_json(self.folder / FACTS, facts)
-        return facts
 
     def _result(self, facts: dict[str, Any]) -> RunResult:
         return RunResult(

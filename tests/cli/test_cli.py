@@ -265,3 +265,17 @@ def test_a_judge_of_ones_own_and_published_statistics(class_folder: Path, tmp_pa
     assert "length" in longer
     assert "--judges inception" in refused(capsys, "evaluate", out, "--reference", str(tmp_path / "published.npz"))
     assert "nowhere.npz does not exist" in refused(capsys, *given[:-1], str(tmp_path / "nowhere.npz"))
+
+
+def test_what_several_processes_can_do_together_is_said(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    assert run(["compare", "--out", "nowhere"]) == 2
+    told = capsys.readouterr().err
+    assert "torchrun has started 2 processes of 'compare'" in told
+    assert "train and finetune" in told
+    monkeypatch.setenv("RANK", "1")
+    assert run(["compare", "--out", "nowhere"]) == 2
+    assert capsys.readouterr().err == ""
