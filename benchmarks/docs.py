@@ -9,7 +9,20 @@ import re
 from pathlib import Path
 from typing import Any
 
-from benchmarks import audit, data, finetuning, monitor, prepare, samplers, solvers, structure, theory, throughput
+from benchmarks import (
+    audit,
+    data,
+    finetuning,
+    monitor,
+    pairs_memory,
+    parallel,
+    prepare,
+    samplers,
+    solvers,
+    structure,
+    theory,
+    throughput,
+)
 from benchmarks.common import ROOT, change, result_path, stored
 from benchmarks.metrics import page as metrics
 from benchmarks.peers import page as peers
@@ -43,7 +56,7 @@ def main() -> None:
     if result_path(samplers.NAME, "summary").exists():
         pages.append(samplers.section(stored(samplers.NAME, "summary")))
     pages.append(structure.section())
-    sections = [finetuning, audit, monitor, throughput, data, prepare, peers, metrics]
+    sections = [finetuning, audit, monitor, parallel, pairs_memory, throughput, data, prepare, peers, metrics]
     pages += [part for part in (page.section() for page in sections) if part is not None]
     (ROOT / "docs" / "results.md").write_text("\n".join(pages), encoding="utf-8")
     theory.write_page()
