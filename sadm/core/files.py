@@ -9,11 +9,13 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import glob
 import hashlib
 import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,6 +33,9 @@ _REMEDIES = {
     errno.EEXIST: "a file is in the way. Choose another path",
     errno.EISDIR: "a folder is in the way. Choose another path",
 }
+_OLD, _GONE = ".old.tmp", ".gone.tmp"  # what is put after a temporary folder's name
+_POLL_SECONDS = 0.1
+_held: set[int] = set()  # locks of this process, as file descriptors
 
 
 @contextlib.contextmanager
@@ -148,12 +153,13 @@ def refuse_foreign_folder(folder: Path, marker: str, what: str, ignoring: tuple[
 
 
 @contextlib.contextmanager
-def locked(folder: Path, doing: str) -> Iterator[None]:
-    """Keeps a second process out of a folder; the lock goes with this process, however it ends.
+def locked(folder: Path, doing: str, patience: float = 0.0) -> Iterator[None]:
+    """Keeps a second process out of a folder; the lock goes with this process and those that it is given to, however they end.
 
     Args:
         folder: which exists.
         doing: what is done in there, for the message, such as "training".
+        patience: seconds to wait for a process that may be about to end.
 
     Raises:
         UserError: another process has it, or it can't be written to.
@@ -162,13 +168,31 @@ def locked(folder: Path, doing: str) -> Iterator[None]:
     with user_errors_for(path):
         file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed below; what is done in the folder has errors of its own
     with file:
+        deadline = time.monotonic() + patience
+        while not _locks(file.fileno()):
+            if time.monotonic() >= deadline:
+                raise UserError(f"another process is {doing} in {folder}. Wait for it, or choose another folder.")
+            time.sleep(_POLL_SECONDS)
+        _held.add(file.fileno())
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"another process is {doing} in {folder}. Wait for it, or choose another folder."
-            ) from error
-        yield
+            yield
+        finally:
+            _held.discard(file.fileno())
+
+
+def held_locks() -> tuple[int, ...]:
+    """File descriptors of the locks that this process holds, for processes that work for it (``pass_fds``): a folder then stays
+    locked until the last of them has ended.
+    """
+    return tuple(sorted(_held))
+
+
+def _locks(descriptor: int) -> bool:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def sha256_of_file(path: str | os.PathLike[str]) -> str:
@@ -180,13 +204,25 @@ def sha256_of_file(path: str | os.PathLike[str]) -> str:
     return digest.hexdigest()
 
 
-def remove_leftovers(folder: str | os.PathLike[str]) -> None:
-    """Removes the temporary siblings that a killed process left in `folder`."""
-    for path in Path(folder).glob(".*.tmp"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
+def remove_leftovers(folder: str | os.PathLike[str], below: bool = False, of: str = "") -> None:
+    """Removes the temporary siblings that a killed process left in `folder`.
+
+    A folder that had stepped aside for a new one, which a kill then kept from taking its place, returns.
+
+    Args:
+        folder: which need not exist.
+        below: also in all folders below it.
+        of: those of the file or folder of this name alone, where others may be working in `folder`; "" = all.
+    """
+    pattern = f".{glob.escape(of)}.*.tmp" if of else ".*.tmp"
+    found = Path(folder).rglob(pattern) if below else Path(folder).glob(pattern)
+    for path in sorted(found):
+        if not path.is_dir():
             path.unlink(missing_ok=True)
+        elif path.name.endswith(_OLD) and not (target := _target_of(path)).exists():
+            os.replace(path, target)
+        else:
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _move_into_place(folder: Path, target: Path) -> None:
@@ -196,14 +232,20 @@ def _move_into_place(folder: Path, target: Path) -> None:
         return
     if not target.is_dir():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target))
-    aside = folder.with_name(f"{folder.name}.old.tmp")
+    aside, gone = folder.with_name(folder.name + _OLD), folder.with_name(folder.name + _GONE)
     os.replace(target, aside)
     try:
         os.replace(folder, target)
     except BaseException:
         os.replace(aside, target)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    os.replace(aside, gone)  # a half-emptied folder must not be taken for one that stepped aside
+    shutil.rmtree(gone, ignore_errors=True)
+
+
+def _target_of(aside: Path) -> Path:
+    """Where a folder belongs that has stepped aside: ``.NAME.RANDOM.tmp.old.tmp``."""
+    return aside.with_name(aside.name.removesuffix(_OLD)[1:].rsplit(".", 2)[0])
 
 
 def _sync(path: Path) -> None:

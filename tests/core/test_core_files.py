@@ -8,6 +8,7 @@ import hashlib
 import os
 import shutil
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,8 @@ import pytest
 from sadm.core.errors import UserError
 from sadm.core.files import (
     folder_written_atomically,
+    held_locks,
+    locked,
     make_folder,
     read_json,
     remove_leftovers,
@@ -214,6 +217,55 @@ def test_an_old_folder_that_can_not_be_emptied_never_stands_half(
     assert content(tmp_path / "step") == {"state": b"new"}
     remove_leftovers(tmp_path)
     assert [p.name for p in tmp_path.iterdir()] == ["step"]
+
+
+@pytest.mark.parametrize("renames", [1, 2, 3])
+def test_a_kill_between_two_renames_loses_neither_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    """The old folder steps aside, the new one takes its place, the old one is marked as gone: a kill before each of these."""
+    with folder_written_atomically(tmp_path / "step.1") as folder:
+        (folder / "state").write_text("old")
+    rename, calls = os.replace, []
+
+    class Killed(BaseException):
+        pass
+
+    def dying(*arguments: Path) -> None:
+        calls.append(arguments)
+        if len(calls) >= renames:
+            raise Killed
+        rename(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", dying)
+        patch.setattr(shutil, "rmtree", lambda *_, **__: None)  # a killed process tidies nothing up
+        with contextlib.suppress(Killed), folder_written_atomically(tmp_path / "step.1") as folder:
+            (folder / "state").write_text("new")
+    remove_leftovers(tmp_path)
+    assert content(tmp_path) == {"step.1/state": b"old" if renames < 3 else b"new"}
+
+
+def test_leftovers_below_go_too(tmp_path: Path) -> None:
+    (tmp_path / "runs" / "a").mkdir(parents=True)
+    (tmp_path / "runs" / "a" / ".result.json.abc.tmp").write_text("x")
+    remove_leftovers(tmp_path)
+    assert content(tmp_path) != {}
+    remove_leftovers(tmp_path, below=True)
+    assert content(tmp_path) == {}
+    assert (tmp_path / "runs" / "a").is_dir()
+
+
+def test_a_lock_is_held_until_the_last_process_that_got_it_has_ended(tmp_path: Path) -> None:
+    with locked(tmp_path, "working"):
+        helper = subprocess.Popen(["cat"], stdin=subprocess.PIPE, pass_fds=held_locks())
+    assert held_locks() == ()
+    with pytest.raises(UserError, match=r"another process is working in .*Wait for it"), locked(tmp_path, "working"):
+        pass
+    assert helper.stdin is not None
+    threading.Timer(0.3, helper.stdin.close).start()
+    with locked(tmp_path, "working", patience=60):
+        assert helper.wait(10) == 0
 
 
 def test_a_file_in_the_folders_place_is_kept(tmp_path: Path) -> None:
