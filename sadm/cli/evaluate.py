@@ -85,7 +85,7 @@ def run(arguments: list[str]) -> None:
         raise UserError(f"--groups must be at least 1, got {options.groups}.")
     if options.classifiers < 1:
         raise UserError(f"--classifiers must be at least 1, got {options.classifiers}.")
-    from sadm.core.files import write_json
+    from sadm.core.files import remove_leftovers, write_json
     from sadm.evaluation import Evaluator, network_judges, read_statistics
     from sadm.training.trained import open_run
 
@@ -124,6 +124,7 @@ def run(arguments: list[str]) -> None:
         **result.as_dict(),
         **more,
     }
+    remove_leftovers(path.parent, of=path.name)
     write_json(path, facts)
     if options.downstream:
         shutil.rmtree(Path(options.run) / WORK, ignore_errors=True)
