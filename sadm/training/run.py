@@ -47,6 +47,7 @@ from sadm.training.checkpoint import latest_checkpoint
 from sadm.training.config import FREE_TO_CHANGE, TrainConfig
 from sadm.training.data_config import DataConfig
 from sadm.training.early_stop import EarlyStop, hold_back
+from sadm.training.finite import refuse_not_finite
 from sadm.training.journal import Journal
 from sadm.training.latents import TrainingSet, part_of
 from sadm.training.learner import Learner
@@ -63,7 +64,7 @@ from sadm.training.starting import process_of, refuse_too_few
 from sadm.training.training_set import check_sizes, training_set
 
 CONFIG, FACTS, CHECKPOINTS, MODEL, LATENTS = "config.yaml", "run.json", "checkpoints", "model", "latents"
-PRIOR = "prior"
+PRIOR, SAMPLES = "prior", "samples"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -199,8 +200,8 @@ class _Session:
         return self._result(facts)
 
     def _tidy(self) -> None:
-        remove_leftovers(self.folder)
-        remove_leftovers(self.folder / CHECKPOINTS)
+        for place in (self.folder, self.folder / CHECKPOINTS, self.folder / SAMPLES):
+            remove_leftovers(place)
 
     def _begin(self) -> None:
         write_yaml(self.folder / CONFIG, self.config)
@@ -320,10 +321,12 @@ class _Session:
 
     def _save(self, learner: Learner, journal: Journal | None) -> None:
         self._count_seconds()
+        state = learner.state_dict()
+        refuse_not_finite(state, learner.step, self.team)
         self.saver.save(
             learner.step,
             {
-                "learner": learner.state_dict(),
+                "learner": state,
                 "journal": {} if journal is None else journal.state_dict(),
                 "cpu_seconds": self.cpu_seconds,
                 **({} if self.early is None else {"early_stop": self.early.state_dict()}),
@@ -359,7 +362,7 @@ class _Session:
         model = Model(averaged, spec, sampling, facts, learner.device, autoencoder)
         drawn = model.sample_shapes(count, labels=grid_labels(len(spec.class_names), count))
         if self.team.first:
-            write_grid(self.folder / "samples" / f"step-{learner.step:08d}.png", drawn)
+            write_grid(self.folder / SAMPLES / f"step-{learner.step:08d}.png", drawn)
 
     def _adapter(self, learner: Learner) -> AdapterFacts | None:
         """What is said about a model of which a part learned; None where all did."""
