@@ -30,6 +30,7 @@ from sadm.training.fitting import fit_network
 from sadm.training.frequencies import drawn_evenly, labels_at_frequencies
 from sadm.training.process import AnyDenoiser
 from sadm.training.spec import ModelSpec
+from sadm.training.whole import checksums_of, refuse_altered
 
 FORMAT = 1
 WEIGHTS, DESCRIPTION, AUTOENCODER = "model.safetensors", "model.json", "autoencoder"
@@ -278,7 +279,6 @@ def save_model(
             save_tensors(temporary / WEIGHTS, weights)
         else:
             write_adapter(temporary, adapter.finetune, weights, adapter.also)
-        write_json(temporary / DESCRIPTION, description)
         if autoencoder is not None:
             if not Path(autoencoder).is_dir():
                 raise UserError(
@@ -287,6 +287,7 @@ def save_model(
             (temporary / AUTOENCODER).mkdir()
             for file in filter(Path.is_file, Path(autoencoder).iterdir()):
                 shutil.copyfile(file, temporary / AUTOENCODER / file.name)
+        write_json(temporary / DESCRIPTION, {**description, "checksums": checksums_of(temporary)})
 
 
 def model_folder_in(path: str | Path) -> Path:
@@ -337,6 +338,7 @@ def load_model(path: str | Path, device: str = "cpu", base: str | Path | None = 
         UserError: there is no model, its files do not fit each other, or the model that it was fine-tuned from is not there.
     """
     folder, description = _described(path)
+    refuse_altered(folder, description.get("checksums", {}))
     beside = False
     try:
         spec, sampling = _spec_of(description), SamplingConfig.model_validate(description["sampling"])

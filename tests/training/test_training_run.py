@@ -235,6 +235,16 @@ def test_a_damaged_model_is_refused(tmp_path):
         load_model(tmp_path / "nowhere")
 
 
+def test_a_flipped_bit_in_a_model_is_refused(tmp_path):
+    train(tiny_config(), tmp_path / "run", images=tiny_images())
+    path = tmp_path / "run" / "model" / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1  # in the numbers, which nothing else would notice
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=r"model\.safetensors is missing, truncated or altered"):
+        load_model(tmp_path / "run")
+
+
 def test_labels_at_frequencies_are_the_largest_remainders():
     labels = labels_at_frequencies(torch.tensor([1, 2, 4]), 10, seed=0)
     assert torch.bincount(labels).tolist() == [1, 3, 6]  # 1.43, 2.86, 5.71

@@ -1,0 +1,33 @@
+"""Whether a model's tensors are still those that were written."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from sadm.core.errors import UserError
+from sadm.core.files import sha256_of_file
+
+
+def checksums_of(folder: Path) -> dict[str, str]:
+    """SHA-256 of every file of tensors in a folder and those below, by its path in there."""
+    return {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in sorted(folder.rglob("*.safetensors"))}
+
+
+def refuse_altered(folder: Path, checksums: Mapping[str, str]) -> None:
+    """Refuses a model of which a file of tensors is not what was written.
+
+    Args:
+        folder: of the model.
+        checksums: that `checksums_of` gave; empty for models that were written before there were any.
+
+    Raises:
+        UserError: a file is missing, truncated or altered.
+    """
+    for name, checksum in checksums.items():
+        path = folder / name
+        if not path.is_file() or sha256_of_file(path) != checksum:
+            raise UserError(
+                f"the model in {folder} can't be loaded: {path.name} is missing, truncated or altered (its checksum differs). "
+                "Restore it from a copy, or write it anew: sadm train with the same options in another --out."
+            )
