@@ -9,7 +9,7 @@ from typing import Any
 
 from sadm.core.config import Config, differences, write_yaml
 from sadm.core.errors import UserError
-from sadm.core.files import make_folder
+from sadm.core.files import locked, make_folder, remove_leftovers
 from sadm.core.progress import Reporter, Silent
 from sadm.data import Split
 from sadm.evaluation import Evaluator
@@ -17,6 +17,7 @@ from sadm.experiments.business import business_facts
 from sadm.experiments.config import CONTROL, CompareConfig
 from sadm.experiments.cost import read_costs
 from sadm.experiments.engine import (
+    PATIENCE,
     check_split,
     clock,
     evaluator_for,
@@ -62,13 +63,15 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
     _check_defects(config, split)
     check_split(config, split, shown)
     evaluator = functools.cache(lambda: evaluator_for(config, split))
-    with clock(make_folder(folder)):
-        write_yaml(folder / config.FILE, config)
-        _run_jobs(config, folder, split, shown, evaluator)
-        comparison, pictures = summarise(config, folder, split, evaluator())
-    comparison["minutes_total"] = minutes_in(folder)
-    comparison["business"] = business_facts(comparison, config.business)
-    write_outputs(folder, comparison, pictures, config.lang)
+    with locked(make_folder(folder), "comparing", PATIENCE):
+        remove_leftovers(folder, below=True)
+        with clock(folder):
+            write_yaml(folder / config.FILE, config)
+            _run_jobs(config, folder, split, shown, evaluator)
+            comparison, pictures = summarise(config, folder, split, evaluator())
+        comparison["minutes_total"] = minutes_in(folder)
+        comparison["business"] = business_facts(comparison, config.business)
+        write_outputs(folder, comparison, pictures, config.lang)
     return comparison
 
 

@@ -26,6 +26,8 @@ from sadm.training.training_set import check_sizes, training_set
 
 CLOCK = "minutes.json"
 FEW = 50
+PATIENCE = 10.0
+"""Seconds that an experiment waits for the workers of one that was killed in its folder, which are saving."""
 
 E = TypeVar("E", bound=Kept)
 

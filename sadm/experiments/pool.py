@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sadm.core.errors import InterruptedRun, UserError
-from sadm.core.files import make_folder, user_errors_for
+from sadm.core.files import held_locks, make_folder, user_errors_for
 from sadm.core.progress import Reporter
 from sadm.core.stopping import StopRequest
 
@@ -92,6 +92,7 @@ class Pool:
                 stderr=file,
                 text=True,
                 env=environment,
+                pass_fds=held_locks(),  # nobody else may enter while a worker outlives this process
                 start_new_session=True,  # Ctrl-C reaches this process, which passes it on once
             )
         threading.Thread(target=self._listen, args=(number, process), daemon=True).start()

@@ -1,13 +1,18 @@
 """A worker of a comparison or a sweep: ``python -m sadm.experiments.worker FOLDER DEVICE``.
 
 Reads one job a line from standard input and answers each with lines of JSON on standard output: progress, then "finished".
+Where standard input ends in the middle of a job, the comparison has been killed: the worker saves and ends, too.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import queue
 import signal
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +40,31 @@ class LineReporter:
         print(json.dumps(message), flush=True)
 
 
+class Orders:
+    """Jobs, one a line of standard input, as long as somebody is there who gives them."""
+
+    def __init__(self) -> None:
+        self._lines: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._busy = threading.Event()
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        while (line := self._lines.get()) is not None:
+            self._busy.set()
+            yield json.loads(line)
+
+    def done(self) -> None:
+        """The job that was given last has been carried out."""
+        self._busy.clear()
+
+    def _listen(self) -> None:
+        for line in sys.stdin:
+            self._lines.put(line)
+        self._lines.put(None)
+        if self._busy.is_set():
+            os.kill(os.getpid(), signal.SIGTERM)  # as a polite stop: a training saves
+
+
 def main(folder: Path, device: str) -> int:
     """Works until standard input ends; returns the exit code."""
     from sadm.experiments.jobs import Laboratory
@@ -42,10 +72,9 @@ def main(folder: Path, device: str) -> int:
     from sadm.experiments.poc.measuring import measure_in_worker
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside training there is nothing to save
-    reporter = LineReporter()
+    reporter, orders = LineReporter(), Orders()
     laboratory = None
-    for line in sys.stdin:
-        order = json.loads(line)
+    for order in orders:
         reporter.job = order["name"]
         laboratory = laboratory or Laboratory(_config(folder, device), folder, reporter)
         if "run" in order:
@@ -54,6 +83,7 @@ def main(folder: Path, device: str) -> int:
             measure_in_worker(laboratory, order["speed"], order["seconds"])
         else:
             laboratory.measure_costs(order["measure"])
+        orders.done()
         reporter.send({"finished": order["name"]})
     return 0
 

@@ -20,9 +20,12 @@ from safetensors.torch import load_file, save_file
 from tiny_comparison import FROZEN, PLAIN, SADM, STEPS, TINY, WILD, results, tiny
 
 from sadm.cli.main import run
+from sadm.core.config import write_yaml
 from sadm.core.errors import UserError
+from sadm.core.files import locked
 from sadm.core.progress import Silent
 from sadm.experiments.compare import compare
+from sadm.experiments.cost import ArmCost, store_costs
 from sadm.experiments.jobs import Laboratory
 from sadm.experiments.plan import RunJob
 from sadm.experiments.runs import gather
@@ -328,6 +331,35 @@ def test_ctrl_c_keeps_everything_and_the_same_command_goes_on(tmp_path: Path) ->
     assert run(arguments) == 0
     assert (out / "report.html").exists()
     assert json.loads((out / "summary.json").read_text())["arms"].keys() == arms.keys()
+
+
+def test_after_kill_9_workers_end_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    """The worker of a killed comparison saves and ends by itself, and holds the folder until then."""
+    path, out = tmp_path / "compare.yaml", tmp_path / "out"
+    train = {**TINY["train"], "optimiser": {"steps": 10**6, "batch": 8, "warmup_steps": 2}}
+    (out / "runs").mkdir(parents=True)
+    (out / ".comparison.json.abc.tmp").write_text("half")
+    (out / "runs" / ".x.abc.tmp").write_text("half")
+    write_yaml(out / "compare.yaml", tiny(train=train))
+    store_costs(out, {"sadm": ArmCost(1.0, 1.0, 0.0, 0.0, 20)})  # nothing to be measured first
+    path.write_text(yaml.safe_dump({**TINY, "train": train}))
+    command = [sys.executable, "-m", "sadm", "compare", "--config", str(path), "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
+    while not list(out.glob("runs/*/metrics.jsonl")):
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.05)
+    assert not list(out.rglob("*.abc.tmp"))
+    process.kill()
+    process.communicate(timeout=60)
+    with locked(out, "comparing", patience=240):  # the worker had it until it had saved
+        (run_folder,) = (folder for folder in (out / "runs").iterdir() if (folder / "metrics.jsonl").exists())
+        with locked(run_folder, "training"):
+            assert len(list(run_folder.glob("checkpoints/step-*"))) >= 1
+        again = subprocess.run(command, capture_output=True, text=True, check=False, timeout=240)
+        assert again.returncode == 2
+        assert "another process is comparing in" in again.stderr
 
 
 def test_a_failing_run_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 
 from sadm.core.config import differences, write_yaml
 from sadm.core.errors import UserError
-from sadm.core.files import locked, make_folder
+from sadm.core.files import locked, make_folder, remove_leftovers
 from sadm.core.progress import Reporter, Silent
 from sadm.data import Split
 from sadm.evaluation import Evaluator
 from sadm.experiments.engine import (
+    PATIENCE,
     check_split,
     clock,
     evaluator_for,
@@ -59,7 +60,8 @@ def sweep(config: SweepConfig, out: str | Path, reporter: Reporter | None = None
     split = split_for(config.train, shown)
     check_split(config, split, shown)
     evaluator = functools.cache(lambda: evaluator_for(config, split))
-    with locked(make_folder(folder), "sweeping"):
+    with locked(make_folder(folder), "sweeping", PATIENCE):
+        remove_leftovers(folder, below=True)
         with clock(folder):
             write_yaml(folder / config.FILE, config)
             _run_jobs(config, folder, split, shown, evaluator)
