@@ -280,12 +280,14 @@ class _Session:
                         self._report(learner, journal, (learner.step - since) / max(time.monotonic() - wall, 1e-9))
                     wall, since = time.monotonic(), learner.step
                 if learner.step % log.checkpoint_every == 0 and learner.step < total:
+                    self._export(
+                        learner
+                    )  # first: after a kill in between, the steps before are done again, and this too
                     self._save(learner, journal)
-                    self._export(learner)
                     spent, wall, since = spent_seconds(learner.device), time.monotonic(), learner.step
             # Outside the loop, so that a run killed between its last step and its last file is completed, too.
-            self._save(learner, journal)
             self._export(learner)
+            self._save(learner, journal)
 
     def _stopped(self, learner: Learner) -> InterruptedRun:
         error = InterruptedRun(
@@ -347,6 +349,7 @@ class _Session:
         if autoencoder is not None:
             facts["latents"] = True
         weights, adapter = network.state_dict(), self._adapter(learner)
+        refuse_not_finite({"ema": weights}, learner.step)
         if adapter is not None:
             weights = {name: weights[name] for name in learned(learner.denoiser.net)}
         weights = {

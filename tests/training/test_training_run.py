@@ -15,6 +15,7 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
+import sadm.training.run
 from sadm.core.conditions import Cond
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.training.frequencies import labels_at_frequencies
@@ -113,6 +114,33 @@ def test_a_run_killed_before_its_last_file_is_completed(tmp_path):
     shutil.rmtree(tmp_path / "run" / "model")
     assert train(config, tmp_path / "run", images=images).steps == 12
     assert equal_bits(before, weights(tmp_path / "run"))
+
+
+@pytest.mark.parametrize("where", ["save_model", "write_grid", "save_checkpoint"])
+@pytest.mark.parametrize("time", [1, 2])
+def test_a_run_killed_while_it_keeps_its_state_loses_nothing(tmp_path, monkeypatch, where, time):
+    config, images, calls = tiny_config(), tiny_images(), []
+    right = getattr(sadm.training.run, where)
+
+    def dies(*arguments, **named):
+        calls.append(where)
+        if len(calls) == time:
+            raise SystemExit  # nothing that is caught on the way
+        right(*arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sadm.training.run, where, dies)
+        with pytest.raises(SystemExit):
+            train(config, tmp_path / "killed", images=images)
+    for name in ("killed", "whole"):
+        train(config, tmp_path / name, images=images)
+    assert untimed(tmp_path / "whole") == untimed(tmp_path / "killed")
+    assert equal_bits(weights(tmp_path / "whole"), weights(tmp_path / "killed"))
+    grids = [
+        {path.name: path.read_bytes() for path in (tmp_path / name / "samples").iterdir()}
+        for name in ("whole", "killed")
+    ]
+    assert grids[0] == grids[1]
 
 
 def test_the_command_survives_a_real_ctrl_c(tmp_path):
