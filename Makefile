@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check wheel-test test-reference benchmark-metrics fashion-mnist clean-demo
+.PHONY: demo test check faults wheel-test test-reference benchmark-metrics fashion-mnist clean-demo
 
 demo: .venv/demo.stamp
 	$(BIN)/sadm compare --recipe digits --out runs/demo --structure-metric --audit
@@ -22,6 +22,11 @@ check: .venv/dev.stamp
 fashion-mnist:
 	@test -d /usr/share/datasets/fashion-mnist || { apt-get update -q && apt-get install -y -q dataset-fashion-mnist; } >/dev/null 2>&1 \
 	  || { echo "Fashion-MNIST is not there: needs root and Debian's package dataset-fashion-mnist"; exit 1; }
+
+# Kills, full disks, damaged files, jumping clocks, NaN, a long training: prints counts, and stores them in benchmarks/results.
+# Within the hour on an idle core; the same command goes on after a stop.
+faults: .venv/dev.stamp
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults --run
 
 # The built wheel, alone in an environment of its own, outside the repository.
 wheel-test: .venv/dev.stamp

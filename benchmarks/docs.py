@@ -12,6 +12,7 @@ from typing import Any
 from benchmarks import (
     audit,
     data,
+    faults,
     finetuning,
     monitor,
     pairs_memory,
@@ -56,7 +57,7 @@ def main() -> None:
     if result_path(samplers.NAME, "summary").exists():
         pages.append(samplers.section(stored(samplers.NAME, "summary")))
     pages.append(structure.section())
-    sections = [finetuning, audit, monitor, parallel, pairs_memory, throughput, data, prepare, peers, metrics]
+    sections = [finetuning, audit, monitor, parallel, pairs_memory, throughput, data, prepare, peers, metrics, faults]
     pages += [part for part in (page.section() for page in sections) if part is not None]
     (ROOT / "docs" / "results.md").write_text("\n".join(pages), encoding="utf-8")
     theory.write_page()

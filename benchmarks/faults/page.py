@@ -1,0 +1,40 @@
+"""The section of docs/results.md."""
+
+from __future__ import annotations
+
+from benchmarks.common import result_path, stored
+from benchmarks.faults.summary import NAME, table
+
+DEFINITIONS = """Cases of the fault suite and how many came to what [faults.md](faults.md) promises. Commands run as processes of
+their own on the smallest data and networks; what is compared are the bits of weights, pictures and logs, times left out."""
+
+
+def section() -> str | None:
+    """The stored result; None where there is none."""
+    if not result_path(NAME, "result").exists():
+        return None
+    found = stored(NAME, "result")
+    lines = [
+        "## Is anything lost on the way?",
+        "",
+        "`python -m benchmarks.faults --run`",
+        "",
+        DEFINITIONS,
+        "",
+        *table(found),
+        "",
+    ]
+    kills, memory, where = found["parts"].get("kills"), found.get("memory"), found["provenance"]
+    if kills:
+        phases = ", ".join(f"{phase} {count}" for phase, count in kills["by_phase"].items())
+        lines += [f"What processes were doing when they were killed: {phases}.", ""]
+    if memory:
+        resident, files = memory["resident_mib"], memory["open_files"]
+        lines += [
+            f"A training of {memory['steps']:,} steps with 50 checkpoints in one process: {resident['after_warm_up']} MiB "
+            f"resident after a tenth of it, {resident['end']} MiB at its end; open files {files['after_warm_up']} and "
+            f"{files['end']}.",
+            "",
+        ]
+    lines += [f"Disks: {found['disks_by']}. Commit {where['commit']}, torch {where['torch']}, {where['machine']}.", ""]
+    return "\n".join(lines)
