@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import torch
 from sadm.core.errors import UserError
 from sadm.core.files import user_errors_for, write_atomically
 
-METRICS = "metrics.jsonl"
+METRICS, TENSORBOARD = "metrics.jsonl", "tensorboard"
 
 
 class Journal:
@@ -31,8 +32,15 @@ class Journal:
         self.counts: dict[str, int] = {}
         kept = [json.dumps(line) + "\n" for line in read_metrics(folder) if line["step"] <= step]
         write_atomically(self.path, "".join(kept))
-        with user_errors_for(folder / "tensorboard"):
-            self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
+        self.events = folder / TENSORBOARD
+        self._usual = threading.excepthook
+        threading.excepthook = self._on_thread_error
+        try:
+            with user_errors_for(self.events):
+                self.board = SummaryWriter(str(self.events), purge_step=step + 1)
+        except BaseException:
+            threading.excepthook = self._usual
+            raise
 
     def add(self, scalars: dict[str, torch.Tensor]) -> None:
         """Adds one step's scalars to the window."""
@@ -49,15 +57,20 @@ class Journal:
         line = {"step": step, **self.means(), **extra}
         with user_errors_for(self.path), open(self.path, "a", encoding="utf-8") as file:
             file.write(json.dumps(_finite(line), allow_nan=False) + "\n")
-        for name, value in line.items():
-            if name != "step":
-                self.board.add_scalar(name, value, step)
+        with user_errors_for(self.events):
+            for name, value in line.items():
+                if name != "step":
+                    self.board.add_scalar(name, value, step)
         self.sums.clear()
         self.counts.clear()
 
     def close(self) -> None:
         """Flushes what TensorBoard holds back."""
-        self.board.close()
+        try:
+            with user_errors_for(self.events):
+                self.board.close()
+        finally:
+            threading.excepthook = self._usual
 
     def state_dict(self) -> dict[str, Any]:
         """The unfinished window."""
@@ -66,6 +79,11 @@ class Journal:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restores what `state_dict` gave."""
         self.sums, self.counts = dict(state["sums"]), dict(state["counts"])
+
+    def _on_thread_error(self, error: threading.ExceptHookArgs) -> None:
+        """TensorBoard writes in a thread; what fails there, such as a full disk, is raised again here at the next line."""
+        if not (issubclass(error.exc_type, OSError) and type(error.thread).__name__ == "_AsyncWriterThread"):
+            self._usual(error)
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
