@@ -33,11 +33,13 @@ class Ended:
         code: its exit code; negative: the signal that killed it.
         output: what it printed, on both streams.
         seconds: that it took.
+        spent: processor seconds that it took.
     """
 
     code: int
     output: str
     seconds: float
+    spent: float
 
     @property
     def crashed(self) -> bool:
@@ -73,10 +75,19 @@ class Running:
 
     def wait(self, seconds: float = LIMIT) -> Ended | None:
         """Waits for its end; None where it has not ended by then."""
-        code = self.host.ask({"wait": self.child, "seconds": seconds})
-        if code is None:
+        answer = self.host.ask({"wait": self.child, "seconds": seconds})
+        if answer is None:
             return None
-        return Ended(code, self.log.read_text("utf-8", errors="replace"), time.monotonic() - self.start)
+        output = self.log.read_text("utf-8", errors="replace")
+        return Ended(answer[0], output, time.monotonic() - self.start, answer[1])
+
+    def spent(self) -> float:
+        """Processor seconds that it has taken so far (on Linux); 0 where it has gone."""
+        try:
+            fields = Path(f"/proc/{self.child}/stat").read_text("utf-8").rsplit(")", 1)[1].split()
+        except OSError:
+            return 0.0
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def end(self) -> Ended:
         """Waits for its end.

@@ -3,8 +3,8 @@
 python -m benchmarks.faults.host
 
 Reads one request a line: ``{"start": [ARGUMENTS], "log": FILE, "hooks": [[NAME, {…}], …]}`` is answered with the child's id,
-``{"wait": ID, "seconds": N}`` with its exit code (negative: a signal; null: it is still running). A child runs `sadm.cli.main`,
-as ``python -m sadm ARGUMENTS`` does, in a process group of its own.
+``{"wait": ID, "seconds": N}`` with its exit code (negative: a signal) and the processor seconds that it took, or with null: it is
+still running. A child runs `sadm.cli.main`, as ``python -m sadm ARGUMENTS`` does, in a session of its own.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ def _start(request: dict[str, Any]) -> int:
     raise AssertionError(f"{COMMANDS} always end with SystemExit")
 
 
-def _wait(child: int, seconds: float) -> int | None:
+def _wait(child: int, seconds: float) -> list[float] | None:
     deadline = time.monotonic() + seconds
     while True:
-        found, status = os.waitpid(child, os.WNOHANG)
+        found, status, used = os.wait4(child, os.WNOHANG)
         if found:
-            return os.waitstatus_to_exitcode(status)
+            return [os.waitstatus_to_exitcode(status), used.ru_utime + used.ru_stime]
         if time.monotonic() > deadline:
             return None
         time.sleep(_POLL)

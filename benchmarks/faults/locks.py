@@ -15,7 +15,7 @@ from benchmarks.faults.smallest import differences
 from benchmarks.faults.subjects import OUT, Inputs, Subject, fresh, reference, subjects
 
 GRACE = 30.0
-"""Seconds between SIGTERM and SIGKILL that schedulers give (Kubernetes' default)."""
+"""Seconds between SIGTERM and SIGKILL that schedulers give (the default of Kubernetes)."""
 STOPS = 8
 SEED = 10
 _POLL, _LONGEST = 0.02, 60.0
@@ -67,13 +67,12 @@ def _terminated(host: Host, folder: Path, subject: Subject, share: float) -> Cas
     expected, seconds = reference(subject, host, folder.parent / "reference")
     place = fresh(folder / "two", subject)
     running = host.start(*subject.arguments(place))
-    running.wait(share * seconds)
+    early, before, start = running.wait(share * seconds), running.spent(), time.monotonic()
     running.kill(signal.SIGTERM)
-    start = time.monotonic()
-    ended = running.end()
-    took, failures = time.monotonic() - start, []
-    if took > GRACE:
-        failures.append(f"ended {took:.0f} s after SIGTERM")
+    ended = early or running.end()
+    took, spent, failures = time.monotonic() - start, ended.spent - before, []
+    if spent > GRACE:  # a busy machine may take longer by the clock, which is counted alone
+        failures.append(f"took {spent:.0f} processor seconds after SIGTERM")
     saved = ended.code == 130 and "run the same command" in ended.output and not ended.crashed
     if not saved and ended.code not in (0, -signal.SIGTERM):  # it had finished, or had not begun to train
         failures.append(f"ended with {ended.code}: {ended.output[-300:]}")

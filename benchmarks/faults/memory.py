@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import statistics
 import time
 from collections.abc import Callable
@@ -79,4 +80,4 @@ def _look(process: int, run: Path, often: int) -> tuple[int, float, int] | None:
         lines = (run / "metrics.jsonl").read_bytes().count(b"\n")
     except OSError:
         return None
-    return (lines * often, int(status[1]) * 4096 / 2**20, files) if lines else None
+    return (lines * often, int(status[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20, files) if lines else None
