@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.common import result_path, stored
-from benchmarks.faults.summary import NAME, table
+from benchmarks.faults.summary import NAME, TITLES, table
 
 DEFINITIONS = """Cases of the fault suite and how many came to what [faults.md](faults.md) promises. Commands run as processes of
 their own on the smallest data and networks; what is compared are the bits of weights, pictures and logs, times left out."""
@@ -36,5 +36,11 @@ def section() -> str | None:
             f"{files['end']}.",
             "",
         ]
+    for name, cases in found["failed"].items():
+        lines += [f"- {TITLES[name]}, {case}: {failures[0].splitlines()[0][:160]}" for case, failures in cases.items()]
+    if any(found["failed"].values()):
+        lines.append("")
+    if found.get("not_run"):
+        lines += [f"This run was stopped before all was done: {found['not_run']}.", ""]
     lines += [f"Disks: {found['disks_by']}. Commit {where['commit']}, torch {where['torch']}, {where['machine']}.", ""]
     return "\n".join(lines)
