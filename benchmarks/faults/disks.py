@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +22,7 @@ FILE_BYTES = (0, 700, 3000, 20_000, 60_000)
 """Sizes that no file may exceed."""
 _RANDOM = re.compile(r"\.[a-z0-9_]{8}\.tmp|\d+|\.[\w-]+\.\d+$")
 _ENOUGH = "64m"
+_LATER, _POLL = 20.0, 0.05
 
 
 def run(host: Host, folder: Path, book: Book, names: tuple[str, ...] = ("train", "encode")) -> list[Case]:
@@ -66,8 +69,11 @@ def _injected(host: Host, folder: Path, subject: Subject, at: int) -> Case:
 def _file_limit(host: Host, folder: Path, subject: Subject, size: int) -> Case:
     expected, _ = reference(subject, host, folder.parent / "reference")
     place = fresh(folder / "full", subject)
-    hook = ("largest_file", {"size": size})
-    ended = host.run(*subject.arguments(place), hooks=[hook])
+    running = host.start(*subject.arguments(place), hooks=[("largest_file", {"size": size})])
+    ended, deadline = running.end(), time.monotonic() + _LATER
+    while not ended.output and time.monotonic() < deadline:  # what it printed comes through another process
+        time.sleep(_POLL)
+        ended = dataclasses.replace(ended, output=running.log.read_text("utf-8", errors="replace"))
     return _judged(host, subject, place, expected, ended, ("larger than this shell",))
 
 

@@ -111,7 +111,8 @@ def _relation(at: int, value: float, times: int) -> None:
         right = getattr(game, "right_relation", game.discriminator.relation)
         game.right_relation = right  # type: ignore[attr-defined]
         spoilt = at <= game.step < at + times
-        game.discriminator.relation = (lambda *given: right(*given) * value) if spoilt else right
+        both = (lambda *given: tuple(part * value for part in right(*given))) if spoilt else right
+        game.discriminator.relation = both
 
     _before(StructureGame, "play", spoil)
 
