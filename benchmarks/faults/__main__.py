@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import benchmarks.faults
-from benchmarks.common import RUNS, store, stored
+from benchmarks.common import ROOT, RUNS, store, stored
 from benchmarks.faults import clocks, damage, disks, kills, locks, memory, poison
 from benchmarks.faults.book import Book, Case
 from benchmarks.faults.command import Host, hosting
@@ -98,7 +98,9 @@ def main() -> None:
 
 
 def _failed(book: Path) -> dict[str, list[str]]:
-    entries = [json.loads(line) for line in book.read_text("utf-8").splitlines()] if book.exists() else []
+    """Failures by case; stored results name no folder of one machine."""
+    text = book.read_text("utf-8") if book.exists() else ""
+    entries = [json.loads(line) for line in text.replace(str(RUNS), "runs").replace(f"{ROOT}/", "").splitlines()]
     return {entry["name"]: entry["case"]["failures"] for entry in entries if entry["case"]["failures"]}
 
 
