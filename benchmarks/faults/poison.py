@@ -119,5 +119,5 @@ def _file(host: Host, folder: Path, value: str) -> Case:
     numbers[7, 3, 3] = float(value)
     np.save(place / "images.npy", numbers)
     ended = host.run("train", "--config", config, "--data", place / "images.npy", "--out", place / OUT)
-    good = ended.code == 2 and not ended.crashed and ("NaN" in ended.output or "finite" in ended.output)
+    good = ended.code == 2 and not ended.crashed and "images.npy" in ended.output and value in ended.output
     return {"injected": 1, "refused": int(good), "failures": [] if good else [f"{ended.code}: {ended.output[-300:]}"]}
