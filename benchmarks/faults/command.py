@@ -18,7 +18,7 @@ from benchmarks.common import ROOT
 
 Hooks = Sequence[tuple[str, dict[str, Any]]]
 LIMIT = 300.0
-_STACK_SECONDS = 0.5
+_STACK_SECONDS = 10.0
 
 
 class Stuck(Exception):  # noqa: N818 - a verdict on a process

@@ -40,6 +40,8 @@ PHASES = (
     ("parse", "starting"),
 )
 """Functions on the stack, most telling first, and what a process is doing there."""
+UNKNOWN = "unknown"
+"""It did not answer in time."""
 VICTIMS = ("all", "main", "worker")
 
 
@@ -121,5 +123,5 @@ def phase_of(stack: str) -> str:
     """What a process was doing, from its stack."""
     functions = {line.rsplit(" in ", 1)[-1].strip() for line in stack.splitlines() if " in " in line}
     if not functions:
-        return "starting"
+        return UNKNOWN
     return next((phase for function, phase in PHASES if function in functions), "other")

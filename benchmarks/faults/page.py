@@ -31,7 +31,7 @@ def section() -> str | None:
     if memory:
         resident, files = memory["resident_mib"], memory["open_files"]
         lines += [
-            f"A training of {memory['steps']:,} steps with 50 checkpoints in one process: {resident['after_warm_up']} MiB "
+            f"A training of {memory['steps']:,} steps with checkpoints in one process: {resident['after_warm_up']} MiB "
             f"resident after a tenth of it, {resident['end']} MiB at its end; open files {files['after_warm_up']} and "
             f"{files['end']}.",
             "",

@@ -109,7 +109,7 @@ def test_phases_come_from_stacks() -> None:
         == "saving a checkpoint"
     )
     assert kills.phase_of(line.format("step") + line.format("advance")) == "training"
-    assert kills.phase_of("") == "starting"
+    assert kills.phase_of("") == kills.UNKNOWN
 
 
 def test_counts_and_their_page(monkeypatch: pytest.MonkeyPatch) -> None:
