@@ -165,8 +165,7 @@ class _Session:
         self.cpu_seconds, self.prior_cpu_seconds = 0.0, 0.0  # of all processes
         self.own_seconds = 0.0  # of this one, not yet counted
         self.prepared = PreparedSignals([])
-        parallel = config.parallel
-        self.saver = Saver(folder / CHECKPOINTS, config.log.keep, parallel.background, team)
+        self.saver = Saver(folder / CHECKPOINTS, config.log.keep, config.parallel.background, team)
 
     def run(self, stop: StopRequest) -> RunResult:
         self.team.first_alone(self._tidy)
@@ -280,9 +279,8 @@ class _Session:
                         self._report(learner, journal, (learner.step - since) / max(time.monotonic() - wall, 1e-9))
                     wall, since = time.monotonic(), learner.step
                 if learner.step % log.checkpoint_every == 0 and learner.step < total:
-                    self._export(
-                        learner
-                    )  # first: after a kill in between, the steps before are done again, and this too
+                    # In this order: after a kill in between, the steps before are done again, and so is this.
+                    self._export(learner)
                     self._save(learner, journal)
                     spent, wall, since = spent_seconds(learner.device), time.monotonic(), learner.step
             # Outside the loop, so that a run killed between its last step and its last file is completed, too.
@@ -349,12 +347,11 @@ class _Session:
         if autoencoder is not None:
             facts["latents"] = True
         weights, adapter = network.state_dict(), self._adapter(learner)
-        refuse_not_finite({"ema": weights}, learner.step)
+        refuse_not_finite({"ema": weights}, learner.step, self.team)
         if adapter is not None:
             weights = {name: weights[name] for name in learned(learner.denoiser.net)}
-        weights = {
-            name: whole(tensor) for name, tensor in weights.items()
-        }  # where they lie in shares, all processes ask
+        # Of weights in shares, all processes ask for the whole.
+        weights = {name: whole(tensor) for name, tensor in weights.items()}
         self.team.first_alone(
             lambda: save_model(self.folder / MODEL, spec, weights, sampling, facts, autoencoder, adapter)
         )
