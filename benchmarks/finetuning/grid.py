@@ -51,4 +51,4 @@ relations, kept."""
 FORM_METHODS = ("full", "lora", "difffit")
 """Methods with which the search tries them."""
 CHOSEN = "hidden - source"
-"""The form that the search chose: the smallest FD - floor in the geometric mean over methods, cells, deciding judges and seeds."""
+"""The form that the search chose: the smallest FD - floor in the geometric mean over methods, cells, judges and seeds."""

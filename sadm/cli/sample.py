@@ -88,8 +88,8 @@ def run(arguments: list[str]) -> None:
     from sadm.core.grids import write_png
     from sadm.data import to_uint8
     from sadm.training.config import SamplingConfig
+    from sadm.training.grid import grid_columns, write_grid
     from sadm.training.model_folder import load_model
-    from sadm.training.run import grid_columns, write_grid
     from sadm.training.stacking import Adapter, with_adapters
 
     if options.adapter:

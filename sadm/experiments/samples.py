@@ -14,8 +14,8 @@ from sadm.experiments.config import CompareConfig
 from sadm.experiments.report import Pictures
 from sadm.experiments.run_audits import read_pairs
 from sadm.experiments.runs import Runs
+from sadm.training.grid import grid_labels
 from sadm.training.model_folder import load_model
-from sadm.training.run import grid_labels
 
 GRID_IMAGES = 60
 NEIGHBOURS = 8

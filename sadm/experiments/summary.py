@@ -28,8 +28,8 @@ from sadm.experiments.samples import GRID_IMAGES, sample_pictures
 from sadm.experiments.statistics import outcome
 from sadm.experiments.yardstick import Yardstick
 from sadm.training.config import SamplingConfig
+from sadm.training.grid import grid_columns
 from sadm.training.journal import read_metrics
-from sadm.training.run import grid_columns
 
 REPORT, SUMMARY, COMPARISON, SAMPLES = "report.html", "summary.json", "comparison.json", "samples.png"
 GRID_TITLES = {"karras": "EDM grid", "native": "native grid"}

@@ -37,8 +37,8 @@ def refuse_not_finite(state: dict[str, Any], step: int, team: Team = ALONE) -> N
     place = first_not_finite(state)
     if team.any(place is not None):
         raise DivergedError(
-            f"{place or 'what another process has a share of'} holds NaN or infinite numbers after step {step}; stopped before they were saved. The last checkpoint is "
-            "intact: run the same command to go on from there, or start again with a lower --optimiser.learning-rate.",
+            f"{place or 'what another process has a share of'} holds NaN or infinite numbers after step {step}; stopped before "
+            "they were saved. The last checkpoint is intact: run the same command to go on from there, or start again with a lower --optimiser.learning-rate.",
             step,
         )
 

@@ -15,13 +15,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from sadm.core.config import build_config, differences, read_yaml, write_yaml
 from sadm.core.devices import spent_seconds
@@ -32,14 +28,12 @@ from sadm.core.files import (
     read_json,
     refuse_foreign_folder,
     remove_leftovers,
-    write_atomically,
     write_json,
 )
-from sadm.core.grids import centred, grid_png
 from sadm.core.progress import Reporter, Silent
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.core.stopping import StopRequest
-from sadm.data import Fit, ImageSet, Split, load_split, to_uint8
+from sadm.data import Fit, ImageSet, Split, load_split
 from sadm.finetuning.tuning import learned
 from sadm.models import autoencoder_hash
 from sadm.training.adapted import AdapterFacts
@@ -48,6 +42,7 @@ from sadm.training.config import FREE_TO_CHANGE, TrainConfig
 from sadm.training.data_config import DataConfig
 from sadm.training.early_stop import EarlyStop, hold_back
 from sadm.training.finite import refuse_not_finite
+from sadm.training.grid import grid_labels, write_grid
 from sadm.training.journal import Journal
 from sadm.training.latents import TrainingSet, part_of
 from sadm.training.learner import Learner
@@ -395,22 +390,6 @@ class _Session:
         return RunResult(
             self.folder, facts["steps"], facts["cpu_seconds"], facts["pretrain_cpu_seconds"], facts["encoder_score"]
         )
-
-
-def grid_labels(classes: int, count: int) -> torch.Tensor | None:
-    """Labels 0, 1, …, 0, 1, … [count] for a grid with one class a column; None without classes."""
-    return torch.arange(count) % classes if classes else None
-
-
-def grid_columns(classes: int, count: int) -> int:
-    """Columns of a grid of `count` images: one a class where that is readable, else nearly square."""
-    return classes if 2 <= classes <= 12 else max(1, math.isqrt(count))
-
-
-def write_grid(path: Path, images: Sequence[torch.Tensor], columns: int = 10) -> None:
-    """Writes images [C, H, W] in [-1, 1] as one PNG, each in the middle of its place where they are of several shapes."""
-    pictures = [to_uint8(image).permute(1, 2, 0).numpy() for image in images]
-    write_atomically(path, grid_png(centred(pictures), columns))
 
 
 def read_run_config(folder: str | Path) -> TrainConfig:

@@ -12,8 +12,8 @@ from docs_page import commands_and_code
 from sadm.cli.main import run
 from sadm.data import to_floats
 from sadm.finetuning.config import METHODS, FinetuneConfig
+from sadm.training.grid import write_grid
 from sadm.training.restraint_config import ANCHOR_WEIGHT, AnchorConfig, EarlyStopConfig, PriorConfig
-from sadm.training.run import write_grid
 from tiny import tiny_images
 
 PAGE = (Path(__file__).parents[2] / "docs" / "finetuning.md").read_text(encoding="utf-8")

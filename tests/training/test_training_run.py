@@ -120,7 +120,8 @@ def test_a_run_killed_before_its_last_file_is_completed(tmp_path):
 @pytest.mark.parametrize("time", [1, 2])
 def test_a_run_killed_while_it_keeps_its_state_loses_nothing(tmp_path, monkeypatch, where, time):
     config, images, calls = tiny_config(), tiny_images(), []
-    right = getattr(sadm.training.run, where)
+    module = sadm.training.parallel.saver if where == "save_checkpoint" else sadm.training.run
+    right = getattr(module, where)
 
     def dies(*arguments, **named):
         calls.append(where)
@@ -129,7 +130,7 @@ def test_a_run_killed_while_it_keeps_its_state_loses_nothing(tmp_path, monkeypat
         right(*arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(sadm.training.run, where, dies)
+        patch.setattr(module, where, dies)
         with pytest.raises(SystemExit):
             train(config, tmp_path / "killed", images=images)
     for name in ("killed", "whole"):
