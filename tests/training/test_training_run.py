@@ -15,6 +15,7 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
+import sadm.training.parallel.saver
 import sadm.training.run
 from sadm.core.conditions import Cond
 from sadm.core.errors import InterruptedRun, UserError
