@@ -38,8 +38,8 @@ def refuse_not_finite(state: dict[str, Any], step: int, team: Team = ALONE) -> N
     if team.any(place is not None):
         raise DivergedError(
             f"{place or 'what another process has a share of'} holds NaN or infinite numbers after step {step}; stopped before "
-            "they were saved. The last checkpoint is intact: run the same command to go on from there, or start again with a lower "
-            "--optimiser.learning-rate.",
+            "they were saved. The last checkpoint is intact: run the same command to go on from there, or start again with a "
+            "lower --optimiser.learning-rate.",
             step,
         )
 
