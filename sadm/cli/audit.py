@@ -11,6 +11,7 @@ import tyro
 
 from sadm.cli.options import parse
 from sadm.core.progress import ConsoleReporter
+from sadm.core.terminal import say
 
 DESCRIPTION = """Finds out whether a trained model copies its training images.
 
@@ -60,9 +61,9 @@ def run(arguments: list[str]) -> None:
     write_json(folder / "audit.json", facts)
     write_atomically(folder / "audit.html", render_audit(audited, options.lang))
     if options.json:
-        print(json.dumps(facts, indent=1, ensure_ascii=False))
+        say(json.dumps(facts, indent=1, ensure_ascii=False))
         return
-    print(facts["sentence"])
+    say(facts["sentence"])
     for note in notes(facts, options.lang):
-        print(f"  - {note}")
-    print(texts(options.lang)["written"].format(path=folder / "audit.html"))
+        say(f"  - {note}")
+    say(texts(options.lang)["written"].format(path=folder / "audit.html"))

@@ -7,6 +7,7 @@ from pathlib import Path
 from sadm.cli.options import network_kind, parse, required, take
 from sadm.core.config import build_config, merge, read_yaml
 from sadm.core.progress import ConsoleReporter
+from sadm.core.terminal import say
 from sadm.experiments.config import CompareConfig
 from sadm.training.config import load_train_config, recipe_names
 from sadm.training.net_config import merge_training
@@ -47,8 +48,8 @@ def run(arguments: list[str]) -> None:
 
     with ConsoleReporter() as reporter:
         comparison = compare(config, folder, reporter)
-    print(comparison["verdict"]["sentence"])
+    say(comparison["verdict"]["sentence"])
     line = decision(comparison, "en")
     if line is not None:
-        print(f"Decision: {line['say']}. {line['why']}")
-    print(f"Report: {Path(folder) / 'report.html'}")
+        say(f"Decision: {line['say']}. {line['why']}")
+    say(f"Report: {Path(folder) / 'report.html'}")

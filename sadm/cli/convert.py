@@ -8,6 +8,7 @@ from typing import Literal
 import tyro
 
 from sadm.cli.options import parse, required
+from sadm.core.terminal import say
 
 DESCRIPTION = """Brings published weights into a model folder, or a model into a folder that diffusers loads. No file runs code.
 
@@ -50,12 +51,12 @@ def run(arguments: list[str]) -> None:
 
     if options.to == "merged":
         save_merged(load_model(options.source), out)
-        print(f"Draw images with: sadm sample {out}")
+        say(f"Draw images with: sadm sample {out}")
     elif options.to == "diffusers":
         left_out, call = export_pipeline(load_model(options.source), out, options.autoencoder)
         for entry in left_out:
-            print(f"left out {entry}")
-        print(f"Load it with: {call}")
+            say(f"left out {entry}")
+        say(f"Load it with: {call}")
     else:
-        print(import_model(options.source, out, options.family, options.autoencoder, options.null_is_last or None))
-        print(f"Draw images with: sadm sample {out}")
+        say(import_model(options.source, out, options.family, options.autoencoder, options.null_is_last or None))
+        say(f"Draw images with: sadm sample {out}")

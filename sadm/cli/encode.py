@@ -11,6 +11,7 @@ import tyro
 from sadm.cli.options import parse, required
 from sadm.core.config import build_config
 from sadm.core.progress import ConsoleReporter
+from sadm.core.terminal import say
 from sadm.training.data_config import OF_PIXELS, DataConfig
 
 DESCRIPTION = """Encodes images into a cache of latents, for sadm train --data.autoencoder … --data.latents ….
@@ -93,7 +94,7 @@ def run(arguments: list[str]) -> None:
             images, out, autoencoder, layout, options.workers, options.device, reporter, data.transform
         )
     facts = summary(encoded)
-    print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else sentence(facts))
+    say(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else sentence(facts))
 
 
 def summary(encoded: Any) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sadm.cli.gain_tables import downstream_table, representation_table
 from sadm.cli.options import parse
 from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter, Reporter
+from sadm.core.terminal import say
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -128,9 +129,9 @@ def run(arguments: list[str]) -> None:
     write_json(path, facts)
     if options.downstream:
         shutil.rmtree(Path(options.run) / WORK, ignore_errors=True)
-    print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else table(facts))
+    say(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else table(facts))
     if not options.json:
-        print(f"Written to {path}")
+        say(f"Written to {path}")
 
 
 def table(facts: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ import tyro
 
 from sadm.cli.options import parse, required
 from sadm.core.progress import ConsoleReporter
+from sadm.core.terminal import say
 
 DESCRIPTION = """Writes the images of any source to a folder: PNG files in class folders, masks, and a table (metadata.csv).
 
@@ -57,4 +58,4 @@ def run(arguments: list[str]) -> None:
             reporter.say(f"Left out: {skip.path}: {skip.reason}")
         with StopRequest() as stop:
             export(parts, out, lambda done, total: reporter.update("writing", done, total), stop=lambda: stop.requested)
-    print(f"{sum(len(images) for _, images in parts)} images and metadata.csv in {out}")
+    say(f"{sum(len(images) for _, images in parts)} images and metadata.csv in {out}")

@@ -8,6 +8,7 @@ from sadm.cli.options import parse, required, speaks, take
 from sadm.core.config import merge, read_yaml
 from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter
+from sadm.core.terminal import say
 from sadm.finetuning.config import METHODS
 from sadm.training.config import TrainConfig
 
@@ -53,8 +54,8 @@ def run(arguments: list[str]) -> None:
     if not speaks():
         return
     kept = sum(file.stat().st_size for file in (Path(folder) / "model").glob("*.safetensors"))
-    print(
+    say(
         f"{result.steps} steps in {result.cpu_seconds + result.pretrain_cpu_seconds:.0f} CPU-seconds; "
         f"what learned takes {kept / 1e6:.2f} MB."
     )
-    print(f"Draw images with: sadm sample {folder}")
+    say(f"Draw images with: sadm sample {folder}")

@@ -81,6 +81,7 @@ def run(arguments: list[str]) -> int:
 
 def _guarded(name: str, arguments: list[str]) -> int:
     from sadm.core.errors import InterruptedRun, UserError
+    from sadm.core.terminal import complain
 
     try:
         importlib.import_module(f"sadm.cli.{name}").run(arguments)
@@ -88,7 +89,7 @@ def _guarded(name: str, arguments: list[str]) -> int:
         return USER_ERROR if error.said_by_another else _complain(str(error))
     except InterruptedRun as error:
         if not error.said_by_another:
-            print(f"\n{error}", file=sys.stderr)
+            complain(f"\n{error}")
         return INTERRUPTED
     except KeyboardInterrupt:
         print("\nInterrupted. To go on, run the same command.", file=sys.stderr)
@@ -112,5 +113,7 @@ def _not_together(name: str) -> str:
 
 
 def _complain(message: str) -> int:
-    print(f"sadm: {message}", file=sys.stderr)
+    from sadm.core.terminal import complain
+
+    complain(f"sadm: {message}")
     return USER_ERROR

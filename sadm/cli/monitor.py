@@ -11,6 +11,7 @@ import tyro
 
 from sadm.cli.options import parse
 from sadm.core.progress import ConsoleReporter
+from sadm.core.terminal import say
 
 DESCRIPTION = """Finds out whether a model in operation still suits the images that come in: keep it, watch it, or train anew.
 
@@ -74,6 +75,6 @@ def run(arguments: list[str]) -> None:
     write_json(folder / "monitor.json", facts)
     write_atomically(folder / "monitor.html", render_monitor(found, options.lang))
     if options.json:
-        print(json.dumps(facts, indent=1, ensure_ascii=False))
+        say(json.dumps(facts, indent=1, ensure_ascii=False))
         return
-    print(described(facts, folder / "monitor.html", options.lang))
+    say(described(facts, folder / "monitor.html", options.lang))

@@ -10,6 +10,7 @@ from sadm.cli.options import parse, required, take
 from sadm.cli.prepare import recipes_for
 from sadm.core.config import build_config, merge, read_yaml
 from sadm.core.progress import ConsoleReporter
+from sadm.core.terminal import say
 from sadm.experiments.poc.config import PocConfig, minutes_of, named_domains
 from sadm.training.config import load_train_config, recipe_names
 
@@ -61,12 +62,12 @@ def run(arguments: list[str]) -> None:
     with ConsoleReporter() as reporter:
         found = poc(config, folder, reporter, dry_run="--dry-run" in switches)
     if "--json" in switches:
-        print(json.dumps(found, indent=1, ensure_ascii=False))
+        say(json.dumps(found, indent=1, ensure_ascii=False))
     elif "--dry-run" in switches:
-        print("\n".join(plan_lines(found)))
+        say("\n".join(plan_lines(found)))
     else:
-        print("\n".join(described(found)))
-        print(f"Page: {folder / 'poc.html'}")
+        say("\n".join(described(found)))
+        say(f"Page: {folder / 'poc.html'}")
 
 
 def described(found: dict[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ import tyro
 
 from sadm.cli.options import parse
 from sadm.core.progress import ConsoleReporter
+from sadm.core.terminal import say
 from sadm.training.config import load_train_config, recipe_names
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def run(arguments: list[str]) -> None:
         found = prepare(options.source, out, settings, recipes(resolve_device("auto").type), reporter)
     path = Path(out).expanduser() / "contact_sheet.html"
     write_atomically(path, render_sheet(found, options.lang, options.max_megapixels))
-    print(
+    say(
         json.dumps(found.summary, indent=1, ensure_ascii=False)
         if options.json
         else described(found, path, options.lang)

@@ -12,6 +12,7 @@ from sadm.cli.options import parse
 from sadm.core.config import read_yaml
 from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter
+from sadm.core.terminal import say
 
 if TYPE_CHECKING:
     from sadm.experiments.reproduction.plan import Gpu
@@ -96,12 +97,12 @@ def _show(options: ReproduceOptions) -> None:
     if options.json:
         whole = () if options.list else tuple(targets[names[0]].arms)
         found = [entry(name, target, results, gpu, whole) for name, target in targets.items()]
-        print(json.dumps(found if options.name is None else found[0], indent=1, ensure_ascii=False))
+        say(json.dumps(found if options.name is None else found[0], indent=1, ensure_ascii=False))
         return
     show = listed if options.list else described
-    print("\n\n".join("\n".join(show(name, target, results, gpu, options.lang)) for name, target in targets.items()))
+    say("\n\n".join("\n".join(show(name, target, results, gpu, options.lang)) for name, target in targets.items()))
     if options.list:
-        print(f"\n{TABLES[options.lang]['hours_note']}")
+        say(f"\n{TABLES[options.lang]['hours_note']}")
 
 
 def _rehearse(options: ReproduceOptions) -> None:
@@ -114,9 +115,9 @@ def _rehearse(options: ReproduceOptions) -> None:
         target = load_target(name)
         tried.append(rehearse(name, target, options.arm or target.first_arm, gpu=gpu))
         if not options.json:
-            print("\n".join(rehearsed(tried[-1], options.lang)), flush=True)
+            say("\n".join(rehearsed(tried[-1], options.lang)))
     if options.json:
-        print(json.dumps([rehearsal.as_dict() for rehearsal in tried], indent=1, ensure_ascii=False))
+        say(json.dumps([rehearsal.as_dict() for rehearsal in tried], indent=1, ensure_ascii=False))
     if any(rehearsal.result is None for rehearsal in tried):
         raise UserError("not everything could be tried; what is missing is named above.")
 
@@ -141,7 +142,7 @@ def _reproduce(options: ReproduceOptions, name: str) -> None:
         judge = network_judges((options.judge,), device, None, reporter)[0]
         job = dataclasses.replace(job, judge=judge, reference=reference, images=options.images)
         facts = reproduce(job, str(options.out), reporter)
-    print(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else _sentence(facts))
+    say(json.dumps(facts, indent=1, ensure_ascii=False) if options.json else _sentence(facts))
 
 
 def _sentence(facts: dict[str, Any]) -> str:

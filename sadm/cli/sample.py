@@ -12,6 +12,7 @@ import tyro
 from sadm.cli.options import parse
 from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter
+from sadm.core.terminal import say
 from sadm.training.config import Grid, Solver, Spacing
 
 DESCRIPTION = """Draws images from a trained model. Image i depends on the seed and i alone, whatever the batch.
@@ -120,7 +121,7 @@ def run(arguments: list[str]) -> None:
     for index, image in enumerate(images):
         write_png(out / f"{options.seed:06d}-{index:06d}.png", to_uint8(image).permute(1, 2, 0).numpy())
     write_grid(out / "grid.png", images, grid_columns(0, options.count))
-    print(f"{options.count} images and grid.png in {out}")
+    say(f"{options.count} images and grid.png in {out}")
 
 
 def size_of(text: str) -> tuple[int, int]:

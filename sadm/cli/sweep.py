@@ -7,11 +7,13 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from sadm.cli.options import network_kind, parse, required, take, take_all
 from sadm.core.config import build_config, parse_yaml, read_yaml
 from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter
+from sadm.core.terminal import printable, say
 from sadm.experiments.sweep.config import NOTHING_VARIES, SweepConfig, canonical_grid
 from sadm.training.config import load_train_config, recipe_names
 
@@ -52,13 +54,13 @@ def run(arguments: list[str]) -> None:
     with ConsoleReporter() as reporter:
         found = sweep(config, folder, reporter)
     print_table(found)
-    print("\n".join(found["sentences"]))
-    print(f"Report: {Path(folder) / 'sweep.html'}")
+    say("\n".join(found["sentences"]))
+    say(f"Report: {Path(folder) / 'sweep.html'}")
 
 
 def print_table(found: dict[str, Any]) -> None:
     """Prints the settings from best to worst."""
-    table = Table(title=f"FD − floor against {found['baseline']}", title_justify="left")
+    table = Table(title=Text(printable(f"FD − floor against {found['baseline']}"), "table.title"), title_justify="left")
     for column in ("rank", "setting", "change", "95 % interval", "CPU-seconds"):
         table.add_column(column, justify="left" if column == "setting" else "right")
     for setting in found["settings"]:
@@ -67,7 +69,7 @@ def print_table(found: dict[str, Any]) -> None:
         interval = known and ratio["low"] is not None and setting["name"] != found["baseline"]
         table.add_row(
             str(setting["rank"]),
-            setting["name"],
+            Text(printable(setting["name"])),
             "baseline"
             if setting["name"] == found["baseline"]
             else f"{ratio['mean'] - 1:+.1%}"
@@ -78,9 +80,7 @@ def print_table(found: dict[str, Any]) -> None:
         )
     Console(soft_wrap=True).print(table)
     for line in found["stopped"]:
-        print(
-            f"stopped at {line['steps']} steps: {line['name']} ({line['reason']}, rank {line['rank']} of {line['of']})"
-        )
+        say(f"stopped at {line['steps']} steps: {line['name']} ({line['reason']}, rank {line['rank']} of {line['of']})")
 
 
 def _grid(file: str | None, varied: list[str]) -> dict[str, Any]:

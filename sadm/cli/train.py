@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sadm.cli.options import network_kind, parse, required, speaks, take
 from sadm.core.progress import ConsoleReporter
+from sadm.core.terminal import say
 from sadm.training.config import TrainConfig, load_train_config, recipe_names
 
 DESCRIPTION = """Trains a model in a run folder, or goes on where the same command stopped.
@@ -30,7 +31,7 @@ def run(arguments: list[str]) -> None:
     config: TrainConfig = parse(TrainConfig, rest, "train", description, defaults)
     folder = required(out, "out", "train")
     if config.start_from is not None and config.signal == "hidden" and speaks():
-        print(
+        say(
             "Note: structure guidance in a hidden layer helps a network that learns from scratch; continuing a trained one, it "
             "measured worse than plain training (docs/results.md, regime E). Plain training: --signal none"
         )
@@ -40,5 +41,5 @@ def run(arguments: list[str]) -> None:
         result = train(config, folder, reporter)
     if not speaks():
         return
-    print(f"{result.steps} steps in {result.cpu_seconds + result.pretrain_cpu_seconds:.0f} CPU-seconds.")
-    print(f"Draw images with: sadm sample {folder}")
+    say(f"{result.steps} steps in {result.cpu_seconds + result.pretrain_cpu_seconds:.0f} CPU-seconds.")
+    say(f"Draw images with: sadm sample {folder}")

@@ -17,6 +17,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from sadm.core.terminal import printable
+
 SECONDS_BETWEEN_LINES = 15.0
 
 
@@ -55,13 +57,13 @@ class ConsoleReporter:
     def __enter__(self) -> ConsoleReporter:
         if self.console.is_terminal:
             self._bars = Progress(
-                TextColumn("{task.description}"),
+                TextColumn("{task.description}", markup=False),
                 BarColumn(),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
                 TextColumn("ETA"),
                 TimeRemainingColumn(),
-                TextColumn("{task.fields[note]}"),
+                TextColumn("{task.fields[note]}", markup=False),
                 console=self.console,
             )
             self._bars.start()
@@ -74,6 +76,7 @@ class ConsoleReporter:
             self._bars.stop()
 
     def update(self, task: str, done: int, total: int, note: str = "") -> None:
+        task, note = printable(task), printable(note)  # names of folders may be among them
         if self._bars is not None:
             if task not in self._tasks:
                 self._tasks[task] = self._bars.add_task(task, total=total, note=note)
@@ -83,7 +86,7 @@ class ConsoleReporter:
             self._print_line(task, done, total, note)
 
     def say(self, text: str) -> None:
-        self.console.print(text, markup=False)
+        self.console.print(printable(text), markup=False)
 
     def _print_line(self, task: str, done: int, total: int, note: str) -> None:
         now = time.monotonic()
