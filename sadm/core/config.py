@@ -19,6 +19,10 @@ PositiveFloat = Annotated[float, Field(gt=0)]
 Strength = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
+_MOST_CHARACTERS = 1_000_000
+_MOST_NODES = 100_000
+"""In a YAML file; no configuration comes near. Aliases of aliases of aliases stand for any number of values."""
+
 
 class Config(BaseModel):
     """Base of all configurations: immutable, and strict about names."""
@@ -63,16 +67,53 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 
 def parse_yaml(text: str, where: str) -> dict[str, Any]:
-    """Parses a YAML mapping; `where` names its origin in messages."""
+    """Parses a YAML mapping, safely; `where` names its origin in messages.
+
+    Raises:
+        UserError: it is no YAML, holds something other than a mapping, or more than any configuration does once its aliases are
+            written out.
+    """
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        values = _plain(text)
+    except RecursionError as error:
+        raise UserError(f"{where} is not valid YAML: it is nested too deeply.") from error
+    except (yaml.YAMLError, ValueError) as error:  # a date that is none is a ValueError
         raise UserError(f"{where} is not valid YAML: {error}") from error
+    except Exception as error:  # for a value that doesn't fit its explicit tag, PyYAML raises almost anything
+        raise UserError(f"{where} is not valid YAML ({type(error).__name__}: {error}).") from error
     if values is None:
         return {}
     if not isinstance(values, dict):
         raise UserError(f"{where} holds a {type(values).__name__}; expected 'key: value' lines.")
     return values
+
+
+def _plain(text: str) -> Any:
+    """What a YAML text says; raises a ValueError where that is too much."""
+    if len(text) > _MOST_CHARACTERS:
+        raise ValueError(f"it has {len(text)} characters; expected at most {_MOST_CHARACTERS}")
+    loader = yaml.SafeLoader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _written_out(node, {}) > _MOST_NODES:
+            raise ValueError(f"its aliases stand for more than {_MOST_NODES} values")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _written_out(node: yaml.Node, known: dict[yaml.Node, int]) -> int:
+    """How many values a node holds where every alias is written out; `known` remembers those of nodes."""
+    if node not in known:
+        if isinstance(node, yaml.ScalarNode):
+            node.value.encode("utf-8")  # half of a surrogate pair can't be written to any file
+            return 1
+        known[node] = _MOST_NODES  # of a node within itself
+        parts = [part for pair in node.value for part in (pair if isinstance(pair, tuple) else (pair,))]
+        known[node] = 1 + sum(_written_out(part, known) for part in parts)
+    return known[node]
 
 
 def write_yaml(path: str | Path, config: Config) -> None:

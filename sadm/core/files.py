@@ -13,6 +13,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -36,6 +37,8 @@ _REMEDIES = {
 _OLD, _GONE = ".old.tmp", ".gone.tmp"  # what is put after a temporary folder's name
 _POLL_SECONDS = 0.1
 _held: set[int] = set()  # locks of this process, as file descriptors
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 @contextlib.contextmanager
@@ -92,6 +95,21 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_atomically(path, json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
 
 
+def parse_json(text: str | bytes) -> Any:
+    """JSON of whatever origin.
+
+    Raises:
+        ValueError: it is none, is nested deeper than Python's stack, or holds half of a surrogate pair, which no file can.
+    """
+    try:
+        value = json.loads(text)
+        if _SURROGATE.search(text if isinstance(text, str) else text.decode("utf-8", "replace")):
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        return value
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def read_json(path: str | os.PathLike[str]) -> Any:
     """Reads JSON.
 
@@ -99,13 +117,25 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         UserError: the file is missing, can't be read or is no JSON.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return parse_json(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise UserError(f"{path} is not valid JSON ({error}). Delete it and run the same command again.") from error
+
+
+def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+        UserError: as of `read_json`, or it holds something else.
+    """
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise UserError(f"{path} holds a {type(value).__name__}; expected a JSON object. Restore or delete it.")
+    return value
 
 
 @contextlib.contextmanager
