@@ -20,6 +20,7 @@ _USUAL_IMAGES = ("image", "img")
 USUAL_LABELS = ("cls", *LABELS, "labels")
 _MASK = "mask"
 _NUMBERS = ("int", "uint", "float", "bool")
+_ARCHIVES = ("zip", "tar", "gzip", "bz2", "xz", "zstd", "lz4")  # of which `datasets` names members
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,36 @@ class Rows:
     columns: Mapping[str, Sequence[Any]]
     images: Sequence[Content]
     masks: Sequence[Content | None] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Reach:
+    """Where paths in cells may lead: whoever made the data set wrote them, and nothing else of this machine or network is read.
+
+    Attributes:
+        folders: and all below them; paths are relative to the first.
+        addresses: beginnings of remote paths.
+    """
+
+    folders: tuple[Path, ...]
+    addresses: tuple[str, ...] = ()
+
+    def holds(self, path: str) -> bool:
+        """Whether a path lies within, links followed; a member of an archive where its archive does."""
+        *inner, outer = path.split("::")
+        if any(part.split("://")[0] not in _ARCHIVES for part in inner):
+            return False
+        if "://" in outer:
+            return outer.startswith(self.addresses) and ".." not in outer.split("/")
+        try:
+            place = self.local(outer).resolve()
+            return any(place.is_relative_to(folder.resolve()) for folder in self.folders)
+        except (OSError, ValueError, RuntimeError):  # links in a circle, a NUL
+            return False
+
+    def local(self, path: str) -> Path:
+        """A path on this machine."""
+        return self.folders[0] / path
 
 
 def plan_columns(features: Mapping[str, Any], address: Address) -> Plan:
@@ -130,17 +161,19 @@ def list_splits(address: Address, plan: Plan, splits: Sequence[Rows]) -> Listing
     return listing
 
 
-def cell_bytes(cell: Any) -> bytes:
+def cell_bytes(cell: Any, reach: Reach) -> bytes:
     """The encoded image in a cell: bytes, or a dictionary with `bytes` or else the `path` of a file, maybe a remote one.
 
     Raises:
-        Unreadable: the cell is empty.
+        Unreadable: the cell is empty, or its path leads out of the data set.
         OSError: the file cannot be read.
     """
     data, path = (cell.get("bytes"), cell.get("path")) if isinstance(cell, dict) else (cell, None)
-    if data is None and path:
+    if data is None and isinstance(path, str) and path:
+        if not reach.holds(path):
+            raise Unreadable(f"the row holds no image but the path '{path}', which leads out of the data set")
         if "://" not in path:
-            return Path(path).read_bytes()
+            return reach.local(path).read_bytes()
         fsspec = import_optional("fsspec", "hub", f"reading {path}")
         with fsspec.open(path, "rb") as file:
             data = file.read()

@@ -6,6 +6,7 @@ The images stay encoded until our own decoder reads them, so that its rules hold
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import socket
 import urllib.parse
 import urllib.request
@@ -18,7 +19,7 @@ from sadm.core.optional import import_optional
 from sadm.data.imageset import Note
 from sadm.data.records import Content, Listing, Progress, Unreadable
 from sadm.data.sources.address import Address
-from sadm.data.sources.columns import Plan, Rows, cell_bytes, list_splits, plan_columns
+from sadm.data.sources.columns import Plan, Reach, Rows, cell_bytes, list_splits, plan_columns
 from sadm.data.sources.spool import Spool
 from sadm.data.sources.words import first_line, parts_of_splits, quoted
 
@@ -45,7 +46,7 @@ def list_saved(address: Address, progress: Progress | None = None) -> Listing:
         raise UserError(
             f"{address.place} cannot be read as a saved data set ({first_line(error)}). Save it again with save_to_disk."
         ) from error
-    return _list_loaded(datasets, loaded, address, progress)
+    return _list_loaded(datasets, loaded, address, Reach((address.path,)), progress)
 
 
 def list_hub(address: Address, progress: Progress | None = None) -> Listing:
@@ -66,14 +67,14 @@ def list_hub(address: Address, progress: Progress | None = None) -> Listing:
     with _offline_if_unreachable(datasets) as offline:
         try:
             loaded = datasets.load_dataset(name, config, split=split or None, streaming=address.rows is not None)
-            return _list_loaded(datasets, loaded, address, progress)
+            return _list_loaded(datasets, loaded, address, _reach_of_hub(datasets, name), progress)
         except UserError:
             raise
         except Exception as error:  # whatever is wrong with a data set or the network, datasets has a type for it
             raise UserError(_unopened(address, name, error, offline)) from error
 
 
-def _list_loaded(datasets: Any, loaded: Any, address: Address, progress: Progress | None) -> Listing:
+def _list_loaded(datasets: Any, loaded: Any, address: Address, reach: Reach, progress: Progress | None) -> Listing:
     if isinstance(loaded, Mapping):
         parts = parts_of_splits(list(loaded), address.source, address.split(next(iter(loaded), "")))
         splits = {name: loaded[name] for name in parts}
@@ -84,20 +85,35 @@ def _list_loaded(datasets: Any, loaded: Any, address: Address, progress: Progres
     features = next(iter(splits.values())).features
     plan = plan_columns(_spread(features or {}), address)
     read = _streamed if isinstance(next(iter(splits.values())), datasets.IterableDataset) else _stored
-    rows = [read(datasets, splits[name], plan, address, name, parts[name], progress) for name in splits]
+    rows = [read(_Source(datasets, address, reach), splits[name], plan, name, parts[name], progress) for name in splits]
     listing = list_splits(address, plan, rows)
     if left_out:
         listing.notes.append(Note(address.source, f"splits that name no part are left out: {quoted(left_out)}"))
     return listing
 
 
-def _stored(
-    datasets: Any, split: Any, plan: Plan, address: Address, name: str, part: str, progress: Progress | None
-) -> Rows:
+@dataclasses.dataclass(frozen=True)
+class _Source:
+    """What all splits have in common."""
+
+    datasets: Any
+    address: Address
+    reach: Reach
+
+
+def _reach_of_hub(datasets: Any, name: str) -> Reach:
+    """The hub, its caches on this machine, and the folder that stands for a data set where one has its name."""
+    config, hub = datasets.config, import_optional("huggingface_hub", "hub", "reading data sets of the hub")
+    folders = (name, config.HF_DATASETS_CACHE, hub.constants.HF_HUB_CACHE)
+    here = tuple(Path(folder) for folder in folders[not Path(name).is_dir() :])
+    return Reach(here, ("hf://", f"{config.HF_ENDPOINT}/"))
+
+
+def _stored(source: _Source, split: Any, plan: Plan, name: str, part: str, progress: Progress | None) -> Rows:
     """Rows that lie on disk; images are read from there when they are needed."""
     split = split.with_format(None)
-    if address.rows is not None:
-        split = split.select(range(min(address.rows, len(split))))
+    if source.address.rows is not None:
+        split = split.select(range(min(source.address.rows, len(split))))
     nested = split[_JSON][:] if _JSON in split.column_names else []
     cells: dict[str, Sequence[Any]] = {}
     for column in plan.columns:
@@ -105,40 +121,38 @@ def _stored(
         cells[column] = [(row or {}).get(column) for row in nested] if is_nested else split[column][:]
 
     def contents(column: str) -> list[Content]:
-        encoded = _undecoded(datasets, split, column).select_columns([column])
-        return [_reader(encoded, column, i) for i in range(len(encoded))]
+        encoded = _undecoded(source.datasets, split, column).select_columns([column])
+        return [_reader(encoded, column, i, source.reach) for i in range(len(encoded))]
 
     masks = None if plan.mask is None else contents(plan.mask)
     return Rows(name, part, cells, contents(plan.image), masks)
 
 
-def _reader(encoded: Any, column: str, row: int) -> Callable[[], bytes]:
-    return lambda: cell_bytes(encoded[row][column])
+def _reader(encoded: Any, column: str, row: int, reach: Reach) -> Callable[[], bytes]:
+    return lambda: cell_bytes(encoded[row][column], reach)
 
 
-def _streamed(
-    datasets: Any, split: Any, plan: Plan, address: Address, name: str, part: str, progress: Progress | None
-) -> Rows:
+def _streamed(source: _Source, split: Any, plan: Plan, name: str, part: str, progress: Progress | None) -> Rows:
     """The first rows as they arrive; images are kept in a temporary file."""
     spool, images, masks = Spool(), list[Content](), list[Content]()
     cells: dict[str, list[Any]] = {column: [] for column in plan.columns}
     for column in filter(None, (plan.image, plan.mask)):
-        split = _undecoded(datasets, split, column)
-    for row in split.take(address.rows):
+        split = _undecoded(source.datasets, split, column)
+    for row in split.take(source.address.rows):
         flat = {**(row.get(_JSON) or {}), **row} if isinstance(row.get(_JSON), dict) else row
         for column, values in cells.items():
             values.append(flat[column])
-        images.append(_kept(row[plan.image], spool))
+        images.append(_kept(row[plan.image], source.reach, spool))
         if plan.mask is not None:
-            masks.append(_kept(row[plan.mask], spool))
+            masks.append(_kept(row[plan.mask], source.reach, spool))
         if progress is not None:
-            progress(len(images), address.rows or 0)
+            progress(len(images), source.address.rows or 0)
     return Rows(name, part, cells, images, masks if plan.mask is not None else None)
 
 
-def _kept(cell: Any, spool: Spool) -> Content:
+def _kept(cell: Any, reach: Reach, spool: Spool) -> Content:
     try:
-        return spool.keep(cell_bytes(cell))
+        return spool.keep(cell_bytes(cell, reach))
     except (Unreadable, OSError) as error:
         return _failing(first_line(error))
 

@@ -15,7 +15,7 @@ from sadm.core.errors import UserError
 from sadm.core.optional import import_optional
 from sadm.data.records import Content, Listing, Progress, Unreadable
 from sadm.data.sources.address import Address, RowsLeft
-from sadm.data.sources.columns import Plan, Rows, cell_bytes, list_splits, plan_columns
+from sadm.data.sources.columns import Plan, Reach, Rows, cell_bytes, list_splits, plan_columns
 from sadm.data.sources.words import first_line, parts_of_files
 
 MAGIC = b"PAR1"
@@ -88,13 +88,13 @@ def _rows(parquet: Any, path: Path, part: str, file: Any, plan: Plan, limit: int
 
     def contents(column: str) -> list[Content]:
         forward = _Forward(parquet, path, column)
-        return [_reader(forward, i) for i in range(count)]
+        return [_reader(forward, i, Reach((path.parent,))) for i in range(count)]
 
     return Rows(path.name, part, cells, contents(plan.image), None if plan.mask is None else contents(plan.mask))
 
 
-def _reader(forward: _Forward, row: int) -> Callable[[], bytes]:
-    return lambda: cell_bytes(forward.cell(row))
+def _reader(forward: _Forward, row: int, reach: Reach) -> Callable[[], bytes]:
+    return lambda: cell_bytes(forward.cell(row), reach)
 
 
 class _Forward:
