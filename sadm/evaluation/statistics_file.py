@@ -9,14 +9,13 @@ from __future__ import annotations
 import dataclasses
 import io
 import os
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 
 from sadm.core.errors import UserError
 from sadm.core.files import write_atomically
+from sadm.core.unpacking import read_member
 from sadm.evaluation.frechet import GaussianFit
 
 _ASYMMETRY = 1e-5  # relative to the largest entry; statistics in single precision are off by less
@@ -62,10 +61,10 @@ def read_statistics(path: str | os.PathLike[str], images: bool = False) -> Refer
             )
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise UserError(f"cannot read {path}: {error}. Download it again.") from error
-    except ValueError as error:
-        if "pickle" not in str(error):
+    except UserError:
+        raise
+    except Exception as error:  # of a damaged zip or header, NumPy and zipfile raise almost any type
+        if "pickle" not in str(error) and "Python objects" not in str(error):
             raise UserError(f"cannot read {path}: {error}. Download it again.") from error
         raise UserError(
             f"{path} holds pickled content, which could run any code and is not loaded. Store its 'mu' and 'sigma' as plain "
@@ -119,4 +118,4 @@ def _images(archive: np.lib.npyio.NpzFile, path: Path) -> np.ndarray:
 def _array(archive: np.lib.npyio.NpzFile, path: Path, key: str) -> np.ndarray:
     if key not in archive.files:
         raise UserError(f"{path} has no '{key}'; it holds {', '.join(sorted(archive.files)) or 'nothing'}.")
-    return np.asarray(archive[key])
+    return read_member(archive, key)

@@ -6,12 +6,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import model_validator
+
 from sadm.core.config import Config, Count, Positive, build_config
 from sadm.core.errors import UserError
 from sadm.core.files import read_json, write_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+
+_MOST_SHARDS = 1_000_000
 
 Fact = str | int | float | bool | None
 
@@ -60,6 +64,14 @@ class Manifest(Config):
     """By name."""
     shards: tuple[Shard, ...] = ()
     """Those that are written, by number."""
+
+    @model_validator(mode="after")
+    def _can_be_counted(self) -> Manifest:
+        if self.shard_count > _MOST_SHARDS:
+            raise ValueError(
+                f"{self.count} images, {self.per_shard} a shard, are {self.shard_count} shards; expected {_MOST_SHARDS} or less"
+            )
+        return self
 
     @property
     def shard_count(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -10,8 +9,8 @@ import numpy as np
 import torch
 
 from sadm.core.errors import UserError
-from sadm.core.files import sha256_of_file
-from sadm.data.cache.manifest import Manifest, Shard, read_manifest
+from sadm.core.files import parse_json, sha256_of_file
+from sadm.data.cache.manifest import Manifest, Shard, TensorKind, read_manifest
 
 _REMEDY = "Run the command that makes this cache again; it makes damaged shards anew."
 _TYPES = {"float16": ("F16", "<f2"), "float32": ("F32", "<f4"), "float64": ("F64", "<f8"), "int64": ("I64", "<i8")}
@@ -60,7 +59,7 @@ class TensorStore:
         Returns:
             [M, ...], in the stored dtype.
         """
-        kind = self.manifest.tensors[name]
+        kind = self._kind_of(name)
         out = np.empty((len(rows), *kind.shape), kind.dtype)
         for place, row in enumerate(rows.tolist()):
             number, local = divmod(row, self.manifest.per_shard)
@@ -69,7 +68,14 @@ class TensorStore:
 
     def column(self, name: str) -> torch.Tensor:
         """One tensor of all images [N, ...]; for small ones."""
+        self._kind_of(name)
         return torch.cat([torch.from_numpy(shard[name].copy()) for shard in self._shards])
+
+    def _kind_of(self, name: str) -> TensorKind:
+        """Dtype and shape of a tensor; a UserError where this cache keeps no such tensor."""
+        if name not in self.manifest.tensors:
+            raise UserError(f"{self.folder} keeps no {name} of its images. {_REMEDY}")
+        return self.manifest.tensors[name]
 
     def damaged(self) -> list[str]:
         """Files of shards whose content is not what was written; reads everything."""
@@ -109,7 +115,7 @@ def _map(path: Path, expected: Mapping[str, tuple[str, tuple[int, ...]]]) -> dic
     whole = np.memmap(path, np.uint8, "r")
     start = 8 + int(whole[:8].view("<u8")[0]) if len(whole) > 8 else 0
     try:
-        header = json.loads(whole[8:start].tobytes())
+        header = parse_json(whole[8:start].tobytes())
         arrays = {}
         for name, (dtype, shape) in expected.items():
             code, number = _TYPES[dtype]

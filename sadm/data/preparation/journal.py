@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sadm.core.errors import UserError
-from sadm.core.files import user_errors_for, write_atomically
+from sadm.core.files import parse_json, user_errors_for, write_atomically
 from sadm.data.preparation.facts import PASSING, Facts
 
 FILE = "scan.jsonl"
@@ -105,7 +105,7 @@ def _line(values: dict[str, Any]) -> bytes:
 
 def _parsed(line: bytes) -> dict[str, Any] | None:
     try:
-        values = json.loads(line)
+        values = parse_json(line)
     except ValueError:
         return None
     return values if isinstance(values, dict) else None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 
 from sadm.core.errors import UserError
+from sadm.core.files import parse_json
 from sadm.data.records import Listing, Record
 from sadm.data.sources.folders import check_some
 from sadm.data.sources.matching import Rows, list_rows
@@ -42,8 +43,8 @@ def _entries(tree: Tree) -> list[tuple[str, int]]:
     """Path and class of each image; empty without labels."""
     where = f"{DATASET_JSON} of {tree.where}"
     try:
-        content = json.loads(tree.read(DATASET_JSON))
-    except (ValueError, RecursionError) as error:
+        content = parse_json(tree.read(DATASET_JSON))
+    except ValueError as error:
         raise UserError(f"{where} is no JSON ({error}); expected {_EXPECTED}. Write it anew, or remove it.") from error
     if not isinstance(content, dict) or "labels" not in content:
         raise UserError(

@@ -14,6 +14,7 @@ from typing import IO, cast
 import torch
 
 from sadm.core.errors import UserError
+from sadm.core.unpacking import check_unpacking
 from sadm.data.fitting import Fit
 from sadm.data.imageset import ImageSet, Split
 
@@ -128,7 +129,7 @@ def read_idx(path: Path, dimensions: int) -> torch.Tensor:
             if not compressed:
                 return _parse(raw, path, dimensions)
             with gzip.GzipFile(fileobj=raw) as unpacked:
-                return _parse(cast(IO[bytes], unpacked), path, dimensions)
+                return _parse(cast(IO[bytes], unpacked), path, dimensions, os.fstat(raw.fileno()).st_size)
     except EOFError as error:
         raise UserError(f"{path} ends too early: its gzip stream is incomplete. Download it again.") from error
     except (gzip.BadGzipFile, zlib.error) as error:
@@ -137,7 +138,8 @@ def read_idx(path: Path, dimensions: int) -> torch.Tensor:
         raise UserError(f"cannot read {path}: {error.strerror}. Check the file and its permissions.") from error
 
 
-def _parse(file: IO[bytes], path: Path, dimensions: int) -> torch.Tensor:
+def _parse(file: IO[bytes], path: Path, dimensions: int, packed: int | None = None) -> torch.Tensor:
+    """The array; `packed` is the size of the file that this one is unpacked from."""
     magic = file.read(4)
     if len(magic) < 4 or magic[:2] != b"\0\0":
         raise UserError(
@@ -160,6 +162,13 @@ def _parse(file: IO[bytes], path: Path, dimensions: int) -> torch.Tensor:
     shape = [int.from_bytes(header[i : i + 4], "big") for i in range(0, len(header), 4)]
     if 0 in shape:
         raise UserError(f"{path} declares the shape {shape}; expected at least one entry. Download it again.")
+    if packed is not None:
+        try:
+            check_unpacking(packed, math.prod(shape))
+        except ValueError as error:
+            raise UserError(
+                f"{path} declares the shape {shape}: {error}. If it is meant, unpack it with gunzip."
+            ) from error
     content = _read_at_most(file, math.prod(shape) + 1)
     if len(content) != math.prod(shape):
         found = f"only {len(content)}" if len(content) < math.prod(shape) else "more"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import posixpath
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from sadm.core.errors import UserError
+from sadm.core.files import parse_json
 from sadm.data.imageset import Note
 from sadm.data.records import Listing
 from sadm.data.sources.folders import part_folders
@@ -104,13 +104,15 @@ def _decode(name: str, content: bytes) -> tuple[str, str]:
 
 
 def _parse_csv(name: str, content: str) -> Table:
-    delimiter = _delimiter(name, content)
     try:
+        delimiter = _delimiter(name, content)
         numbered = enumerate(csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True), 1)
         rows = [(number, row) for number, row in numbered if any(cell.strip() for cell in row)]
     except csv.Error as error:
         raise UserError(f"{name} is no valid CSV: {error}. Save it anew from a spreadsheet.") from error
-    header = [cell.strip() for cell in rows[0][1]]
+    header = [cell.strip() for cell in rows[0][1]] if rows else []
+    if FILE not in header:  # where quotes reach over lines
+        raise _no_header(name, content)
     twice = next((column for i, column in enumerate(header) if column and column in header[:i]), None)
     if twice is not None:
         raise UserError(f"{name} has two columns named '{twice}'. Rename or remove one of them.")
@@ -125,11 +127,15 @@ def _parse_csv(name: str, content: str) -> Table:
 
 
 def _delimiter(name: str, content: str) -> str:
-    first = next((line for line in content.splitlines() if line.strip()), "")
+    first = next((line.rstrip("\r\n") for line in io.StringIO(content, newline="") if line.strip()), "")
     for delimiter in _DELIMITERS:
         if FILE in [cell.strip() for cell in next(csv.reader([first], delimiter=delimiter), [])]:
             return delimiter
-    raise UserError(
+    raise _no_header(name, first)
+
+
+def _no_header(name: str, first: str) -> UserError:
+    return UserError(
         f"{name} starts with '{first[:80]}'; expected a first row of column names, separated by commas, semicolons or tabs, "
         f"and among them '{FILE}', the path of each image relative to this file."
     )
@@ -156,8 +162,8 @@ def _json_rows(name: str, content: str) -> Iterator[tuple[int, dict[str, Any]]]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as error:
+            row = parse_json(line)
+        except ValueError as error:
             raise UserError(f"{name}: row {number} is no JSON ({error}); expected one object in each line.") from error
         if not isinstance(row, dict) or not isinstance(row.get(FILE), str):
             raise UserError(

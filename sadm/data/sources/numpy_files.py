@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from sadm.core.errors import UserError
+from sadm.core.unpacking import read_member
 from sadm.data.fitting import Fit
 from sadm.data.imageset import ImageSet, Note
 from sadm.data.sources.words import composed, numbered_classes, ordered, quoted
@@ -47,26 +46,23 @@ def open_arrays(path: Path, fit: Fit, source: str) -> ImageSet:
             images, labels = (next((key for key in names if key in keys), None) for names in (_IMAGES, _LABELS))
             if images is None:
                 raise UserError(f"{path} holds {quoted(keys)}; expected images under one of {', '.join(_IMAGES)}.")
-            names = file[_NAMES] if _NAMES in keys else None
-            arrays = (file[images], None if labels is None else file[labels], names)
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        MemoryError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-        KeyError,
-    ) as error:
+            names = read_member(file, _NAMES) if _NAMES in keys else None
+            arrays = (read_member(file, images), None if labels is None else read_member(file, labels), names)
+    except UserError:
+        raise
+    except Exception as error:  # of a damaged zip or header, NumPy and zipfile raise almost any type
         raise _unusable(path, error) from error
     return _image_set(*arrays, path, fit, source)
 
 
 def _load(path: Path) -> np.ndarray:
     try:
-        return np.load(path, mmap_mode="c", allow_pickle=False)  # "c": torch asks for memory that could be written
-    except (ValueError, OSError, EOFError, MemoryError) as error:
+        array = np.load(path, mmap_mode="c", allow_pickle=False)  # "c": torch asks for memory that could be written
+        if isinstance(array, np.ndarray):
+            return array
+        array.close()
+        raise ValueError("it is an archive")
+    except Exception as error:  # of a damaged header, NumPy raises almost any type
         raise _unusable(path, error) from error
 
 
@@ -160,6 +156,11 @@ def _classes(
         return torch.tensor([number[name] for name in texts]), class_names
     class_names = numbered_classes((int(labels.min()), int(labels.max())), str(path))
     if names is not None:
+        if names.ndim != 1 or names.dtype.kind not in "US" or not names.dtype.itemsize:
+            raise UserError(
+                f"{path}: {_NAMES} is {names.dtype} {list(names.shape)}; expected a name for each of the {len(class_names)} "
+                "classes, in the order of their numbers."
+            )
         class_names = tuple(str(name) for name in names.tolist())
     return torch.from_numpy(labels.astype(np.int64)), class_names
 

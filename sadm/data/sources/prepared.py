@@ -12,12 +12,12 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import torch
 
+from sadm.core.config import Config, build_config
 from sadm.core.errors import UserError
-from sadm.core.files import read_json
+from sadm.core.files import read_object
 from sadm.data.imageset import ImageSet, Note, Skipped, Split, named_parts
 from sadm.data.records import Content, Listing, Record
 from sadm.data.sources.metadata import FILE, read_table
@@ -33,6 +33,21 @@ FACTS = ("sha256", "width", "height")
 
 _THREADS = 16  # waiting for a network drive
 _SHOWN = 5  # names in a message
+
+
+class _Facts(Config):
+    """What ``prepared.json`` says."""
+
+    format: int
+    source: str
+    place: str | None
+    from_here: str | None
+    options: str
+    usable: int
+    table: str
+    fingerprint: str | None
+    files: dict[str, tuple[int, int, str]]
+    left_out: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,7 +75,7 @@ def holds_prepared(folder: Path) -> bool:
 
 def holds_prepared_arrays(folder: Path) -> bool:
     """Whether the images that it prepares are arrays, so that there is nothing to list."""
-    return holds_prepared(folder) and _read(folder)["fingerprint"] is not None
+    return holds_prepared(folder) and _read(folder).fingerprint is not None
 
 
 def list_prepared(folder: Path, source: str, list_source: Callable[[str], Listing | None]) -> Listing:
@@ -86,7 +101,7 @@ def list_prepared(folder: Path, source: str, list_source: Callable[[str], Listin
         raise UserError(f"{original} holds images of another kind than when it was prepared. {_again(folder, facts)}")
     records = {record.name: record for record in listing.records}
     _check_unchanged(folder, facts, rows.names, records)
-    known = {*facts["files"], *facts["left_out"]}
+    known = {*facts.files, *facts.left_out}
     reason = "added since the folder was prepared; run `sadm prepare` again to take it in"
     return Listing(
         source,
@@ -123,7 +138,7 @@ def open_prepared_arrays(
     facts = _read(folder)
     rows = _rows(folder, facts)
     original = _original(folder, facts)
-    if fingerprint(open_source(original)) != facts["fingerprint"]:
+    if fingerprint(open_source(original)) != facts.fingerprint:
         raise UserError(f"{original} changed since it was prepared: its pixels differ. {_again(folder, facts)}")
     images = joined(fitted(original))
     place = {name: i for i, name in enumerate(images.names)}
@@ -167,15 +182,15 @@ def fingerprint(opened: ImageSet | Split) -> str:
     return hashlib.sha256(parts.encode("ascii")).hexdigest()
 
 
-def _read(folder: Path) -> dict[str, Any]:
-    facts = read_json(folder / PREPARED)
-    if not isinstance(facts, dict) or facts.get("format") != FORMAT:
+def _read(folder: Path) -> _Facts:
+    facts = read_object(folder / PREPARED)
+    if facts.get("format") != FORMAT:
         raise UserError(f"{folder / PREPARED} is of another version of sadm. Run `sadm prepare` again.")
-    return facts
+    return build_config(_Facts, facts, str(folder / PREPARED))
 
 
-def _rows(folder: Path, facts: Mapping[str, Any]) -> _Rows:
-    if not facts["usable"]:
+def _rows(folder: Path, facts: _Facts) -> _Rows:
+    if not facts.usable:
         raise UserError(f"{folder} has no usable image; {folder / 'contact_sheet.html'} says why.")
     path = folder / METADATA
     try:
@@ -196,23 +211,32 @@ def _rows(folder: Path, facts: Mapping[str, Any]) -> _Rows:
     return _Rows(names, said.classes, said.groups, said.parts, said.attributes, notes)
 
 
-def _original(folder: Path, facts: Mapping[str, Any]) -> str:
+def _original(folder: Path, facts: _Facts) -> str:
     """Where the originals are now: at their old place, or as far from the prepared folder as they were."""
-    if facts["place"] is None:
-        return str(facts["source"])
-    for place in (facts["place"], str(folder / facts["from_here"])):
+    _check_ends(folder)
+    if facts.place is None:
+        return facts.source
+    for place in (facts.place, str(folder / (facts.from_here or "."))):
         if os.path.exists(place) or is_pattern(place):
-            return place + str(facts["options"])
+            return place + facts.options
     raise UserError(
-        f"{folder} was prepared from {facts['place']}, which does not exist (any more). Connect the drive or move the images "
+        f"{folder} was prepared from {facts.place}, which does not exist (any more). Connect the drive or move the images "
         "back, or run `sadm prepare` on them where they are now."
     )
 
 
-def _check_unchanged(
-    folder: Path, facts: Mapping[str, Any], names: Sequence[str], records: Mapping[str, Record]
-) -> None:
-    files = facts["files"]
+def _check_ends(folder: Path) -> None:
+    """Refuses a prepared folder whose originals lie, maybe over several prepared folders, in itself."""
+    seen: set[Path] = set()
+    while holds_prepared(folder):
+        if folder.resolve() in seen:
+            raise UserError(f"{folder} says that it was prepared from itself. Run `sadm prepare` again, on the images.")
+        seen.add(folder.resolve())
+        folder = Path(_read(folder).place or "")
+
+
+def _check_unchanged(folder: Path, facts: _Facts, names: Sequence[str], records: Mapping[str, Record]) -> None:
+    files = facts.files
     unknown = [name for name in names if name not in files]
     if unknown:
         raise UserError(
@@ -229,7 +253,7 @@ def _check_unchanged(
     if changed:
         more = f" and {len(changed) - _SHOWN} more" if len(changed) > _SHOWN else ""
         raise UserError(
-            f"{facts['source']} changed since it was prepared: {', '.join(changed[:_SHOWN])}{more}. {_again(folder, facts)}"
+            f"{facts.source} changed since it was prepared: {', '.join(changed[:_SHOWN])}{more}. {_again(folder, facts)}"
         )
 
 
@@ -246,5 +270,5 @@ def _is_same(content: Content, size: int, modified: int, sha256: str) -> bool:
         return False
 
 
-def _again(folder: Path, facts: Mapping[str, Any]) -> str:
-    return f"Run again: sadm prepare {facts['source']} --out {folder}"
+def _again(folder: Path, facts: _Facts) -> str:
+    return f"Run again: sadm prepare {facts.source} --out {folder}"

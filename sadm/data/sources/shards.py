@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
+import os
 import posixpath
 import re
 import tarfile
@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from sadm.core.errors import UserError
+from sadm.core.files import parse_json
 from sadm.data.decoding import EXTENSIONS
 from sadm.data.imageset import Note, Skipped
 from sadm.data.records import Content, Listing, Progress, Record, Unreadable, examples, readable_name
@@ -29,6 +30,7 @@ _CLASS, _JSON, _MASK = "cls", "json", "mask."
 _BRACES = re.compile(r"\{([^{}]*)\}")
 _RANGE = re.compile(r"([0-9]+)\.\.([0-9]+)")
 _BLOCK = 512  # bytes
+_MOST_SAID = 1 << 24  # bytes of a sample's class or object
 
 
 @dataclasses.dataclass
@@ -103,7 +105,11 @@ def _samples(path: Path, shard: str, listing: Listing) -> Iterator[_Sample]:
             for member in archive:
                 folder, name = posixpath.split(member.name)
                 key, dot, field = name.partition(".")
-                if not member.isfile() or not key or not dot:
+                if (
+                    member.size < 0 or member.offset_data < 0
+                ):  # in a forged header, which would lead back and forth for ever
+                    raise tarfile.ReadError("a header is damaged")
+                if not member.isfile() or member.issparse() or not key or not dot:
                     continue
                 name = f"{shard}/{readable_name(posixpath.join(folder, key))}"
                 if sample is None or sample.name != name:
@@ -113,7 +119,7 @@ def _samples(path: Path, shard: str, listing: Listing) -> Iterator[_Sample]:
                 _add(sample, field.lower(), path, archive, member)
             if any(_block_at(path, archive.offset)):  # tarfile takes a damaged header for the end
                 raise tarfile.ReadError("a header is damaged")
-    except tarfile.ReadError as error:
+    except (tarfile.TarError, ValueError, EOFError, OverflowError, MemoryError) as error:  # of damaged headers
         if sample is None:
             raise UserError(
                 f"{path} is no tar that can be read ({error}); expected one that is not compressed. Unpack it with gunzip or "
@@ -132,15 +138,17 @@ def _add(sample: _Sample, field: str, path: Path, archive: tarfile.TarFile, memb
         if field in sample.images:
             sample.problem = f"two files '.{field}' follow each other"
         sample.images[field] = _reader(path, member.offset_data, member.size)
+    elif field in (_CLASS, _JSON) and member.size > _MOST_SAID:
+        sample.problem = f"its .{field} has {member.size} bytes; expected at most {_MOST_SAID}"
     elif field in (_CLASS, _JSON):
         file = archive.extractfile(member)
         content = file.read() if file is not None else b""
         try:
-            row = json.loads(content) if field == _JSON else {_CLASS: content.decode("utf-8")}
+            row = parse_json(content) if field == _JSON else {_CLASS: content.decode("utf-8")}
             if not isinstance(row, dict):
                 raise ValueError("no object")
             sample.row.update(row)
-        except (ValueError, RecursionError) as error:
+        except ValueError as error:
             sample.problem = f"its .{field} cannot be read ({error})"
     else:
         sample.others.add(field)
@@ -149,8 +157,9 @@ def _add(sample: _Sample, field: str, path: Path, archive: tarfile.TarFile, memb
 def _reader(path: Path, start: int, size: int) -> Callable[[], bytes]:
     def read() -> bytes:
         with open(path, "rb") as file:
+            rest = file.seek(0, os.SEEK_END) - start  # a header may promise more than memory holds
             file.seek(start)
-            data = file.read(size)
+            data = file.read(size) if size <= rest else b""
         if len(data) < size:
             raise Unreadable(f"{path.name} ends early")
         return data

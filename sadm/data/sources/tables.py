@@ -179,7 +179,7 @@ def _attributes(table: Table, remarks: list[str]) -> list[dict[str, float]]:
                 if abs(number) > _LARGEST:
                     raise ValueError
                 numbers.append(number)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):  # of an integer beyond floats
             ignored.append(f"'{name}' ({table.cell(name, row)})")
             continue
         known = dict(zip((row for row, _ in filled), numbers, strict=True))

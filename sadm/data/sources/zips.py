@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import lzma
+import struct
 import threading
 import zipfile
 import zlib
@@ -10,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sadm.core.errors import UserError
+from sadm.core.unpacking import check_unpacking
 from sadm.data.records import Unreadable
 from sadm.data.sources.trees import Tree
 
@@ -17,6 +19,7 @@ _UTF8 = 0x800  # flag of a member whose name is UTF-8
 _ENCRYPTED = 0x1
 _HEADER = 30  # bytes of a member in front of its name
 _MOST_BYTES = 1 << 30  # of a member; no image file that is accepted comes near
+_DAMAGED = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError, struct.error)
 
 
 def holds_arrays(path: Path) -> bool:
@@ -82,6 +85,10 @@ def _reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo, lock: threading.Loc
     def read() -> bytes:
         if info.file_size > _MOST_BYTES:  # zipfile never unpacks more than this size says
             raise Unreadable(f"it unpacks to {info.file_size} bytes, more than any file that is accepted (a zip bomb?)")
+        try:
+            check_unpacking(info.compress_size, info.file_size)
+        except ValueError as error:
+            raise Unreadable(str(error)) from error
         if info.flag_bits & _ENCRYPTED:
             raise Unreadable("it is encrypted; unpack the zip with its password, and give the folder")
         try:
@@ -94,7 +101,7 @@ def _reader(archive: zipfile.ZipFile, info: zipfile.ZipInfo, lock: threading.Loc
                     member.close()
         except NotImplementedError as error:
             raise Unreadable(f"{error}; zip the images with ordinary compression") from error
-        except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError) as error:
+        except _DAMAGED as error:
             raise Unreadable(f"damaged in the zip ({error})") from error
 
     return read
