@@ -71,9 +71,11 @@ class LatentCodec:
         try:
             # Without accelerate the default, low_cpu_mem_usage=True, warns.
             model = diffusers.AutoencoderKL.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            return cls(model)
+        except UserError:
+            raise
+        except Exception as error:  # of damaged files, diffusers and torch raise almost any type
             raise UserError(f"{folder} holds no AutoencoderKL that diffusers can load: {error}") from error
-        return cls(model)
 
     def latent_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """The shape (c, h, w) of the latent of one image (C, H, W).

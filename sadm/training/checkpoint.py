@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sadm.core.errors import UserError
-from sadm.core.files import folder_written_atomically, read_json, sha256_of_file, write_json
+from sadm.core.files import folder_written_atomically, read_object, sha256_of_file, write_json
 from sadm.core.tensors import save_tensors
 from sadm.training.parallel.engine import is_shared_out
 from sadm.training.parallel.shares import Stored, placed_as, read_shares, write_shares
@@ -82,13 +82,16 @@ def load_checkpoint(folder: Path) -> dict[str, Any]:
     Raises:
         UserError: a file is missing, truncated or altered.
     """
-    checksums = read_json(folder / CHECKSUMS)
+    checksums = read_object(folder / CHECKSUMS)
     for name in {TENSORS, VALUES, *checksums}:
         path = folder / name
         if not path.is_file() or checksums.get(name) != sha256_of_file(path):
             raise UserError(f"{path} is missing, truncated or altered (its checksum differs).")
-    state: dict[str, Any] = _attach_tensors(read_json(folder / VALUES), load_file(folder / TENSORS), folder / SHARES)
-    return state
+    try:
+        values, tensors = read_object(folder / VALUES), load_file(folder / TENSORS)
+        return dict(_attach_tensors(values, tensors, folder / SHARES))
+    except (KeyError, TypeError, ValueError, RecursionError, OSError, SafetensorError) as error:
+        raise UserError(f"{folder} holds no checkpoint ({type(error).__name__}: {error}).") from error
 
 
 def latest_checkpoint(folder: Path, warn: Callable[[str], None], team: Team = ALONE) -> dict[str, Any] | None:
@@ -143,7 +146,7 @@ def _newest(folder: Path, warn: Callable[[str], None]) -> list[tuple[str, dict[s
     for path in found:
         try:
             return [(path.name, load_checkpoint(path))]
-        except (UserError, OSError, SafetensorError, ValueError) as error:
+        except UserError as error:
             warn(f"Passing over a damaged checkpoint: {error}")
     if found:
         raise UserError(f"every checkpoint in {folder} is damaged. Delete the run folder and start again.")

@@ -16,7 +16,7 @@ from torch import nn
 
 from sadm.core.devices import resolve_device
 from sadm.core.errors import UserError
-from sadm.core.files import folder_written_atomically, read_json, sha256_of_file, write_json
+from sadm.core.files import folder_written_atomically, read_object, sha256_of_file, write_json
 from sadm.core.seeds import generator
 from sadm.data import to_floats, to_uint8
 from sadm.data.ragged import Ragged
@@ -25,7 +25,8 @@ from sadm.finetuning.folder import adapter_file, write_adapter
 from sadm.models import LatentCodec
 from sadm.training.adapted import AdapterFacts, adapted
 from sadm.training.checkpoint import save_tensors
-from sadm.training.config import DenoiserConfig, NetConfig, SamplingConfig
+from sadm.training.config import SamplingConfig
+from sadm.training.description import check_claims, spec_of
 from sadm.training.fitting import fit_network
 from sadm.training.frequencies import drawn_evenly, labels_at_frequencies
 from sadm.training.process import AnyDenoiser
@@ -33,6 +34,7 @@ from sadm.training.spec import ModelSpec
 from sadm.training.whole import checksums_of, refuse_altered
 
 FORMAT = 1
+_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, OSError, SafetensorError)
 WEIGHTS, DESCRIPTION, AUTOENCODER = "model.safetensors", "model.json", "autoencoder"
 
 
@@ -285,9 +287,15 @@ def save_model(
                     f"the autoencoder's folder {autoencoder} is gone. Restore it and run the same command again."
                 )
             (temporary / AUTOENCODER).mkdir()
-            for file in filter(Path.is_file, Path(autoencoder).iterdir()):
+            for file in autoencoder_files(autoencoder):
                 shutil.copyfile(file, temporary / AUTOENCODER / file.name)
         write_json(temporary / DESCRIPTION, {**description, "checksums": checksums_of(temporary)})
+
+
+def autoencoder_files(folder: str | Path) -> list[Path]:
+    """The files of an autoencoder's folder that diffusers reads; others, which may be links to anything, stay where they are."""
+    found = sorted(path for path in Path(folder).iterdir() if path.is_file())
+    return [path for path in found if path.name == "config.json" or path.name.startswith("diffusion_pytorch_model.")]
 
 
 def model_folder_in(path: str | Path) -> Path:
@@ -305,7 +313,10 @@ def model_hash(path: str | Path) -> str:
     folder, description = _described(path)
     if "adapter" not in description:
         return sha256_of_file(folder / WEIGHTS)
-    facts = AdapterFacts.of(description)
+    try:
+        facts = AdapterFacts.of(description)
+    except _DAMAGED as error:
+        raise UserError(f"the model in {folder} can't be loaded: {error}") from error
     own = sha256_of_file(adapter_file(folder, facts.finetune))
     return hashlib.sha256(f"{facts.base_hash} {own}".encode()).hexdigest()
 
@@ -318,8 +329,8 @@ def model_spec(path: str | Path) -> ModelSpec:
     """
     folder, description = _described(path)
     try:
-        return _spec_of(description)
-    except (KeyError, TypeError, ValueError) as error:
+        return spec_of(description)
+    except _DAMAGED as error:
         raise UserError(f"the model in {folder} can't be loaded: {error}") from error
 
 
@@ -341,14 +352,15 @@ def load_model(path: str | Path, device: str = "cpu", base: str | Path | None = 
     refuse_altered(folder, description.get("checksums", {}))
     beside = False
     try:
-        spec, sampling = _spec_of(description), SamplingConfig.model_validate(description["sampling"])
+        spec, sampling = spec_of(description), SamplingConfig.model_validate(description["sampling"])
+        check_claims(spec, _weights_of(folder, description, base), folder / DESCRIPTION)
         denoiser = spec.build()
         if "adapter" in description:
             net, beside = _load_adapted(folder, AdapterFacts.of(description), spec, denoiser.net, base)
             denoiser = spec.around(net)
         else:
             denoiser.net.load_state_dict(load_file(folder / WEIGHTS))
-    except (KeyError, TypeError, ValueError, RuntimeError, OSError, SafetensorError) as error:
+    except _DAMAGED as error:
         raise UserError(f"the model in {folder} can't be loaded: {error}") from error
     denoiser.eval().requires_grad_(False)
     where = resolve_device(device)
@@ -356,16 +368,36 @@ def load_model(path: str | Path, device: str = "cpu", base: str | Path | None = 
     return Model(denoiser.to(where), spec, sampling, description, where, autoencoder, beside)
 
 
-def _load_adapted(
-    folder: Path, facts: AdapterFacts, spec: ModelSpec, net: nn.Module, base: str | Path | None
-) -> tuple[nn.Module, bool]:
-    """The fine-tuned network, made of a fresh one, and whether it has parts beside plain weights."""
+def _weights_of(folder: Path, description: dict[str, Any], base: str | Path | None) -> Path:
+    """The file of a model's weights; of a fine-tuned one, that of the model at the bottom."""
+    seen: set[Path] = set()
+    while "adapter" in description:
+        if folder.resolve() in seen:
+            raise UserError(
+                f"the model in {folder} was fine-tuned from itself, by its {DESCRIPTION}. Restore the file."
+            )
+        seen.add(folder.resolve())
+        folder, description = _described(_base_of(folder, AdapterFacts.of(description), base))
+        base = None
+    return folder / WEIGHTS
+
+
+def _base_of(folder: Path, facts: AdapterFacts, base: str | Path | None) -> Path:
+    """Where the model is that an adapter belongs to."""
     where = Path(facts.base if base is None else base)
     if not (model_folder_in(where) / DESCRIPTION).is_file():
         raise UserError(
             f"the model in {folder} was fine-tuned from the one in {where}, which is not there any more. Restore it, or say "
             f"where it is: sadm sample MODEL --adapter {folder}"
         )
+    return where
+
+
+def _load_adapted(
+    folder: Path, facts: AdapterFacts, spec: ModelSpec, net: nn.Module, base: str | Path | None
+) -> tuple[nn.Module, bool]:
+    """The fine-tuned network, made of a fresh one, and whether it has parts beside plain weights."""
+    where = _base_of(folder, facts, base)
     found = model_hash(where)
     if found != facts.base_hash:
         raise UserError(
@@ -384,23 +416,9 @@ def _described(path: str | Path) -> tuple[Path, dict[str, Any]]:
         raise UserError(
             f"no model in {path}: expected {DESCRIPTION} there or in its 'model' folder. Train one with: sadm train --out {path}"
         )
-    description: dict[str, Any] = read_json(folder / DESCRIPTION)
+    description = read_object(folder / DESCRIPTION)
     if description.get("format") != FORMAT:
         raise UserError(
             f"{folder / DESCRIPTION} has format {description.get('format')}; this version reads format {FORMAT}."
         )
     return folder, description
-
-
-def _spec_of(description: dict[str, Any]) -> ModelSpec:
-    return ModelSpec(
-        shape=tuple(description["shape"]),
-        net=NetConfig.model_validate(description["net"]),
-        sigma_data=description["sigma_data"],
-        class_names=tuple(description["class_names"]),
-        label_counts=tuple(description["label_counts"]),
-        process=DenoiserConfig.model_validate(description.get("process", {})),  # older models are EDM's
-        augment=tuple(description.get("augment", ())),
-        shapes=tuple((height, width) for height, width in description.get("shapes", ())),
-        shape_counts=tuple(map(tuple, description.get("shape_counts", ()))),
-    )

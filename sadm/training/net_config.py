@@ -146,7 +146,8 @@ def merge_training(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict
 
     Where it names another kind of network, the sizes of the one in `base` go, since they mean nothing to it.
     """
-    kinds = [(values.get("net") or {}).get("kind") for values in (base, override)]
+    nets = [values.get("net") for values in (base, override)]
+    kinds = [net.get("kind") if isinstance(net, Mapping) else None for net in nets]
     if kinds[1] is not None and kinds[1] != (kinds[0] or NetConfig().kind):
         base = {key: value for key, value in base.items() if key != "net"}
     return merge(base, override)

@@ -6,14 +6,15 @@ import argparse
 import codecs
 import re
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from sadm.core.errors import UserError
+from sadm.models.weights.proportion import are_real
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _ZIP = b"PK\x03\x04"
@@ -42,15 +43,19 @@ def read_weights(path: str | Path) -> Any:
         )
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
+            content = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except Exception as error:  # of a file that isn't one, the unpickler raises almost anything
         raise UserError(_why_not_loaded(path, str(error))) from error
+    parts = [content, *content.values()] if isinstance(content, Mapping) else []
+    if not all(are_real(part) for part in parts if isinstance(part, Mapping)):
+        raise UserError(f"{path} holds tensors that claim more numbers than the file does. Download or copy it again.")
+    return content
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
+    except Exception as error:  # SafetensorError, and of headers with odd types almost anything
         raise UserError(
             f"{path} is cut short or no safetensors file ({path.stat().st_size:,} bytes; {error}). Download or copy it again."
         ) from error
@@ -93,7 +98,8 @@ def _is_text(head: bytes) -> bool:
 def _why_not_loaded(path: Path, error: str) -> str:
     foreign = re.search(r"(?:GLOBAL|Unsupported global:|function|class) ([A-Za-z_]\w*(?:\.\w+)+)", error)
     if foreign is None:
-        return f"{path} is damaged or no file of torch.save ({error.splitlines()[0][:120]}). Download or copy it again."
+        first = next(iter(error.splitlines()), "no reason is known")[:120]
+        return f"{path} is damaged or no file of torch.save ({first}). Download or copy it again."
     return (
         f"{path} holds more than tensors: it asks for {foreign.group(1)}, and a file that does can run code on this machine. It "
         "was not opened any further. Ask its author for safetensors, or for a state dict saved alone."

@@ -10,16 +10,18 @@ from typing import Any
 import torch
 
 from sadm.core.errors import UserError
-from sadm.core.files import read_json
+from sadm.core.files import read_object
 from sadm.models.dit import DiT
 from sadm.models.weights.files import read_weights
 from sadm.models.weights.filling import fill
 from sadm.models.weights.naming import TABLE, from_diffusers_state_dict, set_norm_eps
+from sadm.models.weights.proportion import check_proportion, transformer_parameters
 from sadm.models.weights.report import Entry, LoadReport
 from sadm.models.weights.scheduler import SchedulerFacts
 
 PIPELINE, CONFIG, SCHEDULER, OURS = "model_index.json", "config.json", "scheduler_config.json", "sadm.json"
 WEIGHTS = "diffusion_pytorch_model"
+_FREE = 1 << 22  # numbers: positions are computed
 
 # What our network can't have otherwise; also what a DiTTransformer2DModel has where its file leaves it out.
 _FIXED = {
@@ -27,6 +29,17 @@ _FIXED = {
     "attention_bias": True,
     "norm_elementwise_affine": False,
     "norm_type": "ada_norm_zero",
+}
+# What a file may claim: its numbers decide how much memory is asked for.
+_LARGEST = {
+    "num_attention_heads": 4096,
+    "attention_head_dim": 65_536,
+    "in_channels": 65_536,
+    "out_channels": 131_072,
+    "num_layers": 65_536,
+    "sample_size": 4096,
+    "patch_size": 4096,
+    "norm_eps": 1,
 }
 # Of a DiTTransformer2DModel; the older Transformer2DModel has others, and its files name all that matters.
 _THEIR_DEFAULTS = {
@@ -91,22 +104,36 @@ def load_diffusers_dit(
     root = Path(path)
     folder = _transformer_folder(root)
     config = _config(folder / CONFIG)
-    ours = read_json(root / OURS) if (root / OURS).is_file() else {}
+    ours = read_object(root / OURS) if (root / OURS).is_file() else {}
     tensors = from_diffusers_state_dict(tensors_in(folder), str(folder))
     if TABLE not in tensors:
         raise UserError(f"{folder} holds no class table (class_embedder); is it a DiTTransformer2DModel?")
-    ignored = _take_own_classes(tensors, ours.get("num_classes"), root / OURS)
+    own_classes, own_scale = ours.get("num_classes"), ours.get("noise_scale", 1.0)
+    if not isinstance(own_classes, int | None) or not isinstance(own_scale, int | float) or (own_classes or 0) < 0:
+        raise UserError(
+            f"{root / OURS} holds no number of classes or no factor on the noise level. Restore or delete it."
+        )
+    if tensors[TABLE].ndim != 2:
+        raise UserError(f"{folder}: the class table has {tensors[TABLE].ndim} axes; expected 2.")
+    ignored = _take_own_classes(tensors, own_classes, root / OURS)
     found = len(tensors[TABLE]) - 1 if TABLE in tensors else 0
     channels, side, patch = config["in_channels"], config["sample_size"], config["patch_size"]
     _check_expected((channels, side, side), found, shape, num_classes, folder)
+    width, depth = config["num_attention_heads"] * config["attention_head_dim"], config["num_layers"]
+    claimed = transformer_parameters(width, depth, 4, patch, (channels, side, side)) + width * (side / patch) ** 2
+    check_proportion(claimed, 2 * sum(tensor.numel() for tensor in tensors.values()) + _FREE, folder / CONFIG)
+    if side % patch or width % 4:
+        raise UserError(
+            f"{folder / CONFIG}: {side} pixels in patches of {patch}, tokens of {width} channels; no DiT is so."
+        )
     net = DiT(
         (channels, side, side),
         patch,
-        width=config["num_attention_heads"] * config["attention_head_dim"],
-        depth=config["num_layers"],
+        width=width,
+        depth=depth,
         heads=config["num_attention_heads"],
         num_classes=found,
-        noise_scale=float(ours.get("noise_scale", 1.0)) if noise_scale is None else noise_scale,
+        noise_scale=float(own_scale) if noise_scale is None else noise_scale,
         out_channels=config["out_channels"],
         frequency_shift=frequency_shift,
     )
@@ -146,7 +173,7 @@ def _transformer_folder(root: Path) -> Path:
 
 def _config(path: Path) -> dict[str, Any]:
     """The transformer's configuration, complete; refuses what our network can't compute."""
-    given = read_json(path)
+    given = read_object(path)
     kind = given.get("_class_name")
     if kind not in ("DiTTransformer2DModel", "Transformer2DModel"):
         raise UserError(f"{path} describes a {kind}; expected a DiTTransformer2DModel.")
@@ -162,7 +189,17 @@ def _config(path: Path) -> dict[str, Any]:
         )
     if config["out_channels"] is None:
         config["out_channels"] = config["in_channels"]
+    odd = [name for name, largest in _LARGEST.items() if not _is_size(config[name], largest)]
+    if odd:
+        raise UserError(
+            f"{path}: {odd[0]} is {str(config[odd[0]])[:40]}; expected a number above 0, and at most {_LARGEST[odd[0]]}."
+        )
     return config
+
+
+def _is_size(value: Any, largest: float) -> bool:
+    kinds = (int, float) if largest == 1 else int
+    return isinstance(value, kinds) and not isinstance(value, bool) and 0 < value <= largest
 
 
 def tensors_in(folder: Path) -> Mapping[str, torch.Tensor]:
@@ -172,16 +209,28 @@ def tensors_in(folder: Path) -> Mapping[str, torch.Tensor]:
         UserError: there are none, or they can't be read (see `read_weights`).
     """
     index = folder / f"{WEIGHTS}.safetensors.index.json"
-    if index.is_file():
-        parts = sorted({Path(name).name for name in read_json(index)["weight_map"].values()})
-        return {name: tensor for part in parts for name, tensor in read_weights(folder / part).items()}
-    for ending in ("safetensors", "bin"):
-        if (folder / f"{WEIGHTS}.{ending}").is_file():
-            content = read_weights(folder / f"{WEIGHTS}.{ending}")
-            if isinstance(content, Mapping):
-                return content
-    held = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5])
-    raise UserError(f"{folder} holds {held}, and no weights; expected {WEIGHTS}.safetensors there.")
+    whole = [name for ending in ("safetensors", "bin") if (folder / (name := f"{WEIGHTS}.{ending}")).is_file()]
+    names = _parts(index) if index.is_file() else whole[:1]
+    if not names:
+        held = ", ".join(sorted(entry.name for entry in folder.iterdir())[:5])
+        raise UserError(f"{folder} holds {held}, and no weights; expected {WEIGHTS}.safetensors there.")
+    found: dict[str, torch.Tensor] = {}
+    for name in names:
+        content = read_weights(folder / name)
+        if not isinstance(content, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in content.values()):
+            raise UserError(f"{folder / name} holds something else than tensors by name. Download or copy it again.")
+        found |= {str(key): tensor for key, tensor in content.items()}
+    return found
+
+
+def _parts(index: Path) -> list[str]:
+    """The files that an index names; they lie beside it, whatever folder it says."""
+    places = read_object(index).get("weight_map")
+    if not isinstance(places, dict) or not all(
+        isinstance(place, str) and Path(place).name for place in places.values()
+    ):
+        raise UserError(f"{index} has no weight_map from tensors to files; expected one, as diffusers writes it.")
+    return sorted({Path(place).name for place in places.values()})
 
 
 def _take_own_classes(tensors: dict[str, torch.Tensor], num_classes: int | None, source: Path) -> list[Entry]:
@@ -222,9 +271,11 @@ def _check_expected(
 
 
 def _scheduler(path: Path) -> SchedulerFacts | None:
-    return SchedulerFacts.from_config(read_json(path), str(path)) if path.is_file() else None
+    return SchedulerFacts.from_config(read_object(path), str(path)) if path.is_file() else None
 
 
 def _class_names(index: Path) -> dict[int, str]:
-    names = read_json(index).get("id2label") if index.is_file() else None
+    names = read_object(index).get("id2label") if index.is_file() else None
+    if not isinstance(names, dict | None) or not all(label.isdecimal() and len(label) < 10 for label in names or {}):
+        raise UserError(f"{index}: id2label is {str(names)[:80]}; expected names by the numbers of the classes.")
     return {int(label): str(name) for label, name in (names or {}).items()}

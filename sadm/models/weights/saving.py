@@ -10,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from sadm.core.errors import UserError
-from sadm.core.files import folder_written_atomically, make_folder, read_json, refuse_foreign_folder, write_json
+from sadm.core.files import folder_written_atomically, make_folder, read_object, refuse_foreign_folder, write_json
 from sadm.core.tensors import save_tensors
 from sadm.models.dit import AUGMENT_TABLE, DiT
 from sadm.models.weights.folders import CONFIG, OURS, PIPELINE, SCHEDULER, WEIGHTS
@@ -120,7 +120,7 @@ def _autoencoder_config(autoencoder: nn.Module | str | Path) -> Mapping[str, Any
         raise UserError(
             f"{autoencoder} holds no {CONFIG}; expected the folder of an AutoencoderKL, as diffusers saves it."
         )
-    return read_json(path)
+    return read_object(path)
 
 
 def _check_autoencoder(config: Mapping[str, Any], net: DiT) -> None:

@@ -11,6 +11,8 @@ import torch
 
 from sadm.core.errors import UserError
 
+_MOST_STEPS = 1_000_000
+
 # What a key means where a scheduler's file leaves it out.
 _THEIR_DEFAULTS = {
     "num_train_timesteps": 1000,
@@ -100,20 +102,37 @@ class SchedulerFacts:
             UserError: it has no noise schedule in betas, as those of flow matching.
         """
         name = config.get("_class_name", "")
+        if not isinstance(name, str):
+            raise UserError(f"{source}: _class_name is {str(name)[:40]}; expected the name of a scheduler.")
         if "beta_schedule" not in config and "beta_start" not in config and config.get("trained_betas") is None:
             raise UserError(
                 f"{source} is of the scheduler {name or '(no name)'}, which has no betas; expected DDIM, DDPM or "
                 "alike. The network alone loads from its own folder."
             )
         values = {"clip_sample": None, **_THEIR_DEFAULTS, **_THEIR_FURTHER_DEFAULTS.get(name, {}), **config}
-        if values["trained_betas"] is not None:
+        if isinstance(values["trained_betas"], list):
             values["trained_betas"] = tuple(values["trained_betas"])
+        _check_numbers(values, source)
         own = {field.name for field in dataclasses.fields(cls)} - {"class_name", "other"}
         return cls(
             class_name=name,
             **{key: value for key, value in values.items() if key in own},
             other={key: value for key, value in config.items() if key not in own | {"_class_name"}},
         )
+
+
+def _check_numbers(values: Mapping[str, Any], source: str) -> None:
+    """Refuses what no schedule can be computed from."""
+    betas, steps = values["trained_betas"], values["num_train_timesteps"]
+    listed = betas is None or (isinstance(betas, tuple) and 0 < len(betas) <= _MOST_STEPS)
+    numbers = (values["beta_start"], values["beta_end"], *(betas if listed and betas else ()))
+    if not listed or not all(isinstance(number, int | float) and 0 <= number <= 1 for number in numbers):
+        raise UserError(f"{source}: its betas are not all numbers from 0 to 1. Restore the file, or download it again.")
+    if not isinstance(steps, int) or not 0 < steps <= _MOST_STEPS:
+        raise UserError(f"{source}: num_train_timesteps is {str(steps)[:40]}; expected 1 to {_MOST_STEPS}.")
+    texts = [values[name] for name in ("beta_schedule", "prediction_type")]
+    if not all(isinstance(text, str) for text in texts):
+        raise UserError(f"{source}: beta_schedule and prediction_type are {texts}; expected their names.")
 
 
 def _with_zero_terminal_snr(betas: torch.Tensor) -> torch.Tensor:

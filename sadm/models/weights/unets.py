@@ -10,16 +10,18 @@ from typing import Any
 import torch
 
 from sadm.core.errors import UserError
-from sadm.core.files import folder_written_atomically, read_json, refuse_foreign_folder, write_json
+from sadm.core.files import folder_written_atomically, read_object, refuse_foreign_folder, write_json
 from sadm.core.optional import import_optional
 from sadm.core.tensors import save_tensors
 from sadm.models.adapters import UNetAdapter
 from sadm.models.weights.filling import fill
 from sadm.models.weights.folders import CONFIG, OURS, PIPELINE, SCHEDULER, WEIGHTS, tensors_in
+from sadm.models.weights.proportion import check_proportion, convolution_parameters
 from sadm.models.weights.report import Entry, LoadReport
 from sadm.models.weights.scheduler import SchedulerFacts
 
 KIND = "UNet2DModel"
+_MOST_CLASSES = 1_000_000
 TABLE = "unet.class_embedding.weight"
 # Names in folders from before diffusers 0.15, and those of today.
 _OLD_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
@@ -47,8 +49,8 @@ class UNetFacts:
 def holds_unet(folder: str | Path) -> bool:
     """Whether a folder of diffusers is that of an unconditional or class-conditional UNet."""
     root = Path(folder)
-    index = read_json(root / PIPELINE) if (root / PIPELINE).is_file() else {}
-    config = read_json(root / CONFIG) if (root / CONFIG).is_file() else {}
+    index = read_object(root / PIPELINE) if (root / PIPELINE).is_file() else {}
+    config = read_object(root / CONFIG) if (root / CONFIG).is_file() else {}
     return "unet" in index or config.get("_class_name") == KIND
 
 
@@ -71,13 +73,18 @@ def load_diffusers_unet(
     """
     root = Path(path)
     folder = _network_folder(root)
-    config = read_json(folder / CONFIG)
-    ours = read_json(root / OURS) if (root / OURS).is_file() else {}
+    config = read_object(folder / CONFIG)
+    ours = read_object(root / OURS) if (root / OURS).is_file() else {}
     null_is_last = ours.get("null_class", False) if null_is_last is None else null_is_last
     rows = config.get("num_class_embeds")
-    adds_null = rows is not None and not null_is_last
-    net = _build({**config, "dropout": 0.0, **({"num_class_embeds": rows + 1} if adds_null else {})}, folder)
-    tensors, notes = _by_our_names(tensors_in(folder))
+    adds_null = isinstance(rows, int) and not null_is_last
+    stored = tensors_in(folder)
+    claimed = convolution_parameters(config.get("block_out_channels", (224,)), config.get("layers_per_block", 2))
+    check_proportion(claimed, 2 * sum(tensor.numel() for tensor in stored.values()), folder / CONFIG)
+    if rows is not None and not (isinstance(rows, int) and 0 < rows <= _MOST_CLASSES):
+        raise UserError(f"{folder / CONFIG}: num_class_embeds is {str(rows)[:40]}; expected a number of classes.")
+    net = _build({**config, "dropout": 0.0, **({"num_class_embeds": (rows or 0) + 1} if adds_null else {})}, folder)
+    tensors, notes = _by_our_names(stored)
     if adds_null and TABLE in tensors:
         table = tensors[TABLE]  # [K, D]
         tensors[TABLE] = torch.cat([table, table.float().mean(0, keepdim=True).to(table)])
@@ -91,7 +98,7 @@ def load_diffusers_unet(
         num_classes=net.null_label or 0,
         learned_variance=own.out_channels == 2 * own.in_channels,
         dropout=float(config.get("dropout", 0.0)),
-        scheduler=None if scheduler is None else SchedulerFacts.from_config(read_json(scheduler), str(scheduler)),
+        scheduler=None if scheduler is None else SchedulerFacts.from_config(read_object(scheduler), str(scheduler)),
     )
     return net.eval(), report, facts
 
@@ -138,7 +145,7 @@ def save_unet_folder(net: UNetAdapter, folder: str | Path, scheduler: SchedulerF
 def _network_folder(root: Path) -> Path:
     if not root.is_dir():
         raise UserError(f"{root} {'is a file' if root.exists() else 'does not exist'}. Expected a folder of diffusers.")
-    index = read_json(root / PIPELINE) if (root / PIPELINE).is_file() else {}
+    index = read_object(root / PIPELINE) if (root / PIPELINE).is_file() else {}
     kind = (index.get("unet") or [None, KIND])[1]
     others = sorted({"vae", "vqvae", "text_encoder", "transformer"} & index.keys())
     if kind != KIND or others:
@@ -160,10 +167,15 @@ def _build(config: Mapping[str, Any], folder: Path) -> UNetAdapter:
         raise UserError(f"{folder / CONFIG} describes a {found}; expected a {KIND}.")
     try:
         unet = diffusers.UNet2DModel.from_config({key: value for key, value in config.items() if key[0] != "_"})
-    except (TypeError, ValueError, AttributeError) as error:
+    except Exception as error:  # of sizes that do not fit each other, diffusers and torch raise almost any type
         raise UserError(f"{folder / CONFIG} describes no {KIND} that diffusers can build: {error}.") from error
     own: Any = unet.config
-    if own.sample_size is None or own.out_channels not in (own.in_channels, 2 * own.in_channels):
+    sides = own.sample_size if isinstance(own.sample_size, list | tuple) else [own.sample_size] * 2
+    if (
+        len(sides) != 2
+        or not all(isinstance(side, int) and side > 0 for side in sides)
+        or own.out_channels not in (own.in_channels, 2 * own.in_channels)
+    ):
         raise UserError(
             f"{folder / CONFIG} has sample_size {own.sample_size}, and {own.out_channels} output channels for {own.in_channels} "
             "channels; expected the size of its images, and as many channels, or twice as many with a learned variance."
