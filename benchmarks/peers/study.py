@@ -136,7 +136,7 @@ class Study:
     def _score(self, job: Job, folder: Path, name: str) -> dict[str, Any]:
         """FD by judge of the images of one sampler; None for each where they are not finite."""
         sampler = find(job.contestant).samplers[name]
-        arrays = np.load(images_path(folder, name))
+        arrays = np.load(images_path(folder, name), allow_pickle=False)
         images, labels = torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"])
         facts = {
             "sampler": sampler.title,

@@ -206,7 +206,7 @@ def draw(
             images = training.draw(labels[first : first + PART], first, place.job.seed, sampler)
             save_arrays(part, images=images.numpy(), seconds=np.array(time.process_time() - start))
         place.progress(f"images, {name}", min(first + PART, total), total, "")
-    arrays = [np.load(part) for part in sorted(parts.glob("*.npz"))]
+    arrays = [np.load(part, allow_pickle=False) for part in sorted(parts.glob("*.npz"))]
     whole = np.concatenate([array["images"] for array in arrays])
     seconds = np.array(sum(float(array["seconds"]) for array in arrays))
     save_arrays(target, images=whole, labels=labels.numpy(), seconds=seconds)
