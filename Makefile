@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check faults wheel-test test-reference benchmark-metrics fashion-mnist clean-demo
+.PHONY: demo test check faults wheel-test test-reference benchmark-metrics fashion-mnist fuzz audit clean-demo
 
 demo: .venv/demo.stamp
 	$(BIN)/sadm compare --recipe digits --out runs/demo --structure-metric --audit
@@ -41,6 +41,20 @@ test-reference: .venv-reference/stamp
 
 benchmark-metrics: .venv-reference/stamp
 	.venv-reference/bin/python -m benchmarks.metrics --run
+
+# Forged files for every reader: what is stored is not run again (docs/security.md).
+fuzz: .venv/dev.stamp
+	$(BIN)/python -m benchmarks.fuzz --run
+	$(BIN)/python -m benchmarks.fuzz --summary
+
+# Known vulnerabilities of the packages in .venv, asked of PyPI by pip-audit, which has an environment of its own.
+audit: .venv/dev.stamp
+	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install -q pip-audit; } \
+	  || { echo "NOT AUDITED: pip-audit cannot be installed; is there a network?"; exit 1; }
+	@$(BIN)/python -c 'import urllib.request as r; r.urlopen("https://pypi.org/pypi/pip/json", timeout=10)' 2>/dev/null \
+	  || { echo "NOT AUDITED: pypi.org, which knows the vulnerabilities, cannot be reached"; exit 1; }
+	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' >.venv-audit/packages.txt
+	.venv-audit/bin/pip-audit --disable-pip --no-deps --requirement .venv-audit/packages.txt
 
 .venv-reference/stamp: .venv/dev.stamp constraints.txt constraints-reference.txt
 	rm -rf .venv-reference && $(BIN)/python -m venv .venv-reference

@@ -14,6 +14,7 @@ from benchmarks import (
     data,
     faults,
     finetuning,
+    fuzz,
     monitor,
     pairs_memory,
     parallel,
@@ -57,7 +58,7 @@ def main() -> None:
     if result_path(samplers.NAME, "summary").exists():
         pages.append(samplers.section(stored(samplers.NAME, "summary")))
     pages.append(structure.section())
-    sections = [finetuning, audit, monitor, parallel, pairs_memory, throughput, data, prepare, peers, metrics, faults]
+    sections = [finetuning, audit, monitor, parallel, pairs_memory, throughput, data, prepare, peers, metrics, faults, fuzz]
     pages += [part for part in (page.section() for page in sections) if part is not None]
     (ROOT / "docs" / "results.md").write_text("\n".join(pages), encoding="utf-8")
     theory.write_page()

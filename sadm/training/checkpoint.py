@@ -146,7 +146,7 @@ def _newest(folder: Path, warn: Callable[[str], None]) -> list[tuple[str, dict[s
     for path in found:
         try:
             return [(path.name, load_checkpoint(path))]
-        except UserError as error:
+        except (UserError, OSError) as error:
             warn(f"Passing over a damaged checkpoint: {error}")
     if found:
         raise UserError(f"every checkpoint in {folder} is damaged. Delete the run folder and start again.")
