@@ -119,7 +119,9 @@ def class_folders(class_names: tuple[str, ...]) -> list[str]:
     taken = {MASKS}
     for name in class_names:
         plain = re.sub(r"[^\w .+\-]", "_", name).strip(" .")[:80] or "_"
-        plain = f"{plain}_" if _WINDOWS_NAMES.fullmatch(plain) else plain
+        if _WINDOWS_NAMES.fullmatch(plain):  # a device with any extension is still that device
+            stem, dot, rest = plain.partition(".")
+            plain = f"{stem}_{dot}{rest}"
         folder, number = plain, 2
         while folder.casefold() in taken:
             folder, number = f"{plain}_{number}", number + 1
