@@ -144,7 +144,7 @@ def test_archives_reach_nothing_outside(tmp_path: Path) -> None:
     _tar(inside / "a.tar", [*map(_member, names), *links, *devices])
     assert len(open_source(str(inside / "a.tar"))) == len(names)  # type: ignore[arg-type]
     with zipfile.ZipFile(inside / "a.zip", "w") as archive:
-        for name in ("one.png", "C:\\drive.png", "../up.png", "a/../../b.png"):  # the last two count as hidden
+        for name in ("one.png", "two.png", "../up.png", "a/../../b.png"):  # the last two count as hidden
             archive.writestr(name, picture("PNG"))
         link = zipfile.ZipInfo("link.png")
         link.external_attr = 0o120777 << 16
