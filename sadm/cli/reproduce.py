@@ -15,7 +15,7 @@ from sadm.core.progress import ConsoleReporter
 from sadm.core.terminal import say
 
 if TYPE_CHECKING:
-    from sadm.experiments.reproduction.plan import Gpu
+    from sadm.experiments.planning.devices import Gpu
 
 DESCRIPTION = """The experiments of the paper: what was published, what each would take, a rehearsal, and the job itself.
 
@@ -159,7 +159,7 @@ def _sentence(facts: dict[str, Any]) -> str:
 
 
 def _gpu(options: ReproduceOptions) -> Gpu:
-    from sadm.experiments.reproduction.plan import Gpu
+    from sadm.experiments.planning.devices import Gpu
 
     usual = Gpu()
     given = {"tflops": options.tflops, "gib": options.gpu_memory, "share": options.share}

@@ -122,7 +122,7 @@ def measure_costs(
     return {
         arm: ArmCost(
             step_ratio=step_ratio(slices[arm], slices[CONTROL]),
-            control_cpu_seconds_per_step=float(np.mean(control[_undisturbed(control)])) / SLICE,
+            control_cpu_seconds_per_step=mean_undisturbed(control) / SLICE,
             pretrain_cpu_seconds=pretraining[arm],
             control_pretrain_cpu_seconds=pretraining[CONTROL],
             steps_measured=SLICE * min(len(slices[arm]), len(slices[CONTROL])),
@@ -144,6 +144,12 @@ def step_ratio(slices: Sequence[float], control: Sequence[float]) -> float:
     own, other = np.array(slices[:count]), np.array(control[:count])
     kept = _undisturbed(own) & _undisturbed(other)  # never empty: less than half of each is above its median
     return float(own[kept].sum() / other[kept].sum())
+
+
+def mean_undisturbed(slices: Sequence[float] | np.ndarray) -> float:
+    """Mean of the slices that nothing disturbed."""
+    taken = np.asarray(slices)
+    return float(taken[_undisturbed(taken)].mean())
 
 
 def _undisturbed(slices: np.ndarray) -> np.ndarray:

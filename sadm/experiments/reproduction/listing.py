@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from sadm.core.languages import in_language
-from sadm.experiments.reproduction.plan import Gpu, Plan, plan_for
+from sadm.experiments.planning.devices import Gpu
+from sadm.experiments.reproduction.plan import Plan, plan_for
 from sadm.experiments.reproduction.rehearsal import Rehearsal
 from sadm.experiments.reproduction.targets import Figure, Target
 from sadm.experiments.reproduction.texts import TABLES

@@ -18,8 +18,10 @@ from sadm.core.progress import Reporter, Silent
 from sadm.core.seeds import derive_seed
 from sadm.evaluation import Judge, RandomConvJudge, network_judges
 from sadm.evaluation.features.inception import FILE, RELEASE
+from sadm.experiments.planning.devices import Gpu
+from sadm.experiments.planning.flops import count
 from sadm.experiments.reproduction.images import write_like
-from sadm.experiments.reproduction.plan import Gpu, Plan, classes_of, count, plan_for
+from sadm.experiments.reproduction.plan import Plan, plan_for
 from sadm.experiments.reproduction.running import RUN, Job, reproduce
 from sadm.experiments.reproduction.targets import Target
 from sadm.finetuning.folder import THROUGH_PEFT
@@ -102,7 +104,7 @@ def rehearse(
     shown, began = reporter or Silent(), time.monotonic()
     plan = plan_for(target, arm, gpu=gpu)
     plan = dataclasses.replace(
-        plan, counts=count(target.latent_shape, target.config(arm), classes_of(target), whole=True)
+        plan, counts=count(target.latent_shape, target.config(arm), target.planned_classes, whole=True)
     )
     expected = _expected_output(target)
     if plan.counts.output != expected:

@@ -152,6 +152,15 @@ class Target(Config):
         side = self.resolution // self.start.factor
         return self.start.channels, side, side
 
+    @property
+    def planned_classes(self) -> int:
+        """Classes that are planned with; as many as the public weights have where the number is not known."""
+        if not self.images.labelled:
+            return 0
+        if self.images.classes is not None:
+            return self.images.classes
+        return self.start.classes if self.start is not None else 0
+
     def keys(self, arm: str, change: dict[str, Any] | None = None) -> dict[str, Any]:
         """The recipe's keys of a `TrainConfig`, those of `change` on top.
 
