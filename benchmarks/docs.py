@@ -18,6 +18,7 @@ from benchmarks import (
     monitor,
     pairs_memory,
     parallel,
+    plan,
     prepare,
     samplers,
     solvers,
@@ -58,7 +59,21 @@ def main() -> None:
     if result_path(samplers.NAME, "summary").exists():
         pages.append(samplers.section(stored(samplers.NAME, "summary")))
     pages.append(structure.section())
-    sections = [finetuning, audit, monitor, parallel, pairs_memory, throughput, data, prepare, peers, metrics, faults, fuzz]
+    sections = [
+        finetuning,
+        audit,
+        monitor,
+        parallel,
+        pairs_memory,
+        throughput,
+        data,
+        prepare,
+        peers,
+        metrics,
+        faults,
+        fuzz,
+        plan,
+    ]
     pages += [part for part in (page.section() for page in sections) if part is not None]
     (ROOT / "docs" / "results.md").write_text("\n".join(pages), encoding="utf-8")
     theory.write_page()

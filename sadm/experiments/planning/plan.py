@@ -108,7 +108,8 @@ class Plan:
         """Memory that a process on this machine grows to; None where that was not measured."""
         if self.calibration is None or self.calibration.base_mib is None:
             return None
-        return self.calibration.base_mib + self.calibration.allocator * self.memory.total / 2**20
+        images = 0.0 if self.subject.config.data.autoencoder is not None else 1024 * (self.host_gib or 0.0)
+        return self.calibration.base_mib + self.calibration.allocator * self.memory.total / 2**20 + images
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -32,7 +32,7 @@ def small_config(method: str = "full") -> TrainConfig:
 
 
 def test_the_largest_published_network_has_its_published_parameters_and_operations() -> None:
-    """DiT-XL/2: 675 million parameters and 118.64 Gflops at 256x256 (2212.09748), 525 at 512x512 (README of facebookresearch/DiT)."""
+    """DiT-XL/2 has 675 million parameters and 118.64 Gflops at 256x256 (2212.09748); 119 and 525 says its README."""
     for side, figures in ((256, ("118.64", "119")), (512, ("524.6", "525"))):
         base = base_for(f"imagenet{side}_dit_xl2")
         assert base.shape is not None

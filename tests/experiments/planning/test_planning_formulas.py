@@ -144,7 +144,19 @@ def test_a_batch_is_spread() -> None:
 def test_the_page_states_the_formulas_of_the_code() -> None:
     """Each formula of docs/plan.md in a block marked `formula` is evaluated and compared with the function that it names."""
     text = PAGE.read_text(encoding="utf-8")
-    values = {"N": 16, "G": 4e8, "W": 1e9, "B": 256, "d": 64, "D": 1152, "C": 1e10, "M": 5000.0, "R": 600.0, "t": 900.0, "a": 2}
+    values = {
+        "N": 16,
+        "G": 4e8,
+        "W": 1e9,
+        "B": 256,
+        "d": 64,
+        "D": 1152,
+        "C": 1e10,
+        "M": 5000.0,
+        "R": 600.0,
+        "t": 900.0,
+        "a": 2,
+    }
     values |= {"s": 20.0, "n": 8}
     exact = {
         "all_reduce": all_reduce(values["G"], 16),
