@@ -15,9 +15,9 @@ def run() -> dict[str, Any]:
     from benchmarks.plan.measure import measure
 
     found = stored(NAME, "result") if result_path(NAME, "result").exists() else {}
-    for found in measure(found, lambda text: print(text, file=sys.stderr, flush=True)):
-        store(NAME, "result", rounded(found))
-    return summary(found)
+    for more in measure(found, lambda text: print(text, file=sys.stderr, flush=True)):
+        store(NAME, "result", rounded(more))
+    return summary(stored(NAME, "result"))
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ def test_the_page_states_the_formulas_of_the_code() -> None:
         "all_reduce": all_reduce(values["G"], 16),
         "gather": gather(values["W"], 16),
         "fsdp": traffic(Parallel(strategy="fsdp", accumulate=2), Cluster(16), values["W"], values["G"], 0).weights,
-        "hybrid": traffic(Parallel(strategy="hybrid"), Cluster(16), values["W"], values["G"], 0).weights,
+        "hybrid": traffic(Parallel(strategy="hybrid", accumulate=2), Cluster(16), values["W"], values["G"], 0).weights,
         "embeddings": structure_bytes(256, 64, None, 16),
         "grams": structure_bytes(256, 0, (64, 1152), 16),
         "young": failures.young(20.0, 5000.0),
