@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from functools import lru_cache
 from typing import Any
 
@@ -118,8 +119,6 @@ def random_images(shape: Shape, classes: int, images: int) -> ImageSet:
 
 @lru_cache(maxsize=32)
 def _cost(shape: Shape, keys: str, name: str, settings: str, control: str, classes: int) -> SignalCost:
-    import json
-
     values = {**json.loads(keys), "signal": name, "structure": json.loads(settings), "control": json.loads(control)}
     values.pop("finetune")
     small = TrainConfig.model_validate(values).model_copy(update={"device": "cpu"})

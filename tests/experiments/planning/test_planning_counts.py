@@ -101,9 +101,9 @@ def test_what_fake_tensors_keep_is_what_real_ones_do(recompute: bool) -> None:
     config = probe_config(small_config(), net={"depth": 5})
     found = kept((3, 8, 8), config, 4, recompute=recompute)
     net, _, _, _ = network_of((3, 8, 8), network_keys(config), 1, recompute)
-    cond = Cond(label=torch.zeros(4, dtype=torch.int64))
+    x, level, cond = torch.randn(4, 3, 8, 8), torch.randn(4), Cond(label=torch.zeros(4, dtype=torch.int64))
     with LiveBytes() as tracker:
-        output = net(torch.randn(4, 3, 8, 8), torch.randn(4), cond)
+        output = net(x, level, cond)
         forward = tracker.held - output.nbytes
     assert found.kept(4) == forward
     assert kept((3, 8, 8), config, 4).kept(4) > 2 * forward if recompute else found.moment(4) > 0
