@@ -12,7 +12,7 @@ from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter
 from sadm.experiments.planning.devices import DEVICES, HERE, NVLINK, Device, Gpu, device_named
 from sadm.experiments.planning.failures import DEVICE_MTBF_HOURS, RESTART_SECONDS, STORAGE_GBYTES
-from sadm.experiments.planning.network import NETWORK_GBYTES
+from sadm.experiments.planning.network import NETWORK_GBYTES, Cluster
 from sadm.experiments.planning.parallel import Parallel, Precision, Strategy
 from sadm.experiments.planning.subject import Base, base_for, subject_of
 from sadm.training.config import TrainConfig, recipe_names
@@ -120,7 +120,6 @@ def _planned(options: PlanOptions, base: Base) -> Plan:
     )
     local = parallel.local_batch(options.train.optimiser.batch, options.count)
     subject = subject_of(base, options.train, options.shape, options.classes)
-    from sadm.experiments.planning.network import Cluster
     from sadm.experiments.planning.plan import Rates, plan
 
     rates = Rates(options.mtbf, options.storage, options.restart)
@@ -131,8 +130,7 @@ def _planned(options: PlanOptions, base: Base) -> Plan:
             subject, gpu, Cluster(options.count, options.per_machine, link, options.network), parallel, rates, measured
         )
     gpu = device.gpu(options.precision, options.share or Gpu.share)
-    given = {"tflops": options.tflops, "gib": options.gpu_memory}
-    gpu = dataclasses.replace(gpu, **{key: value for key, value in given.items() if value is not None})
+    gpu = dataclasses.replace(gpu, tflops=options.tflops or gpu.tflops, gib=options.gpu_memory or gpu.gib)
     cluster = Cluster(options.count, options.per_machine, options.link or device.link, options.network)
     return plan(subject, gpu, cluster, parallel, rates)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from functools import lru_cache
+from typing import Any
 
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -112,10 +113,10 @@ def kept(
             fixed, few.per_image + blocks * (more.per_image - few.per_image), more.working, more.working_per_image
         )
     large = max(2, min(batch, LARGEST))
-    half = large // 2
-    few, more = (_held(shape, network_keys(config), precision, recompute, images) for images in (half, large))
-    slopes = [(b - a) / (large - half) for a, b in zip(few, more, strict=True)]
-    return Kept(few[0] - half * slopes[0], slopes[0], few[1] - half * slopes[1], slopes[1])
+    small = large // 2
+    low, high = (_held(shape, network_keys(config), precision, recompute, images) for images in (small, large))
+    slopes = [(b - a) / (large - small) for a, b in zip(low, high, strict=True)]
+    return Kept(low[0] - small * slopes[0], slopes[0], low[1] - small * slopes[1], slopes[1])
 
 
 def with_depth(config: TrainConfig, depth: int) -> TrainConfig:
@@ -126,7 +127,9 @@ def with_depth(config: TrainConfig, depth: int) -> TrainConfig:
 @lru_cache(maxsize=128)
 def _held(shape: Shape, keys: str, precision: str, recompute: bool, batch: int) -> tuple[int, int]:
     """Bytes that a batch keeps after the forward pass, and those held for a moment on top in the backward pass."""
-    half = torch.autocast("cpu", torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext()
+    half: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+    if precision == "bfloat16":
+        half = torch.autocast("cpu", torch.bfloat16)
     with FakeTensorMode():
         network, x, level, cond = network_of(shape, keys, 1, recompute)
         x, level = x.expand(batch, *shape).contiguous(), level.repeat(batch)
