@@ -115,8 +115,9 @@ def kept(
     large = max(2, min(batch, LARGEST))
     small = large // 2
     low, high = (_held(shape, network_keys(config), precision, recompute, images) for images in (small, large))
-    slopes = [(b - a) / (large - small) for a, b in zip(low, high, strict=True)]
-    return Kept(low[0] - small * slopes[0], slopes[0], low[1] - small * slopes[1], slopes[1])
+    of_image, of_moment = ((b - a) / (large - small) for a, b in zip(low, high, strict=True))
+    of_moment = max(0.0, of_moment)  # gradients of weights, for a moment, weigh more in small batches
+    return Kept(low[0] - small * of_image, of_image, high[1] - large * of_moment, of_moment)
 
 
 def with_depth(config: TrainConfig, depth: int) -> TrainConfig:
