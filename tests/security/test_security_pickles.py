@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import pickle
 import tarfile
 import zipfile
@@ -27,13 +28,13 @@ from sadm.training.model_folder import load_model
 
 
 class Planted:
-    """Unpickling this makes a file."""
+    """Unpickling this makes a folder."""
 
     def __init__(self, mark: Path) -> None:
         self.mark = mark
 
     def __reduce__(self) -> Any:
-        return Path.touch, (self.mark,)
+        return os.mkdir, (str(self.mark),)
 
 
 @pytest.fixture
@@ -72,6 +73,19 @@ def test_weights(name: str, legacy: bool, tmp_path: Path, mark: Path, capsys: py
     with pytest.raises(UserError):
         read_weights(plain)
     assert not mark.exists()
+
+
+class BuiltIn:
+    """Unpickling this calls a function that has no module's name."""
+
+    def __reduce__(self) -> Any:
+        return eval, ("1",)
+
+
+def test_a_built_in_function_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="holds more than tensors: it asks for eval") as caught:
+        read_weights(weights(tmp_path / "a.pt", BuiltIn()))
+    assert "weights_only" not in str(caught.value)  # torch advises to load such a file all the same
 
 
 def test_folders_of_diffusers(tmp_path: Path, mark: Path) -> None:

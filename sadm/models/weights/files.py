@@ -97,7 +97,11 @@ def _is_text(head: bytes) -> bool:
 
 def _why_not_loaded(path: Path, error: str) -> str:
     foreign = re.search(r"(?:GLOBAL|Unsupported global:|function|class) ([A-Za-z_]\w*(?:\.\w+)+)", error)
+    foreign = foreign or re.search(r"GLOBAL ([A-Za-z_]\w*)", error)  # a built-in function, such as eval
     if foreign is None:
+        error = (
+            error.partition("WeightsUnpickler error: ")[2] or error
+        )  # without torch's advice to run what is in the file
         first = next(iter(error.splitlines()), "no reason is known")[:120]
         return f"{path} is damaged or no file of torch.save ({first}). Download or copy it again."
     return (
