@@ -21,7 +21,7 @@ BANNED = {
     **dict.fromkeys(("socket.socket", "socket.create_server", "asyncio.start_server"), "may listen"),
     **dict.fromkeys(("shutil.unpack_archive",), "may write outside of the folder"),
     **dict.fromkeys(("np.fromfile", "numpy.fromfile"), "checks nothing"),
-    **dict.fromkeys(("dcp.load", "FileSystemReader"), "unpickles .metadata of sharded checkpoints"),
+    **dict.fromkeys(("FileSystemReader", "dcp.FileSystemReader"), "unpickles .metadata of sharded checkpoints"),
 }
 METHODS = {
     **dict.fromkeys(("extract", "extractall"), "may write outside of the folder"),
@@ -32,6 +32,8 @@ NEEDED = {
     "torch.load": ("weights_only", True),
     "np.load": ("allow_pickle", False),
     "numpy.load": ("allow_pickle", False),
+    "dcp.load": ("storage_reader", "dcp.HuggingFaceStorageReader(str(folder))"),  # safetensors; torch's own unpickles
+    "dcp.save": ("storage_writer", "dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True)"),
 }
 LISTENING = {"http.server", "socketserver", "asyncio", "gradio", "flask", "fastapi", "uvicorn", "xmlrpc.server"}
 
@@ -89,6 +91,8 @@ def test_nothing_unpickles_runs_text_starts_a_shell_or_listens(folder: str) -> N
         "import http.server",
         "page.launch()",
         "dcp.load(state)",
+        "dcp.load(state, storage_reader=dcp.FileSystemReader(p))",
+        "dcp.save(state)",
     ],
 )
 def test_each_of_these_would_be_found(text: str) -> None:

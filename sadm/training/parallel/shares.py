@@ -36,10 +36,13 @@ def write_shares(folder: Path, tensors: Mapping[str, torch.Tensor], team: Team) 
     """
     from torch.distributed import checkpoint as dcp
 
-    writer = dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True)
     with user_errors_for(folder):
         try:
-            dcp.save(dict(tensors), storage_writer=writer, process_group=team.control)
+            dcp.save(
+                dict(tensors),
+                storage_writer=dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True),
+                process_group=team.control,
+            )
         except dcp.CheckpointException as error:
             cause = next(iter(error.failures.values()))[0]  # every process has all failures
             raise cause if isinstance(cause, OSError) else error from error
@@ -57,10 +60,14 @@ def read_shares(stored: Mapping[str, Stored], targets: Mapping[str, torch.Tensor
 
     for folder in {item.folder for item in stored.values()}:
         wanted = {item.name: targets[name] for name, item in stored.items() if item.folder == folder}
-        reader = dcp.HuggingFaceStorageReader(str(folder))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="torch.distributed is disabled")  # which is meant, alone
-            dcp.load(wanted, storage_reader=reader, process_group=team.control, no_dist=team.count == 1)
+            dcp.load(
+                wanted,
+                storage_reader=dcp.HuggingFaceStorageReader(str(folder)),
+                process_group=team.control,
+                no_dist=team.count == 1,
+            )
 
 
 def placed_as(tensor: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
