@@ -32,7 +32,7 @@ from sadm.experiments.planning.flops import count, taking_part
 from sadm.experiments.planning.memory import kept, memory
 from sadm.experiments.planning.parallel import Parallel
 from sadm.experiments.planning.signals import probe_config, random_images, signal_cost
-from sadm.experiments.planning.subject import Subject
+from sadm.experiments.planning.subject import BUILT_IN, Subject
 from sadm.training.config import TrainConfig
 from sadm.training.learner import Learner
 from sadm.training.signals import prepare_signals
@@ -60,7 +60,7 @@ class Calibration:
         signal_seconds: that a step with the signal takes longer.
         cached_seconds: the same where an encoder's features of all images are kept already.
         pretrain_seconds: of one step of the encoder's training; 0 without.
-        base_mib: memory of a process before a network is there; None on an accelerator.
+        base_mib: memory of a process before its network is there, built-in images among it; None on an accelerator.
         allocator: memory that was taken over what tensors need.
         measured: seconds of a step of each version that was tried.
         batch: images that were tried with.
@@ -261,10 +261,11 @@ def measured_apart(subject: Subject, config: TrainConfig) -> dict[str, float]:
 
 
 def grown(work: Callable[[], Any], before: Callable[[], Any]) -> dict[str, float]:
-    """Memory of this process after `before`, and the most that `work` brought it to."""
-    before()
+    """Memory of this process after `before`, whose result is held on to, and the most that `work` brought it to."""
+    held = before()
     base = resident_mib()
     work()
+    del held
     return {"base_mib": base, "peak_mib": peak_memory_mib()}
 
 
@@ -304,9 +305,18 @@ def main() -> None:
     config, shape = TrainConfig.model_validate(facts["config"]), tuple(facts["shape"])
     found = grown(
         lambda: few_steps(config, shape, facts["classes"]),
-        lambda: few_steps(smallest(config), shape, facts["classes"]),
+        lambda: _as_a_training_begins(config, shape, facts["classes"]),
     )
     print(json.dumps(found))
+
+
+def _as_a_training_begins(config: TrainConfig, shape: tuple[int, int, int], classes: int) -> Any:
+    """Loads what a training loads, a built-in set of images among it, and trains a tiny network; returns what stays."""
+    from sadm.training.run import split_for
+
+    images = split_for(config) if config.data.source in BUILT_IN else None
+    few_steps(smallest(config), shape, classes)
+    return images
 
 
 if __name__ == "__main__":

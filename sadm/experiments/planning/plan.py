@@ -17,7 +17,7 @@ from sadm.experiments.planning.money import Hours
 from sadm.experiments.planning.network import Cluster, Traffic, structure_bytes, traffic
 from sadm.experiments.planning.parallel import Parallel
 from sadm.experiments.planning.signals import SignalCost, needs_source, signal_cost
-from sadm.experiments.planning.subject import Subject
+from sadm.experiments.planning.subject import BUILT_IN, Subject
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,7 +108,9 @@ class Plan:
         """Memory that a process on this machine grows to; None where that was not measured."""
         if self.calibration is None or self.calibration.base_mib is None:
             return None
-        images = 0.0 if self.subject.config.data.autoencoder is not None else 1024 * (self.host_gib or 0.0)
+        data = self.subject.config.data
+        there = data.autoencoder is not None or data.source in BUILT_IN  # measured with the rest
+        images = 0.0 if there else 1024 * (self.host_gib or 0.0)
         return self.calibration.base_mib + self.calibration.allocator * self.memory.total / 2**20 + images
 
     def as_dict(self) -> dict[str, Any]:
