@@ -13,7 +13,7 @@ from sadm.core.progress import ConsoleReporter
 from sadm.experiments.planning.devices import DEVICES, HERE, NVLINK, Device, Gpu, device_named
 from sadm.experiments.planning.failures import DEVICE_MTBF_HOURS, RESTART_SECONDS, STORAGE_GBYTES
 from sadm.experiments.planning.network import NETWORK_GBYTES, Cluster
-from sadm.experiments.planning.parallel import Parallel, Precision, Strategy
+from sadm.experiments.planning.parallel import local_batch
 from sadm.experiments.planning.subject import Base, base_for, subject_of
 from sadm.training.config import TrainConfig, recipe_names
 from sadm.training.net_config import merge_training
@@ -34,7 +34,7 @@ Nothing is trained, but for half a minute with --calibrate. docs/plan.md has the
 
 examples:
   sadm plan --recipe imagenet256_dit_xl2 --device h100 --count 8
-  sadm plan --recipe imagenet256_dit_xl2 --device h100 --count 64 --precision bfloat16 --price 2.5 --currency USD
+  sadm plan --recipe imagenet256_dit_xl2 --device h100 --count 64 --train.parallel.precision bfloat16 --price 2.5 --currency USD
   sadm plan --recipe food101 --arm difffit --device a100
   sadm plan --recipe digits --calibrate
   sadm plan --recipe folder32 --device l4 --train.optimiser.batch 256 --json
@@ -51,14 +51,6 @@ class PlanOptions:
     """How many devices."""
     per_machine: int = NVLINK
     """Devices in a machine."""
-    strategy: Strategy = "ddp"
-    """ddp = every device holds all weights; fsdp = they are spread over all devices; hybrid = over those of a machine."""
-    accumulate: int = 1
-    """Micro-batches of a step on each device."""
-    recompute: bool = False
-    """Keep the inputs of blocks alone, and compute the blocks again in the backward pass."""
-    precision: Precision = "float32"
-    """bfloat16 = matrix products under autocast; weights stay float32."""
     calibrate: bool = False
     """Measure this machine on smaller versions of the same network, for half a minute, and plan for it."""
     share: float | None = None
@@ -115,10 +107,8 @@ def run(arguments: list[str]) -> None:
 
 def _planned(options: PlanOptions, base: Base) -> Plan:
     device = _checked(options)
-    parallel = build_config(
-        Parallel, {name: getattr(options, name) for name in Parallel.model_fields}, "options of sadm plan"
-    )
-    local = parallel.local_batch(options.train.optimiser.batch, options.count)
+    parallel = options.train.parallel
+    local = local_batch(parallel, options.train.optimiser.batch, options.count)
     subject = subject_of(base, options.train, options.shape, options.classes)
     from sadm.experiments.planning.plan import Rates, plan
 
@@ -129,7 +119,7 @@ def _planned(options: PlanOptions, base: Base) -> Plan:
         return plan(
             subject, gpu, Cluster(options.count, options.per_machine, link, options.network), parallel, rates, measured
         )
-    gpu = device.gpu(options.precision, options.share or Gpu.share)
+    gpu = device.gpu(parallel.precision, options.share or Gpu.share)
     gpu = dataclasses.replace(gpu, tflops=options.tflops or gpu.tflops, gib=options.gpu_memory or gpu.gib)
     cluster = Cluster(options.count, options.per_machine, options.link or device.link, options.network)
     return plan(subject, gpu, cluster, parallel, rates)
@@ -169,8 +159,10 @@ def _checked(options: PlanOptions) -> Device | None:
                 f"--calibrate measures this machine, and --device is {options.device}. Leave one of them out, or give --device "
                 f"{HERE}."
             )
-        if options.recompute or options.precision != "float32":
-            raise UserError("--calibrate measures training as it is here: float32, and no --recompute.")
+        if options.train.parallel.recompute or options.train.parallel.precision != "float32":
+            raise UserError(
+                "--calibrate measures training as it is here: --train.parallel.precision float32, no --train.parallel.recompute."
+            )
         return None
     if options.device == HERE:
         raise UserError(

@@ -54,8 +54,10 @@ def test_a_runs_configuration_is_planned(capsys: pytest.CaptureFixture[str], tmp
         (["--recipe", "digits", "--device", "h100", "--calibrate"], "--calibrate measures this machine"),
         (["--recipe", "digits", "--price", "2"], "--price needs --currency"),
         (["--recipe", "digits", "--share", "1.5"], "--share is 1.5; expected a number above 0 and at most 1"),
-        (["--recipe", "digits", "--accumulate", "0"], "accumulate"),
-        (["--recipe", "digits", "--device", "v100", "--precision", "bfloat16"], "no tensor cores for bfloat16"),
+        (
+            ["--recipe", "digits", "--device", "v100", "--train.parallel.precision", "bfloat16"],
+            "no tensor cores for bfloat16",
+        ),
         (["--recipe", "food101", "--arm", "other"], "unknown arm 'other'"),
         (["--config", "nowhere.yaml"], "nowhere.yaml does not exist"),
     ],

@@ -30,11 +30,11 @@ from sadm.experiments.cost import mean_undisturbed
 from sadm.experiments.planning.devices import Gpu
 from sadm.experiments.planning.flops import count, taking_part
 from sadm.experiments.planning.memory import kept, memory
-from sadm.experiments.planning.parallel import Parallel
 from sadm.experiments.planning.signals import probe_config, random_images, signal_cost
 from sadm.experiments.planning.subject import BUILT_IN, Subject
 from sadm.training.config import TrainConfig
 from sadm.training.learner import Learner
+from sadm.training.parallel_config import ParallelConfig
 from sadm.training.signals import prepare_signals
 from sadm.training.spec import spec_for
 
@@ -240,7 +240,7 @@ def counted_mib(subject: Subject, config: TrainConfig) -> float:
     counts = count(shape, config, subject.classes)
     signal = signal_cost(shape, config, subject.classes, counts)
     held = kept(shape, config, batch)
-    return memory(shape, counts, held, signal, Parallel(), (batch, batch)).total / 2**20
+    return memory(shape, counts, held, signal, ParallelConfig(), (batch, batch)).total / 2**20
 
 
 def measured_apart(subject: Subject, config: TrainConfig) -> dict[str, float]:

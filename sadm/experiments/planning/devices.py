@@ -61,7 +61,9 @@ class Device:
             UserError: the device has none.
         """
         if precision == "bfloat16" and self.bfloat16 is None:
-            raise UserError(f"{self.title} has no tensor cores for bfloat16. Plan with --precision float32.")
+            raise UserError(
+                f"{self.title} has no tensor cores for bfloat16. Plan with --train.parallel.precision float32."
+            )
         return float(self.bfloat16 or 0) if precision == "bfloat16" else self.float32
 
     def gpu(self, precision: str, share: float = Gpu.share) -> Gpu:

@@ -114,7 +114,7 @@ def computed_again(network: nn.Module) -> None:
     blocks = getattr(network, "blocks", None)
     if not isinstance(blocks, nn.ModuleList):
         raise UserError(
-            f"--recompute is about a network of blocks (net.kind dit), and this is a {type(network).__name__}."
+            f"--parallel.recompute is about a network of blocks (net.kind dit), and this is a {type(network).__name__}."
         )
     for block in blocks:
         block.forward = partial(checkpoint, block.forward, use_reentrant=False, preserve_rng_state=False)

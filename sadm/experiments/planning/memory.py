@@ -15,10 +15,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from sadm.experiments.planning.flops import Counts, Shape, network_keys, network_of
-from sadm.experiments.planning.parallel import Parallel
+from sadm.experiments.planning.parallel import shards
 from sadm.experiments.planning.signals import SignalCost
 from sadm.experiments.planning.tracking import LiveBytes
 from sadm.training.config import TrainConfig
+from sadm.training.parallel_config import ParallelConfig
 
 FLOAT = 4
 """Bytes of a number in single precision: weights, gradients, moments and averages are kept in it."""
@@ -164,7 +165,7 @@ def memory(
     counts: Counts,
     held: Kept,
     signal: SignalCost,
-    parallel: Parallel,
+    parallel: ParallelConfig,
     batches: tuple[int, int],
     devices: tuple[int, int] = (1, 8),
     source: bool = False,
@@ -184,16 +185,16 @@ def memory(
         largest_block: parameters of a block, of which sharded training gathers two at a time.
     """
     local, batch = batches
-    shards = parallel.shards(*devices)
+    parts = shards(parallel, *devices)
     learning, spread = FLOAT * counts.learning, devices[0] > 1
-    buckets = 2.0 * FLOAT * largest_block if shards > 1 else float(learning) if spread else 0.0
+    buckets = 2.0 * FLOAT * largest_block if parts > 1 else float(learning) if spread else 0.0
     relations = signal.relations * FLOAT * float(batch) ** 2 + FLOAT * batch * signal.embedding * (3 if spread else 0)
     grams = FLOAT * sum(signal.gram or ()) ** 2
     return Memory(
-        weights=FLOAT * counts.parameters / shards,
-        gradients=learning / shards,
-        moments=(2 * learning + FLOAT * counts.tensors) / shards,
-        averages=learning / shards,
+        weights=FLOAT * counts.parameters / parts,
+        gradients=learning / parts,
+        moments=(2 * learning + FLOAT * counts.tensors) / parts,
+        averages=learning / parts,
         source=FLOAT * counts.parameters if source else 0.0,
         buckets=buckets,
         activations=held.kept(local),

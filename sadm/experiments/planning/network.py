@@ -10,7 +10,8 @@ import dataclasses
 import math
 
 from sadm.experiments.planning.devices import NVLINK
-from sadm.experiments.planning.parallel import Parallel
+from sadm.experiments.planning.parallel import shards
+from sadm.training.parallel_config import ParallelConfig
 
 NETWORK_GBYTES = 50.0
 """Assumed: GB/s in one direction that a device has to other machines (400 Gbit/s)."""
@@ -109,7 +110,7 @@ def structure_bytes(batch: int, embedding: int, gram: tuple[int, int] | None, co
     return 3 * gather(4.0 * batch * embedding, count)
 
 
-def traffic(parallel: Parallel, cluster: Cluster, weights: float, gradients: float, structure: float) -> Traffic:
+def traffic(parallel: ParallelConfig, cluster: Cluster, weights: float, gradients: float, structure: float) -> Traffic:
     """What a step sends.
 
     Args:
@@ -126,9 +127,9 @@ def traffic(parallel: Parallel, cluster: Cluster, weights: float, gradients: flo
         sent = all_reduce(gradients, count)
         buckets = math.ceil(gradients / BUCKET)
         return Traffic(sent, structure, sent / (cluster.slowest * gb) + buckets * latency, structure_seconds)
-    shards = parallel.shards(count, cluster.per_machine)
-    sharded = parallel.accumulate * (2 * gather(weights, shards) + gather(gradients, shards))
-    across = all_reduce(gradients / shards, cluster.machines) if parallel.strategy == "hybrid" else 0.0
-    inside = cluster.link if shards <= cluster.per_machine else cluster.slowest
+    parts = shards(parallel, count, cluster.per_machine)
+    sharded = parallel.accumulate * (2 * gather(weights, parts) + gather(gradients, parts))
+    across = all_reduce(gradients / parts, count // parts) if parallel.strategy == "hybrid" else 0.0
+    inside = cluster.link if parts <= cluster.per_machine else cluster.slowest
     seconds = sharded / (inside * gb) + across / (cluster.network * gb) + 3 * parallel.accumulate * latency
     return Traffic(sharded + across, structure, seconds, structure_seconds)

@@ -15,9 +15,10 @@ from sadm.experiments.planning.flops import Counts, count, sampling_operations, 
 from sadm.experiments.planning.memory import FLOAT, Memory, block_parameters, checkpoint_bytes, kept, memory
 from sadm.experiments.planning.money import Hours
 from sadm.experiments.planning.network import Cluster, Traffic, structure_bytes, traffic
-from sadm.experiments.planning.parallel import Parallel
+from sadm.experiments.planning.parallel import local_batch
 from sadm.experiments.planning.signals import SignalCost, needs_source, signal_cost
 from sadm.experiments.planning.subject import BUILT_IN, Subject
+from sadm.training.parallel_config import ParallelConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +84,7 @@ class Plan:
     subject: Subject
     gpu: Gpu
     cluster: Cluster
-    parallel: Parallel
+    parallel: ParallelConfig
     local_batch: int
     counts: Counts
     step: Step
@@ -146,7 +147,7 @@ def plan(
     subject: Subject,
     gpu: Gpu,
     cluster: Cluster,
-    parallel: Parallel | None = None,
+    parallel: ParallelConfig | None = None,
     rates: Rates | None = None,
     calibration: Calibration | None = None,
 ) -> Plan:
@@ -156,16 +157,17 @@ def plan(
         subject: what is planned.
         gpu: on what.
         cluster: how many of it, and what connects them.
-        parallel: how the training is spread; None = as by default.
+        parallel: how the training is spread; None = as its configuration says.
         rates: of failures and storage; None = as by default.
         calibration: measured on this machine; None = the peak and share of `gpu`.
 
     Raises:
         UserError: the batch can't be spread, or the network can't be built.
     """
-    parallel, rates, config = parallel or Parallel(), rates or Rates(), subject.config
+    rates, config = rates or Rates(), subject.config
+    parallel = parallel or config.parallel
     batch = config.optimiser.batch
-    local = parallel.local_batch(batch, cluster.count)
+    local = local_batch(parallel, batch, cluster.count)
     if config.data.fit == "buckets":
         raise UserError(
             "data.fit 'buckets' has images of many shapes, and a plan is about one. Plan with --train.data.fit crop."
@@ -221,7 +223,7 @@ def _step(
     subject: Subject,
     gpu: Gpu,
     cluster: Cluster,
-    parallel: Parallel,
+    parallel: ParallelConfig,
     found: tuple[Counts, SignalCost, Traffic],
     local: int,
     calibration: Calibration | None,

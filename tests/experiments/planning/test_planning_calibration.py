@@ -12,10 +12,10 @@ from sadm.experiments.planning import calibration
 from sadm.experiments.planning.calibration import Calibration, calibrate
 from sadm.experiments.planning.devices import DEVICES, Gpu
 from sadm.experiments.planning.network import Cluster
-from sadm.experiments.planning.parallel import Parallel
 from sadm.experiments.planning.plan import Plan, plan
 from sadm.experiments.planning.subject import Subject, base_for, subject_of
 from sadm.training.config import TrainConfig, load_train_config
+from sadm.training.parallel_config import ParallelConfig
 
 SMALL = {"net": {"patch": 4, "width": 32, "depth": 5, "heads": 2}, "optimiser": {"steps": 10, "batch": 8}}
 
@@ -88,7 +88,7 @@ def test_a_process_that_fails_says_why() -> None:
 def planned(config: TrainConfig | None = None, count: int = 1, **parallel: Any) -> Plan:
     base = base_for(None)
     own = subject_of(base, config or load_train_config(overrides=SMALL))
-    return plan(own, DEVICES["a100"].gpu("float32"), Cluster(count), Parallel(**parallel))
+    return plan(own, DEVICES["a100"].gpu("float32"), Cluster(count), ParallelConfig(**parallel))
 
 
 def test_hours_follow_from_operations() -> None:

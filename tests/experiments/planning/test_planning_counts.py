@@ -160,7 +160,7 @@ def test_the_share_of_steps_is_that_of_the_schedule(every: int, end: float) -> N
 def test_a_network_without_blocks_has_nothing_to_compute_again() -> None:
     pytest.importorskip("diffusers")
     config = load_train_config(overrides={"net": {"kind": "unet"}})
-    with pytest.raises(UserError, match="--recompute is about a network of blocks"):
+    with pytest.raises(UserError, match="--parallel.recompute is about a network of blocks"):
         count((1, 8, 8), config, 0, recompute=True)
     assert count((1, 8, 8), config, 3).parameters == count((1, 8, 8), config, 3, whole=True).parameters
 

@@ -14,7 +14,8 @@ from sadm.experiments.planning import failures, network
 from sadm.experiments.planning.devices import DEVICES, Gpu, device_named
 from sadm.experiments.planning.money import Hours
 from sadm.experiments.planning.network import Cluster, all_reduce, gather, hops, structure_bytes, traffic
-from sadm.experiments.planning.parallel import Parallel
+from sadm.experiments.planning.parallel import local_batch, shards
+from sadm.training.parallel_config import ParallelConfig
 
 PAGE = Path(__file__).parents[3] / "docs" / "plan.md"
 
@@ -50,16 +51,16 @@ def test_a_ring_sends_what_the_formulas_say(count: int) -> None:
 def test_traffic_by_strategy() -> None:
     weights, gradients = 1e9, 4e8
     cluster = Cluster(16, 8, link=100.0, network=10.0, latency=0.0)
-    ddp = traffic(Parallel(), cluster, weights, gradients, 0)
+    ddp = traffic(ParallelConfig(), cluster, weights, gradients, 0)
     assert ddp.weights == 2 * 15 / 16 * gradients
     assert ddp.weights_seconds == pytest.approx(ddp.weights / 10e9)
-    fsdp = traffic(Parallel(strategy="fsdp", accumulate=3), cluster, weights, gradients, 0)
+    fsdp = traffic(ParallelConfig(strategy="fsdp", accumulate=3), cluster, weights, gradients, 0)
     assert fsdp.weights == pytest.approx(3 * 15 / 16 * (2 * weights + gradients))
-    hybrid = traffic(Parallel(strategy="hybrid"), cluster, weights, gradients, 0)
+    hybrid = traffic(ParallelConfig(strategy="hybrid"), cluster, weights, gradients, 0)
     inside, across = 7 / 8 * (2 * weights + gradients), 2 * 1 / 2 * gradients / 8
     assert hybrid.weights == pytest.approx(inside + across)
     assert hybrid.weights_seconds == pytest.approx(inside / 100e9 + across / 10e9)
-    alone = traffic(Parallel(), Cluster(1), weights, gradients, structure_bytes(64, 64, None, 1))
+    alone = traffic(ParallelConfig(), Cluster(1), weights, gradients, structure_bytes(64, 64, None, 1))
     assert (alone.weights, alone.structure, alone.exposed(1.0)) == (0, 0, 0)
 
 
@@ -130,15 +131,15 @@ def test_devices_have_sources_and_unknown_ones_are_refused() -> None:
 
 
 def test_a_batch_is_spread() -> None:
-    assert Parallel(accumulate=2).local_batch(100, 8) == 7  # of 100 images, 16 micro-batches have 6 or 7
+    assert local_batch(ParallelConfig(accumulate=2), 100, 8) == 7  # of 100 images, 16 micro-batches have 6 or 7
     for parallel, batch, count, said in (
-        (Parallel(), 7, 8, "a batch of 7 can't be spread over 8 devices"),
-        (Parallel(accumulate=4), 31, 8, "in 4 micro-batches each: that needs at least 32 images"),
-        (Parallel(), 7, 0, "--count is 0"),
+        (ParallelConfig(), 7, 8, "a batch of 7 can't be spread over 8 devices"),
+        (ParallelConfig(accumulate=4), 31, 8, "in 4 micro-batches each: that needs at least 32 images"),
+        (ParallelConfig(), 7, 0, "--count is 0"),
     ):
         with pytest.raises(UserError, match=said):
-            parallel.local_batch(batch, count)
-    assert [Parallel(strategy=strategy).shards(64, 8) for strategy in ("ddp", "fsdp", "hybrid")] == [1, 64, 8]
+            local_batch(parallel, batch, count)
+    assert [shards(ParallelConfig(strategy=strategy), 64, 8) for strategy in ("ddp", "fsdp", "hybrid")] == [1, 64, 8]
 
 
 def test_the_page_states_the_formulas_of_the_code() -> None:
@@ -161,8 +162,12 @@ def test_the_page_states_the_formulas_of_the_code() -> None:
     exact = {
         "all_reduce": all_reduce(values["G"], 16),
         "gather": gather(values["W"], 16),
-        "fsdp": traffic(Parallel(strategy="fsdp", accumulate=2), Cluster(16), values["W"], values["G"], 0).weights,
-        "hybrid": traffic(Parallel(strategy="hybrid", accumulate=2), Cluster(16), values["W"], values["G"], 0).weights,
+        "fsdp": traffic(
+            ParallelConfig(strategy="fsdp", accumulate=2), Cluster(16), values["W"], values["G"], 0
+        ).weights,
+        "hybrid": traffic(
+            ParallelConfig(strategy="hybrid", accumulate=2), Cluster(16), values["W"], values["G"], 0
+        ).weights,
         "embeddings": structure_bytes(256, 64, None, 16),
         "grams": structure_bytes(256, 0, (64, 1152), 16),
         "young": failures.young(20.0, 5000.0),
