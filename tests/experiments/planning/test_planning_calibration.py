@@ -76,7 +76,7 @@ def test_a_real_calibration_measures_this_machine(monkeypatch: pytest.MonkeyPatc
     gpu = calibration.machine(found, own, 8)
     whole = plan(own, gpu, Cluster(1), calibration=found)
     assert whole.process_mib is not None
-    assert whole.process_mib > found.base_mib + whole.memory.total / 2**20
+    assert whole.process_mib == pytest.approx(found.base_mib + found.allocator * whole.memory.total / 2**20)
     assert whole.step.seconds == found.mean_step(own)
 
 
