@@ -16,7 +16,6 @@ import numpy as np
 import pytest
 import torch
 import yaml
-from safetensors.torch import load_file, save_file
 from tiny_comparison import FROZEN, PLAIN, SADM, STEPS, TINY, WILD, results, tiny
 
 from sadm.cli.main import run
@@ -29,6 +28,7 @@ from sadm.experiments.cost import ArmCost, store_costs
 from sadm.experiments.jobs import Laboratory
 from sadm.experiments.plan import RunJob
 from sadm.experiments.runs import gather
+from tiny import change_weights
 
 ARMS = {"plain": PLAIN, "sadm": SADM, "frozen encoder": FROZEN, "wild": WILD}
 
@@ -106,8 +106,7 @@ def test_a_model_that_draws_nothing_finite_has_diverged(tmp_path: Path) -> None:
     laboratory.run(job)
     assert results(tmp_path)[job.name]["diverged"] is False
     (job.folder(tmp_path) / "result.json").unlink()
-    weights = job.folder(tmp_path) / "model" / "model.safetensors"
-    save_file({name: torch.full_like(value, torch.nan) for name, value in load_file(weights).items()}, weights)
+    change_weights(job.folder(tmp_path) / "model", lambda tensor: torch.full_like(tensor, torch.nan))
     laboratory.run(job)
     found = results(tmp_path)[job.name]
     assert (found["diverged"], found["diverged_at"]) == (True, 2)

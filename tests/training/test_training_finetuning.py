@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from finetune_setup import config_for, other_images, trained, whole_and_in_parts
 from sadm.core.conditions import Cond
@@ -19,7 +19,7 @@ from sadm.training.fitting import origins
 from sadm.training.model_folder import load_model, model_hash
 from sadm.training.run import train
 from sadm.training.stacking import Adapter, save_merged, with_adapters
-from tiny import Listener, equal_bits, tiny_config, tiny_images, tiny_learner
+from tiny import Listener, change_weights, equal_bits, tiny_config, tiny_images, tiny_learner
 
 PARTIAL = [method for method in METHODS if method != "full"]
 
@@ -88,8 +88,7 @@ def test_a_model_that_has_changed_or_gone_is_said(base: Path, tmp_path: Path) ->
     with pytest.raises(InterruptedRun):
         train(config, tmp_path / "run", Listener(stop_at=4), other_images())
     train(config_for(mine, "difffit"), tmp_path / "done", images=other_images())
-    weights = load_file(mine / "model" / "model.safetensors")
-    save_file({name: tensor + 0.01 for name, tensor in weights.items()}, mine / "model" / "model.safetensors")
+    change_weights(mine / "model", lambda tensor: tensor + 0.01)
     with pytest.raises(UserError, match="another model than this training began with"):
         train(config, tmp_path / "run", images=other_images())
     with pytest.raises(UserError, match="fine-tuned from another model than the one in"):

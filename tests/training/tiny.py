@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
 import signal
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 
 from sadm.core.config import merge
 from sadm.core.progress import Silent
@@ -18,6 +22,7 @@ from sadm.training.config import TrainConfig, load_train_config
 from sadm.training.learner import Learner
 from sadm.training.signals import prepare_signals
 from sadm.training.spec import spec_for
+from sadm.training.whole import checksums_of
 
 SIZES = ((8, 8), (4, 12), (12, 4), (8, 12))
 
@@ -89,6 +94,14 @@ def tiny_learner(config: TrainConfig, images: ImageSet) -> Learner:
     """A learner with the signals that `config` asks for."""
     spec = spec_for(images, config.net, config.process, config.data.augment)
     return Learner(config, images, spec, prepare_signals(config, images, Silent()).signals)
+
+
+def change_weights(model: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Changes the weights of a model folder, and says in its description that they are those."""
+    weights = model / "model.safetensors"
+    save_file({name: change(tensor) for name, tensor in load_file(weights).items()}, weights)
+    described = json.loads((model / "model.json").read_text())
+    (model / "model.json").write_text(json.dumps({**described, "checksums": checksums_of(model)}))
 
 
 def equal_bits(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
