@@ -5,20 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import benchmarks.parallel
-from benchmarks.common import command_line, store, stored
+from benchmarks.common import command_line, result_path, store
 from benchmarks.parallel.cases import all_cases, quick_cases
 from benchmarks.parallel.compare import compared, largest
-from benchmarks.parallel.page import NAME
-
-COUNTS = (2, 4)
+from benchmarks.parallel.page import COUNTS, NAME, result, stored_rows
 
 
 def run() -> None:
-    """Compares all cases, and stores the differences."""
+    """Compares all cases, and stores the differences for each number of processes as they come."""
     from sadm.core.provenance import provenance
 
-    rows = [row for count in COUNTS for row in compared(all_cases(), count)]
-    store(NAME, "result", {"rows": rows, "provenance": provenance()})
+    for count in COUNTS:
+        if not result_path(NAME, result(count)).exists():
+            store(NAME, result(count), {"rows": compared(all_cases(), count), "provenance": provenance()})
 
 
 def quick() -> dict[str, Any]:
@@ -28,7 +27,9 @@ def quick() -> dict[str, Any]:
 
 def summary() -> dict[str, Any]:
     """The largest stored differences, and every case."""
-    rows = stored(NAME, "result")["rows"]
+    rows = stored_rows()
+    if not rows:
+        raise SystemExit(f"no stored result: run python -m benchmarks.{NAME} --run")
     return {**largest(rows), "cases": len(rows), "rows": rows}
 
 

@@ -7,14 +7,25 @@ from typing import Any
 from benchmarks.common import result_path, stored
 
 NAME = "parallel"
+COUNTS = (2, 4)
+
+
+def result(count: int) -> str:
+    """Under which name the comparisons of so many processes are stored."""
+    return f"processes-{count}"
+
+
+def stored_rows() -> list[dict[str, Any]]:
+    """All cases that are stored."""
+    there = [count for count in COUNTS if result_path(NAME, result(count)).exists()]
+    return [row for count in there for row in stored(NAME, result(count))["rows"]]
 
 
 def section() -> str | None:
     """What the stored comparisons say; None before there are any."""
-    if not result_path(NAME, "result").exists():
+    rows = stored_rows()
+    if not rows:
         return None
-    found = stored(NAME, "result")
-    rows: list[dict[str, Any]] = found["rows"]
     counts = sorted({row["processes"] for row in rows})
     lines = [
         "## Several processes against one",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -50,8 +49,7 @@ def test_the_page_shows_the_worst_of_each_kind(monkeypatch: pytest.MonkeyPatch) 
     made = [
         {"processes": 2, **case, "steps": 20, **differences, "weight_difference": value} for value in (2e-15, 7e-15)
     ]
-    monkeypatch.setattr(page, "result_path", lambda *names: Path(__file__))
-    monkeypatch.setattr(page, "stored", lambda *names: {"rows": made})
+    monkeypatch.setattr(page, "stored_rows", lambda: made)
     told = page.section()
     assert told is not None
     assert "| game, ascending | ddp | 1 | 2 | 1e-15 | 1e-15 | 7e-15 | 1e-15 |" in told
