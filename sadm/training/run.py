@@ -48,10 +48,10 @@ from sadm.training.latents import TrainingSet, part_of
 from sadm.training.learner import Learner
 from sadm.training.model_folder import Model, model_folder_in, save_model
 from sadm.training.parallel.engine import whole
-from sadm.training.parallel.saver import Saver
 from sadm.training.parallel.team import Team, team_for
 from sadm.training.prior import draw_prior
 from sadm.training.said import say_never_held_out, say_notes, say_skipped
+from sadm.training.saver import Saver
 from sadm.training.shapes import describe_shapes
 from sadm.training.signals import PreparedSignals, prepare_signals
 from sadm.training.spec import spec_for

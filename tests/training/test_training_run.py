@@ -15,8 +15,8 @@ import torch
 import yaml
 from torch.utils.flop_counter import FlopCounterMode
 
-import sadm.training.parallel.saver
 import sadm.training.run
+import sadm.training.saver
 from sadm.core.conditions import Cond
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.training.frequencies import labels_at_frequencies
@@ -121,7 +121,7 @@ def test_a_run_killed_before_its_last_file_is_completed(tmp_path):
 @pytest.mark.parametrize("time", [1, 2])
 def test_a_run_killed_while_it_keeps_its_state_loses_nothing(tmp_path, monkeypatch, where, time):
     config, images, calls = tiny_config(), tiny_images(), []
-    module = sadm.training.parallel.saver if where == "save_checkpoint" else sadm.training.run
+    module = sadm.training.saver if where == "save_checkpoint" else sadm.training.run
     right = getattr(module, where)
 
     def dies(*arguments, **named):
