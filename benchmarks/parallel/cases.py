@@ -19,6 +19,12 @@ SIGNALS: dict[str, dict[str, Any]] = {
     "repa": {"signal": "repa"},
 }
 ENCODER = {"encoder_steps": 4, "encoder_width": 4, "encoder_embedding": 8, "encoder_batch": 8}
+FEW = {"fraction": 0.1, "encoder_kind": "vit"}
+"""So that of the two images that take part, a process often has none; this encoder takes no empty batch."""
+OF_FEW: dict[str, dict[str, Any]] = {
+    "features, few": {"signal": "features", "structure": FEW},
+    "game, few": {"signal": "structure", "structure": FEW},
+}
 QUICK = ("game, ascending", "hidden")
 
 
@@ -27,7 +33,7 @@ class Case:
     """One comparison of N processes with one.
 
     Attributes:
-        signal: a key of `SIGNALS`.
+        signal: a key of `SIGNALS` or `OF_FEW`.
         strategy: see `ParallelConfig`.
         batch: images of a step, over all processes.
         clip: largest norm of the gradient; None = no clipping.
@@ -50,7 +56,7 @@ class Case:
     def settings(self, processes: int) -> dict[str, Any]:
         """The run's configuration."""
         cut = {"accumulate": self.accumulate, "exact": self.accumulate > 1} if processes > 1 else {}
-        own = SIGNALS[self.signal]
+        own = {**SIGNALS, **OF_FEW}[self.signal]
         return {
             **own,
             "structure": {**ENCODER, **own.get("structure", {})},
@@ -89,4 +95,5 @@ def quick_cases() -> list[Case]:
         *(Case(signal, clip=0.05) for signal in QUICK),
         *(Case(signal, "fsdp", batch=13) for signal in QUICK),
         *(Case(signal, batch=13, accumulate=2) for signal in QUICK),
+        *(Case(signal) for signal in OF_FEW),
     ]

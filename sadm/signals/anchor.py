@@ -114,7 +114,7 @@ class AnchorSignal:
         """What the source makes of the chosen images: its activations, and its x0_hat where that is related."""
         if self.source is None:
             raise ValueError("this signal compares with the model that the training started from: bind_source first")
-        shown = chosen if len(chosen) else chosen.new_zeros(1)  # a process without one of them
+        shown = Part.shown(chosen)
         cond = self.source.cond(denoised.cond[shown])
         with self.recorder.recording() as recorded:
             x0_hat = self.source.denoiser(denoised.x_t[shown], denoised.sigma[shown], cond)

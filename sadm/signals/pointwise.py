@@ -16,6 +16,7 @@ from sadm.diffusion.denoised import per_image
 from sadm.signals.embeddings import dtype_of
 from sadm.signals.signal import SignalStep
 from sadm.structure import (
+    Part,
     Processes,
     Schedule,
     StructureError,
@@ -105,17 +106,18 @@ class PointwiseSignal:
     def _loss_and_gradient(
         self, denoised: Denoised, chosen: torch.Tensor, processes: Processes
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        x0, label = denoised.x0[chosen], None if denoised.label is None else denoised.label[chosen]
+        shown, count = Part.shown(chosen), len(chosen)
+        x0, label = denoised.x0[shown], None if denoised.label is None else denoised.label[shown]
         weight = self.balancing.noise_weight(denoised.sigma[chosen])  # [m]
         dtype = dtype_of(self.loss)
-        leaf = denoised.x0_hat[chosen].detach().to(dtype).requires_grad_()  # [m, C, H, W]
+        leaf = denoised.x0_hat[shown].detach().to(dtype).requires_grad_()  # [m, C, H, W]
         # Normalised embeddings and log-softmax lose their digits in half precision, so autocast stops at this door.
         with torch.enable_grad(), torch.autocast(leaf.device.type, enabled=False):
-            losses = self.loss(x0.to(dtype), leaf, label)  # [m]
+            losses = self.loss(x0.to(dtype), leaf, label)[:count]  # [m]
             value = processes.sum((weight * losses).sum())
             value = value / processes.sum(weight.sum()).clamp_min(torch.finfo(losses.dtype).tiny)
             (gradient,) = torch.autograd.grad(value, leaf)
-        return value.detach(), gradient
+        return value.detach(), gradient[:count]
 
     def state_dict(self) -> dict[str, Any]:
         """The step and the frozen networks."""

@@ -204,12 +204,13 @@ class StructureGame:
         """
         part = processes_here().part(len(x0), x0.device)
         check_batch(x0, x0_hat, sigma, g_dsm, part)
-        places = noisiest(part.rows(sigma), self.fraction)  # [m], in the batch of all processes
-        levels = part.rows(sigma)[places]
+        of_all = part.rows(sigma)
+        places = noisiest(of_all, self.fraction)  # [m], in the batch of all processes
+        levels = of_all[places]
         seats, chosen = part.chosen(places)  # [n], here
         weight, ratio = self.noise_weight(levels), self._ratio(levels)
         check_weight(weight, levels)
-        shown = chosen if len(chosen) else places.new_zeros(1)  # nobody embeds nothing
+        shown = seats.shown(chosen)
         measured = self.discriminator.gap_and_gradient(
             x0[shown],
             x0_hat[shown],

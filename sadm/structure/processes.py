@@ -134,6 +134,14 @@ class Part:
         """This process's rows of what is known of all."""
         return whole if self.processes.count == 1 else whole[self.places]
 
+    @staticmethod
+    def shown(chosen: torch.Tensor) -> torch.Tensor:
+        """Rows to give a network for those chosen here [n]: themselves, or where there is none, one that does not count.
+
+        Networks need not take an empty batch. Of what they give, the first n rows are those of the chosen.
+        """
+        return chosen if len(chosen) else chosen.new_zeros(1)
+
     def chosen(self, places: torch.Tensor) -> tuple[Part, torch.Tensor]:
         """Some rows of the whole batch, as parts of a smaller one.
 
