@@ -25,6 +25,7 @@ from sadm.structure import (
     processes_here,
     wiener_weight,
 )
+from sadm.structure.play import norms
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +90,7 @@ class PointwiseSignal:
         try:
             value, raw = self._loss_and_gradient(denoised, chosen, part.processes)
             # Of all m images that take part, in all processes.
-            of_loss, of_own = (seats.rows(_norms(g)) / part.processes.count for g in (g_dsm[chosen], raw))
+            of_loss, of_own = (seats.rows(norms(g)) / part.processes.count for g in (g_dsm[chosen], raw))
             k = coefficients_of_norms(of_loss, of_own, self.balancing.ratio * strength, self.balancing.k_max)
         except StructureError as error:
             raise UserError(f"signal '{self.name}' stopped at step {self.step - 1}: {error}.") from error
@@ -127,7 +128,3 @@ class PointwiseSignal:
         """Restores what `state_dict` gave."""
         self.step = int(state["step"])
         self.loss.load_state_dict(state["loss"])
-
-
-def _norms(gradient: torch.Tensor) -> torch.Tensor:
-    return gradient.flatten(1).to(torch.promote_types(gradient.dtype, torch.float32)).norm(dim=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import torch
 from torch import nn
@@ -15,9 +16,9 @@ class EMA:
 
     Args:
         module: what to follow; buffers are copied as they are. Parameters without ``requires_grad`` are shared with it.
-        apart: share nothing, since both will be shared out over processes.
         half_life: images after which an old weight counts half.
         warmup: early on the half-life is at most `warmup` times the images seen (EDM's ramp-up); 0 = no warm-up.
+        apart: share nothing, since both will be shared out over processes.
     """
 
     def __init__(self, module: nn.Module, half_life: float, warmup: float, apart: bool = False) -> None:
@@ -27,6 +28,12 @@ class EMA:
         self._names = [name for name, part in module.named_parameters() if part.requires_grad]
         self.module.requires_grad_(False)
 
+    @functools.cached_property
+    def _pairs(self) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
+        """The averages and what they follow; first asked for at a step, since sharing weights out replaces parameters."""
+        average, current = (dict(module.named_parameters()) for module in (self.module, self._followed))
+        return [average[name] for name in self._names], [current[name] for name in self._names]
+
     def decay(self, batch: int, images_seen: int) -> float:
         """Factor on the old average for a step of `batch` images, `images_seen` including them."""
         half_life = min(self.half_life, self.warmup * images_seen) if self.warmup else self.half_life
@@ -35,8 +42,5 @@ class EMA:
     @torch.no_grad()
     def update(self, batch: int, images_seen: int) -> None:
         """Moves the average towards the current weights; of weights in shares, each process its own."""
-        average, current = (
-            [local(parts[name]) for name in self._names]
-            for parts in (dict(module.named_parameters()) for module in (self.module, self._followed))
-        )
+        average, current = ([local(part) for part in parts] for parts in self._pairs)
         torch._foreach_lerp_(average, current, 1 - self.decay(batch, images_seen))

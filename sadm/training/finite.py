@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from sadm.core.errors import DivergedError
+from sadm.structure.players.discriminator import all_finite
 from sadm.training.parallel.engine import local
 from sadm.training.parallel.team import ALONE, Team
 
@@ -14,7 +15,7 @@ from sadm.training.parallel.team import ALONE, Team
 def first_not_finite(value: Any, name: str = "") -> str | None:
     """Where in nested dictionaries and lists the first tensor with NaN or infinite numbers is; None where all are finite."""
     if isinstance(value, torch.Tensor):
-        return name if value.is_floating_point() and not _finite(value) else None
+        return None if all_finite(local(value)) else name
     if isinstance(value, dict):
         parts = list(value.items())
     else:
@@ -42,8 +43,3 @@ def refuse_not_finite(state: dict[str, Any], step: int, team: Team = ALONE) -> N
             "lower --optimiser.learning-rate.",
             step,
         )
-
-
-def _finite(value: torch.Tensor) -> bool:
-    # The largest magnitude is NaN or infinite where any element is, and is found several times faster than by isfinite.
-    return not local(value).numel() or bool(torch.linalg.vector_norm(local(value.detach()), torch.inf).isfinite())

@@ -226,8 +226,10 @@ class StructureDiscriminator(abc.ABC):
 
     def _problem(self, tensors: Mapping[str, Sequence[torch.Tensor]], device: torch.device) -> str | None:
         """What is not finite, in any process; None = all is well."""
-        broken = [place for place, group in enumerate(tensors.values(), 1) if not all_finite(*group)]
-        found = self._processes.highest(min(broken, default=0), device)
+        place = 0
+        if not all_finite(*(tensor for group in tensors.values() for tensor in group)):  # the device is asked once
+            place = next(number for number, group in enumerate(tensors.values(), 1) if not all_finite(*group))
+        found = self._processes.highest(place, device)
         return [*tensors][found - 1] if found else None
 
     def _forget(self) -> None:

@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping
 
 import torch
-from torch import distributed
 
 from sadm.core.errors import UserError
 from sadm.data.batches import share_of
+from sadm.structure import processes_here
 from sadm.training.parallel.team import Team
 from sadm.training.parallel_config import ParallelConfig
 
@@ -50,11 +50,7 @@ class MicroBatches:
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean of the processes' scalars."""
-        if self.team.count == 1:
-            return value
-        shared = value.clone()
-        distributed.all_reduce(shared)
-        return shared / self.team.count
+        return processes_here().sum(value) / self.team.count
 
     def _whole(self, number: int) -> int:
         own = (share_of(self.batch, rank, self.team.count) for rank in range(self.team.count))
