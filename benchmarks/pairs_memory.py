@@ -8,9 +8,8 @@ Of a batch of 12, the game relates the noisiest 4: six pairs. A memory adds the 
 
 from __future__ import annotations
 
-from typing import Any
-
 from benchmarks.common import RUNS, change, command_line, result_path, store, stored
+from benchmarks.structure.page import interval
 
 NAME = "pairs_memory"
 SEEDS = (100, 101, 102, 103)
@@ -70,14 +69,10 @@ def section() -> str | None:
     ]
     for row in found["rows"]:
         ratios = [row["against_plain"][judge] for judge in judges]
-        cells = ["" if row["arm"] == "plain" else f"{change(ratio['mean'])} ({_bounds(ratio)})" for ratio in ratios]
+        cells = ["" if row["arm"] == "plain" else f"{change(ratio['mean'])} ({interval(ratio)})" for ratio in ratios]
         spent = sum(row["cpu_seconds"]) / len(row["cpu_seconds"])
         lines.append(f"| {row['arm']} | {spent:.0f} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
-
-
-def _bounds(ratio: dict[str, Any]) -> str:
-    return "no interval" if ratio.get("low") is None else f"{change(ratio['low'])} to {change(ratio['high'])}"
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from benchmarks.faults.book import Book, Case
 from benchmarks.faults.command import Host, Running
 from benchmarks.faults.kills import resumed
 from benchmarks.faults.smallest import differences
-from benchmarks.faults.subjects import OUT, Inputs, Subject, fresh, reference, subjects
+from benchmarks.faults.subjects import OUT, Inputs, Outcome, Subject, fresh, reference, subjects
 
 GRACE = 30.0
 """Seconds between SIGTERM and SIGKILL that schedulers give (the default of Kubernetes)."""
@@ -35,10 +35,7 @@ def run(host: Host, folder: Path, book: Book, stops: int = STOPS) -> list[Case]:
 
 def _two(host: Host, folder: Path, subject: Subject) -> Case:
     """The second is refused while the first, which is halted, holds the folder; the first then comes to what it should."""
-    expected, _ = reference(subject, host, folder.parent / "reference")
-    place = fresh(folder / "two", subject)
-    first = host.start(*subject.arguments(place))
-    _until(first, place / OUT / ".lock")
+    expected, place, first = _locking(host, folder, subject)
     first.kill(signal.SIGSTOP)
     second = host.run(*subject.arguments(place))
     first.kill(signal.SIGCONT)
@@ -52,10 +49,7 @@ def _two(host: Host, folder: Path, subject: Subject) -> Case:
 
 
 def _stale(host: Host, folder: Path, subject: Subject) -> Case:
-    expected, _ = reference(subject, host, folder.parent / "reference")
-    place = fresh(folder / "two", subject)
-    first = host.start(*subject.arguments(place))
-    _until(first, place / OUT / ".lock")
+    expected, place, first = _locking(host, folder, subject)
     first.kill(signal.SIGKILL)
     first.end()
     failures = [] if (place / OUT / ".lock").exists() else ["the killed process left no lock"]
@@ -80,7 +74,12 @@ def _terminated(host: Host, folder: Path, subject: Subject, share: float) -> Cas
     return {"terminated": 1, "saved": int(saved), "seconds_to_end": round(took, 2), "failures": failures}
 
 
-def _until(running: Running, path: Path) -> None:
+def _locking(host: Host, folder: Path, subject: Subject) -> tuple[Outcome, Path, Running]:
+    """What the command comes to undisturbed, and one in a fresh folder that has its lock."""
+    expected, _ = reference(subject, host, folder.parent / "reference")
+    place = fresh(folder / "two", subject)
+    first = host.start(*subject.arguments(place))
     deadline = time.monotonic() + _LONGEST
-    while not path.exists() and time.monotonic() < deadline:
+    while not (place / OUT / ".lock").exists() and time.monotonic() < deadline:
         time.sleep(_POLL)
+    return expected, place, first
