@@ -53,8 +53,8 @@ class HiddenStructure:
 
     What it returns hangs in the network's graph, so gradient scaling, accumulation, DDP and accelerate go on as before; the
     images of one forward pass are related to each other, also those of other processes, whose gradients of the weights are
-    averaged afterwards, as DDP and FSDP do. The network and its output are not
-    touched: x0_hat is not pulled anywhere, unlike in `StructureGame`.
+    averaged afterwards, as DDP and FSDP do. The network and its output are not touched: x0_hat is not pulled anywhere, unlike in
+    `StructureGame`.
 
     Args:
         features: from clean images [B, C, H, W] to a map [B, d, H', W'], tokens [B, P, d] that run row by row over patches, or

@@ -59,10 +59,9 @@ def save_checkpoint(folder: Path, state: dict[str, Any] | Snapshot, team: Team =
         UserError: the disk is full or the folder can't be written; earlier checkpoints stay.
     """
     taken = state if isinstance(state, Snapshot) else snapshot(state)
-    place: list[str] = []
     with contextlib.ExitStack() as stack:
-        team.first_alone(lambda: place.append(str(stack.enter_context(folder_written_atomically(folder)))))
-        temporary = Path(team.told(place[0] if place else None))
+        place = team.first_alone(lambda: str(stack.enter_context(folder_written_atomically(folder))))
+        temporary = Path(team.told(place))
         if taken.shares:
             write_shares(temporary / SHARES, taken.shares, team)
 
@@ -105,12 +104,11 @@ def latest_checkpoint(folder: Path, warn: Callable[[str], None], team: Team = AL
     Raises:
         UserError: there are checkpoints, and all are damaged.
     """
-    read: list[tuple[str, dict[str, Any]]] = []
-    team.first_alone(lambda: read.extend(_newest(folder, warn)))
-    name = team.told(read[0][0] if read else None)
-    if name is None or read:
-        return read[0][1] if read else None
-    return load_checkpoint(folder / name)
+    newest = team.first_alone(lambda: _newest(folder, warn))
+    name = team.told(None if newest is None else newest[0])
+    if newest is not None:
+        return newest[1]
+    return None if name is None else load_checkpoint(folder / name)
 
 
 def filled(state: dict[str, Any], like: dict[str, Any], team: Team = ALONE) -> dict[str, Any]:
@@ -141,16 +139,16 @@ def holds_shares(state: Any) -> bool:
     return any(isinstance(leaf, Stored) for _, leaf in _leaves(state, ""))
 
 
-def _newest(folder: Path, warn: Callable[[str], None]) -> list[tuple[str, dict[str, Any]]]:
+def _newest(folder: Path, warn: Callable[[str], None]) -> tuple[str, dict[str, Any]] | None:
     found = sorted(folder.glob("step-*"), reverse=True)
     for path in found:
         try:
-            return [(path.name, load_checkpoint(path))]
+            return path.name, load_checkpoint(path)
         except (UserError, OSError) as error:
             warn(f"Passing over a damaged checkpoint: {error}")
     if found:
         raise UserError(f"every checkpoint in {folder} is damaged. Delete the run folder and start again.")
-    return []
+    return None
 
 
 def _detach_tensors(value: Any, name: str, tensors: dict[str, torch.Tensor], shares: dict[str, torch.Tensor]) -> Any:

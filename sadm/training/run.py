@@ -221,13 +221,11 @@ class _Session:
             )
             self.prior_cpu_seconds = prior.cpu_seconds
         # One process pre-trains, and none where a checkpoint has the encoder's weights.
-        structure, reporter = self.config.structure, self.reporter
+        structure = self.config.structure
         if state is not None or not self.team.first:
             structure = structure.model_copy(update={"encoder_steps": 0})
         own = self.config.model_copy(update={"structure": structure})
-        rebuilt: list[PreparedSignals] = []
-        self.team.first_alone(lambda: rebuilt.append(prepare_signals(own, data, reporter)))
-        self.prepared = rebuilt[0] if rebuilt else prepare_signals(own, data, reporter)
+        self.prepared = self.team.first_then_all(lambda: prepare_signals(own, data, self.reporter))
         if state is None:
             took = self.team.told([self.prepared.pretrain_cpu_seconds, self.prepared.encoder_score])
             self.prepared = dataclasses.replace(self.prepared, pretrain_cpu_seconds=took[0], encoder_score=took[1])
@@ -245,9 +243,7 @@ class _Session:
 
     def _loop(self, learner: Learner, stop: StopRequest, state: dict[str, Any] | None) -> None:
         total, log = self.config.optimiser.steps, self.config.log
-        opened: list[Journal] = []
-        self.team.first_alone(lambda: opened.append(Journal(self.folder, learner.step)))
-        journal = opened[0] if opened else None
+        journal = self.team.first_alone(lambda: Journal(self.folder, learner.step))
         if state is not None and journal is not None:
             journal.load_state_dict(state["journal"])
         with contextlib.ExitStack() as stack:
@@ -259,7 +255,6 @@ class _Session:
             while learner.step < total and not (self.early and self.early.over):
                 if self.team.any(stop.requested):
                     self._save(learner, journal)
-                    self.saver.wait()
                     raise self._stopped(learner)
                 scalars = learner.advance()
                 if self.early and self.early.due:

@@ -60,9 +60,8 @@ class Engine:
         elif team.count > 1:
             index = None if self.device.type == "cpu" else [self.device]
             with warnings.catch_warnings():
-                warnings.filterwarnings(
-                    "ignore", message="`broadcast_buffers`"
-                )  # its successor is not in torch 2.6 yet
+                # What is to take its place is not in torch 2.6 yet.
+                warnings.filterwarnings("ignore", message="`broadcast_buffers`")
                 self.run = DistributedDataParallel(net, device_ids=index, broadcast_buffers=False)
 
     @contextlib.contextmanager

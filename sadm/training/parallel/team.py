@@ -8,7 +8,7 @@ import datetime
 import json
 import os
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import distributed
@@ -70,25 +70,24 @@ class Team:
         distributed.broadcast(content, 0, group=self.control)
         return json.loads(bytes(content.tolist()))
 
-    def first_alone(self, function: Callable[[], object]) -> None:
-        """The first process does something, the others wait; its error is everybody's."""
+    def first_alone(self, function: Callable[[], T]) -> T | None:
+        """The first process does something and has what came of it, the others wait and have None; its error is everybody's."""
         failed: tuple[str, str] | None = None
+        found: T | None = None
         try:
             if self.first:
-                function()
+                found = function()
         except tuple(_KINDS.values()) as error:
             if self.count == 1:
                 raise
             failed = next(kind for kind, known in _KINDS.items() if isinstance(error, known)), str(error)
         self._raise(self.told(failed))
+        return found
 
     def first_then_all(self, function: Callable[[], T]) -> T:
         """The first process does something that leaves files, and then the others do, who find them there."""
-        if self.count == 1:
-            return function()
-        found: list[T] = []
-        self.first_alone(lambda: found.append(function()))
-        return found[0] if found else function()
+        found = self.first_alone(function)
+        return cast(T, found) if self.first else function()
 
     def copy_from_first(self, state: Any) -> None:
         """Gives every process the first one's tensors, in place, of nested dictionaries and lists that are alike."""
