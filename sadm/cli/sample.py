@@ -86,11 +86,10 @@ def run(arguments: list[str]) -> None:
     import torch
 
     from sadm.core.config import build_config
-    from sadm.core.grids import write_png
-    from sadm.data import to_uint8
     from sadm.training.config import SamplingConfig
     from sadm.training.grid import grid_columns, write_grid
     from sadm.training.model_folder import load_model
+    from sadm.training.outputs import generated_images
     from sadm.training.stacking import Adapter, with_adapters
 
     if options.adapter:
@@ -118,8 +117,13 @@ def run(arguments: list[str]) -> None:
                 reporter.say(f"Training saw no image of {size[1]}x{size[0]} pixels; expect less of these samples.")
             images = list(model.sample(options.count, options.seed, labels, size=size, **how))
     out = Path(options.out) if options.out else Path(options.model) / "generated"
-    for index, image in enumerate(images):
-        write_png(out / f"{options.seed:06d}-{index:06d}.png", to_uint8(image).permute(1, 2, 0).numpy())
+    named = (*model.spec.class_names, None)  # the null class has no name
+    settings = {name: getattr(sampling, name) for name in ("solver", "steps", "guidance_scale")}
+    with generated_images(out, model, "sadm sample") as outputs:
+        for index, image in enumerate(images):
+            label = None if labels is None else named[int(labels[index])]
+            name = f"{options.seed:06d}-{index:06d}.png"
+            outputs.add(name, image, seed=options.seed, label=label, details={"index": index, **settings})
     write_grid(out / "grid.png", images, grid_columns(0, options.count))
     say(f"{options.count} images and grid.png in {out}")
 

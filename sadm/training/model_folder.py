@@ -49,6 +49,7 @@ class Model:
     device: torch.device
     autoencoder: str | None = None  # the folder of what turns its latents into images
     beside: bool = False  # whether the network has parts that are no plain weights: learned tokens, adapters
+    hash: str = ""  # see `model_hash`; "" = it was put together in memory
 
     @property
     def null_label(self) -> int | None:
@@ -365,7 +366,15 @@ def load_model(path: str | Path, device: str = "cpu", base: str | Path | None = 
     denoiser.eval().requires_grad_(False)
     where = resolve_device(device)
     autoencoder = str(folder / AUTOENCODER) if (folder / AUTOENCODER).is_dir() else None
-    return Model(denoiser.to(where), spec, sampling, description, where, autoencoder, beside)
+    return Model(
+        denoiser.to(where), spec, sampling, description, where, autoencoder, beside, _checked_hash(folder, description)
+    )
+
+
+def _checked_hash(folder: Path, description: dict[str, Any]) -> str:
+    """As `model_hash`, of a model whose checksums were compared a moment ago: large files are not read once more."""
+    known = description.get("checksums", {}).get(WEIGHTS)
+    return known if isinstance(known, str) and "adapter" not in description else model_hash(folder)
 
 
 def _weights_of(folder: Path, description: dict[str, Any], base: str | Path | None) -> Path:

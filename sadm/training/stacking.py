@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -81,7 +82,8 @@ def with_adapters(model: str | Path, adapters: Sequence[Adapter], device: str = 
             total[name] += adapter.weight * (end[name].double() - start[name].double())
     like = first.denoiser.net.state_dict()
     first.denoiser.net.load_state_dict({name: tensor.to(like[name].dtype) for name, tensor in total.items()})
-    return first
+    parts = " ".join(f"{one.hash}:{adapter.weight}" for adapter, one in zip(adapters, loaded, strict=True))
+    return dataclasses.replace(first, hash=hashlib.sha256(parts.encode("ascii")).hexdigest())
 
 
 def save_merged(model: Model, out: str | Path) -> None:

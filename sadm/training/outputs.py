@@ -1,0 +1,176 @@
+"""Images that a model made or changed, as files: each with its mark, and a table of all of them beside them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import torch
+
+from sadm.core.errors import UserError
+from sadm.core.files import (
+    make_folder,
+    read_object,
+    refuse_foreign_folder,
+    remove_leftovers,
+    user_errors_for,
+    write_atomically,
+    write_json,
+)
+from sadm.core.marking import Mark, write_marked_png
+from sadm.data import to_uint8
+from sadm.training.model_folder import Model
+
+RECORDS, ABOUT = "records.jsonl", "generated.json"
+
+
+class GeneratedImages:
+    """A folder of images that one model made or changed; see `generated_images`."""
+
+    def __init__(self, folder: Path, model: Model, tool: str) -> None:
+        self.folder, self.model, self.tool = folder, model, tool
+        self._records = read_records(folder)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def has(self, name: str) -> bool:
+        """Whether this image was written before: it need not be made again."""
+        return name in self._records and (self.folder / name).is_file()
+
+    def record(self, name: str) -> dict[str, Any]:
+        """What was written about an image."""
+        return self._records[name]
+
+    def add(
+        self,
+        name: str,
+        image: torch.Tensor | np.ndarray,
+        *,
+        seed: int | None,
+        label: str | None = None,
+        edited: bool = False,
+        details: Mapping[str, Any] | None = None,
+    ) -> Path:
+        """Writes one image with its mark, and a line about it.
+
+        Args:
+            name: of the file within the folder, ending in .png; parts are separated by "/".
+            image: [C, H, W], floating point in [-1, 1] or uint8.
+            seed: that its randomness comes from; None = it has none.
+            label: class that was asked for.
+            edited: a real image went in.
+            details: further facts, for JSON.
+
+        Raises:
+            UserError: the file can't be written, or pixels are NaN or infinite.
+            ValueError: a name that leaves the folder.
+        """
+        place = PurePosixPath(name)
+        if place.is_absolute() or ".." in place.parts or place.suffix != ".png":
+            raise ValueError(f"expected a file name within the folder that ends in .png, got {name!r}")
+        pixels = image if isinstance(image, torch.Tensor) else torch.from_numpy(image)
+        pixels = pixels if pixels.dtype == torch.uint8 else to_uint8(pixels)
+        mark = Mark(
+            self.tool,
+            edited,
+            self.model.hash,
+            str(self.model.description.get("data", {}).get("fingerprint", "")),
+            seed,
+            label or "",
+            dict(details or {}),
+        )
+        path = self.folder / place
+        written = write_marked_png(path, pixels.permute(1, 2, 0).contiguous().numpy(), mark)
+        record = {"file": name, "seed": seed, "label": label, "edited": edited, "details": dict(mark.details)}
+        self._append({**record, "pixels": written.pixels})
+        return path
+
+    def _append(self, record: dict[str, Any]) -> None:
+        self._records[record["file"]] = record
+        path = self.folder / RECORDS
+        with user_errors_for(path), open(path, "a", encoding="utf-8") as file:
+            file.write(_line(record))
+
+    def tidy(self) -> None:
+        """Brings the table into the order of the files' names, one line each."""
+        write_atomically(self.folder / RECORDS, "".join(_line(self._records[name]) for name in sorted(self._records)))
+
+
+@contextlib.contextmanager
+def generated_images(
+    out: str | Path, model: Model, tool: str, about: Mapping[str, Any] | None = None
+) -> Iterator[GeneratedImages]:
+    """Opens a folder for images that a model makes or changes.
+
+    Args:
+        out: the folder; made where it is missing.
+        model: what makes them.
+        tool: the command, for the marks.
+        about: all that decides what is in the folder, for JSON. With it, a second call goes on where the first one stopped, and
+            is refused where it would make other images; without, files of the same name are written over.
+
+    Raises:
+        UserError: the folder holds something else, or can't be written.
+    """
+    folder = Path(out)
+    if about is None:
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder} is a file; --out must be a folder.")
+        make_folder(folder)
+    else:
+        _begin(folder, json.loads(json.dumps({"tool": tool, "model": model.hash, **about}, allow_nan=False)))
+    remove_leftovers(folder, below=True)
+    outputs = GeneratedImages(folder, model, tool)
+    try:
+        yield outputs
+    finally:
+        if len(outputs):
+            outputs.tidy()
+
+
+def read_records(folder: str | Path) -> dict[str, dict[str, Any]]:
+    """Lines of a folder's table by file name; of several about one file, the last. A torn line is left out.
+
+    Raises:
+        UserError: the table is damaged.
+    """
+    path = Path(folder) / RECORDS
+    if not path.is_file():
+        return {}
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    found: dict[str, dict[str, Any]] = {}
+    for number, line in enumerate(lines, 1):
+        try:
+            record = json.loads(line)
+            found[record["file"]] = record
+        except (ValueError, TypeError, KeyError, RecursionError) as error:
+            if number < len(lines):
+                raise UserError(
+                    f"{path}, line {number}, is no record of an image: {error}. Delete the folder."
+                ) from error
+    return found
+
+
+def _begin(folder: Path, about: dict[str, Any]) -> None:
+    """Refuses a folder of other images, and says in a new one what it is to hold."""
+    refuse_foreign_folder(folder, ABOUT, "images that were generated here")
+    path = make_folder(folder) / ABOUT
+    if not path.exists():
+        write_json(path, about)
+        return
+    stored = read_object(path)
+    changed = sorted(key for key in {*stored, *about} if stored.get(key) != about.get(key))
+    if changed:
+        raise UserError(
+            f"{folder} holds images that were made otherwise (another {', '.join(changed)}). Choose another --out, or "
+            "delete that folder."
+        )
+
+
+def _line(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
