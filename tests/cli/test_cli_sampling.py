@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from sadm.cli.main import run
 from sadm.diffusion import SOLVERS
@@ -22,6 +24,13 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+def drawn(model: Path, folder: Path, name: str, *options: str) -> bytes:
+    """Pixels of the first image that a model draws with these options."""
+    assert run(["sample", str(model), "--count", "1", "--out", str(folder / name), *options]) == 0
+    with Image.open(folder / name / "000000-000000.png") as image:
+        return image.tobytes()
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_every_solver_draws(solver: str, trained: Path, tmp_path: Path) -> None:
     options = ["--count", "2", "--solver", solver, "--steps", "3", "--out", str(tmp_path)]
@@ -30,10 +39,7 @@ def test_every_solver_draws(solver: str, trained: Path, tmp_path: Path) -> None:
 
 
 def test_options_change_the_images(trained: Path, tmp_path: Path) -> None:
-    def pixels(name: str, *options: str) -> bytes:
-        assert run(["sample", str(trained), "--count", "1", "--out", str(tmp_path / name), *options]) == 0
-        return (tmp_path / name / "000000-000000.png").read_bytes()
-
+    pixels = functools.partial(drawn, trained, tmp_path)
     plain = pixels("plain", "--solver", "ddim", "--steps", "4")
     assert pixels("again", "--solver", "ddim", "--steps", "4", "--eta", "0") == plain
     assert pixels("eta", "--solver", "ddim", "--steps", "4", "--eta", "1") != plain
@@ -63,10 +69,7 @@ def test_options_that_make_no_sense_are_refused(options: list[str], message: str
 
 
 def test_a_weaker_model_guides(trained: Path, tmp_path: Path, capsys) -> None:
-    def pixels(name: str, *options: str) -> bytes:
-        assert run(["sample", str(trained), "--count", "1", "--out", str(tmp_path / name), *options]) == 0
-        return (tmp_path / name / "000000-000000.png").read_bytes()
-
+    pixels = functools.partial(drawn, trained, tmp_path)
     other = tmp_path / "other"
     assert run(["train", "--out", str(other), *TINY, "--optimiser.steps=3", "--net.width=12"]) == 0
     plain, itself = pixels("plain"), pixels("itself", "--weak", str(trained), "--guidance-scale", "3")
