@@ -28,7 +28,7 @@ from sadm.training.starting import process_of
 def trained(config: TrainConfig, team: Team) -> dict[str, torch.Tensor]:
     """The losses of all steps, the gradients of the first as the optimiser sees them, and the last weights and averages."""
     images = split_for(config).train
-    spec = spec_for(images, config.net, process_of(config), config.data.augment)
+    spec = spec_for(images, config.net, process_of(config), config.data)
     signals = prepare_signals(config, images, Silent()).signals
     learner = Learner(config, images, spec, signals, team=team)
     named = {name: part for name, part in learner.denoiser.net.named_parameters() if part.requires_grad}

@@ -92,7 +92,7 @@ def training(recipe: str, arm: str) -> dict[str, Any]:
     config = load_train_config(recipe, overrides=merge(CHANGES, {"signal": "none"} if arm == "plain" else {}))
     images = split_for(config).train
     signals = prepare_signals(config, images, Silent()).signals
-    learner = Learner(config, images, spec_for(images, config.net, config.process, config.data.augment), signals)
+    learner = Learner(config, images, spec_for(images, config.net, config.process, config.data), signals)
     slices = []
     for start in range(0, STEPS, SLICE):
         before = spent_seconds(learner.device)

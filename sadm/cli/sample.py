@@ -37,6 +37,8 @@ class SampleOptions:
     """Seed of the sequence of images."""
     label: str | None = None
     """Class name or index; None = the training images' frequencies."""
+    attribute: tuple[str, ...] = ()
+    """NAME=NUMBER, such as severity=0.8, of a model trained with --data.tell attributes; what is not given stays open."""
     size: str | None = None
     """WIDTHxHEIGHT in pixels, of a model trained with --data.fit buckets; None = the training images' shapes at their
     frequencies."""
@@ -91,6 +93,7 @@ def run(arguments: list[str]) -> None:
     from sadm.training.model_folder import load_model
     from sadm.training.outputs import generated_images
     from sadm.training.stacking import Adapter, with_adapters
+    from sadm.training.telling import condition, parse_attributes
 
     if options.adapter:
         model = with_adapters(options.model, [Adapter.parse(text) for text in options.adapter], options.device)
@@ -110,10 +113,13 @@ def run(arguments: list[str]) -> None:
             reporter.update("sampling", done, total)
 
         how: dict[str, Any] = {"sampling": sampling, "progress": show, "weak": weak}
-        if size is None:
+        given = parse_attributes(options.attribute)
+        if given:
+            how["told"] = condition(model.spec, options.count, given)
+        if size is None and not given:
             images = model.sample_shapes(options.count, options.seed, labels, **how)
         else:
-            if model.spec.shapes and size not in model.spec.shapes:
+            if size is not None and model.spec.shapes and size not in model.spec.shapes:
                 reporter.say(f"Training saw no image of {size[1]}x{size[0]} pixels; expect less of these samples.")
             images = list(model.sample(options.count, options.seed, labels, size=size, **how))
     out = Path(options.out) if options.out else Path(options.model) / "generated"

@@ -1,4 +1,4 @@
-"""`Cond`: what a denoiser knows besides the noisy image."""
+"""`Cond`: what a denoiser knows besides the noisy image, and how numbers are written there."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Cond:
     Attributes:
         label: class indices [B], int64. A network's null class (its `null_label`) means "unknown".
         augment: what augmentation was applied [B, k], float.
-        attributes: continuous or embedded attributes [B, a], float.
-        image: an image to condition on [B, C', H, W], float.
+        attributes: continuous or embedded attributes [B, a], float; all zeros = nothing is known.
+        image: an image to condition on [B, C', H, W], float; all zeros = nothing is known.
     """
 
     label: torch.Tensor | None = None  # [B]
@@ -48,3 +48,17 @@ class Cond:
         if self.label is None:
             return self
         return dataclasses.replace(self, label=torch.full_like(self.label, null_label))
+
+
+@dataclasses.dataclass(frozen=True)
+class AttributeScale:
+    """How a number that is known of images is written for a network.
+
+    Attributes:
+        name: of the column.
+        mean, std: over the training images where it is known.
+    """
+
+    name: str
+    mean: float
+    std: float

@@ -12,6 +12,7 @@ from sadm.core.seeds import generator
 from sadm.data.augment import Augmenter
 from sadm.data.imageset import ImageSet, to_floats
 from sadm.data.order import EpochOrder, uniform_order
+from sadm.data.told import Told
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -20,7 +21,8 @@ class Batch:
 
     Attributes:
         x0: clean images [B, C, H, W], float32 in [-1, 1].
-        cond: their labels [B], where the set has any, and what augmentation did to them [B, k], where there is any.
+        cond: their labels [B], where the set has any, what augmentation did to them [B, k], where there is any, and what else a
+            network is told of them.
         index: their positions in the set [B], int64.
     """
 
@@ -54,6 +56,8 @@ class BatchStream:
         rank: which of the processes this is, from 0.
         world: how many processes share a batch.
         augmenter: what else is done to images, and told in `Batch.cond`.
+        told: what else the network is told of images, in `Batch.cond`. Masks are mirrored with their images, and follow them
+            nowhere else.
 
     Raises:
         UserError: the set is empty, the batch does not give each process an image, or the rank does not exist.
@@ -69,6 +73,7 @@ class BatchStream:
         rank: int = 0,
         world: int = 1,
         augmenter: Augmenter | None = None,
+        told: Told | None = None,
     ) -> None:
         if batch_size < 1:
             raise UserError(f"the batch size is {batch_size}; expected at least 1.")
@@ -86,6 +91,7 @@ class BatchStream:
         self.seed = seed
         self.flip = flip
         self.augmenter = augmenter
+        self.told = told
         self.order = order or uniform_order(len(images), seed)
         self.share = share_of(batch_size, rank, world)
         """Places of this process within the whole batch."""
@@ -102,7 +108,11 @@ class BatchStream:
         index = self._index(step)
         x0, augment = self._x0(index, step)  # [B, C, H, W], [B, k]
         label = None if self.images.labels is None else self.images.labels[index]
-        return Batch(x0=x0, cond=Cond(label=label, augment=augment), index=index)
+        cond = Cond(label=label, augment=augment)
+        if self.told is not None:
+            more = self.told.cond(index, self._mirrored(step), step, self.batch_size, self.share)
+            cond = dataclasses.replace(cond, attributes=more.attributes, image=more.image)
+        return Batch(x0=x0, cond=cond, index=index)
 
     def _x0(self, index: torch.Tensor, step: int) -> tuple[torch.Tensor, torch.Tensor | None]:
         """The images at `index` as they are seen in `step`, and what augmentation did to them."""

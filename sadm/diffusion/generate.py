@@ -156,6 +156,7 @@ def generate(
     device: torch.device | str = "cpu",
     progress: Callable[[int, int], None] = lambda done, total: None,
     weak: Denoiser | None = None,
+    told: Cond | None = None,
 ) -> torch.Tensor:
     """Draws one image for each seed, in the coordinates of the denoiser's own path.
 
@@ -171,6 +172,7 @@ def generate(
         device: where the denoiser is.
         progress: called with (images done, images in all).
         weak: guide by this denoiser of the same images (see `AutoGuidance`), rather than by the null class.
+        told: what the denoiser is told besides labels, for all N images.
 
     Returns:
         [N, C, H, W], float32, on the CPU; in [-1, 1] unless `settings.clamp` is off.
@@ -192,7 +194,8 @@ def generate(
             return noise_per_image(batch_seeds, shape, f"step {step}")
 
         noise = noise_per_image(batch_seeds, shape).to(device)
-        cond = Cond(label=None if labels is None else labels[part].to(device))
+        cond = (told or Cond())[part].to(device)
+        cond = dataclasses.replace(cond, label=None if labels is None else labels[part].to(device))
         drawn = solver(guided, noise, times, cond, guided.path, draw, **options)  # [b, C, H, W]
         images[part] = (drawn.clamp(-1, 1) if settings.clamp else drawn).cpu()
         progress(min(start + settings.batch, len(seeds)), len(seeds))

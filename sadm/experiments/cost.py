@@ -108,7 +108,7 @@ def measure_costs(
         once = short.structure.model_copy(update={"encoder_steps": 1})
         prepare_signals(short.model_copy(update={"structure": once}), images, Silent())  # first calls are slow
         prepared = prepare_signals(short, images, reporter)
-        spec = spec_for(images, short.net, process_of(short), short.data.augment)
+        spec = spec_for(images, short.net, process_of(short), short.data)
         prior = _prior(short, spec, reporter)
         pretraining[arm] = prepared.pretrain_cpu_seconds + (0.0 if prior is None else prior.cpu_seconds)
         learners[arm] = Learner(short, images, spec, prepared.signals, prior)

@@ -13,6 +13,7 @@ from torch import nn
 from sadm.core.conditions import Cond
 from sadm.models.gelu import gelu_tanh
 from sadm.models.modern import HeadNorm, Rope2d, SwiGlu
+from sadm.models.told import check_columns, check_picture
 
 Activation = Callable[[torch.Tensor], torch.Tensor]
 
@@ -25,10 +26,15 @@ MODERN = ("qk_norm", "rope", "swiglu", "registers")
 
 AUGMENT_TABLE = "augment_embedder.weight"
 """Name of the weights [width, augment_dims] of what the network is told of augmentation."""
+ATTRIBUTE_TABLE = "attribute_embedder.weight"
+"""Name of the weights [width, attribute_dims] of attributes."""
+PICTURE_TABLE = "picture_embedder.weight"
+"""Name of the weights [width, picture_channels, patch, patch] of an image to condition on."""
 
 
 class DiT(nn.Module):
-    """Transformer over image patches, conditioned on noise level, class and augmentation by adaptive layer norm (adaLN-Zero).
+    """Transformer over image patches, conditioned on noise level, class, augmentation and attributes by adaptive layer norm
+    (adaLN-Zero), and on an image by its patches.
 
     Args:
         shape: one image, (C, H, W); H and W may differ, each divisible by `patch`.
@@ -51,6 +57,10 @@ class DiT(nn.Module):
         augment_dims: columns of `Cond.augment` that the network understands; 0 = it can't be told of augmentation. They are
             embedded linearly and without a bias (Karras et al. 2022, arXiv 2206.00364, F.2): of an image to which nothing was
             done, the network sees what it would see without this embedding.
+        attribute_dims: columns of `Cond.attributes`, embedded in the same way; 0 = it can't be told of attributes. All zeros
+            means "nothing is known".
+        picture_channels: channels of `Cond.image`, whose patches are embedded, without a bias, and added to those of the image
+            itself; 0 = it can't be told of an image. All zeros means "nothing is known".
         any_shape: take images of any height and width that `patch` divides, such as those of aspect buckets, instead of `shape`
             alone; sine-cosine positions are computed for each. Goes neither with `rope` nor with `registers`.
 
@@ -78,6 +88,8 @@ class DiT(nn.Module):
         swiglu: bool = False,
         registers: int = 0,
         augment_dims: int = 0,
+        attribute_dims: int = 0,
+        picture_channels: int = 0,
         any_shape: bool = False,
     ) -> None:
         super().__init__()
@@ -110,35 +122,39 @@ class DiT(nn.Module):
         self._initialise()
         # After all others, whose first weights are then those of a network without it. From zero it would learn late what it is
         # told, behind blocks that start at zero, too: a small network kept drawing mirror images for twice as many steps.
-        self.augment_embedder = nn.Linear(augment_dims, width, bias=False) if augment_dims else None
-        if self.augment_embedder is not None:
-            nn.init.xavier_uniform_(self.augment_embedder.weight)
+        self.augment_embedder = _embedder(augment_dims, width)
+        self.attribute_embedder = _embedder(attribute_dims, width)
+        self.picture_embedder: nn.Conv2d | None = None
+        if picture_channels:
+            self.picture_embedder = nn.Conv2d(picture_channels, width, patch, stride=patch, bias=False)
+            nn.init.xavier_uniform_(self.picture_embedder.weight.data.flatten(1))
 
     def forward(self, x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor:
         grid = self._grid_of(x)
-        self._check_augment(cond.augment)
-        tokens = self._tokens(x, grid)  # [B, T + registers, D]
-        c_noise, label, rows = distinct_conditions(c_noise, cond.label, cond.augment)
+        self._check_told(cond, x)
+        tokens = self._tokens(x, grid, cond.image)  # [B, T + registers, D]
+        of_its_own = cond.augment is not None or cond.attributes is not None
+        c_noise, label, rows = (c_noise, cond.label, None) if of_its_own else distinct_conditions(c_noise, cond.label)
         condition = self.t_embedder(c_noise * self.noise_scale)  # [K, D]
         if self.y_embedder is not None:
             condition = condition + self.y_embedder(label, len(c_noise))  # [K, D]
         if self.augment_embedder is not None and cond.augment is not None:
             condition = condition + self.augment_embedder(cond.augment.to(condition.dtype))  # [B, D]
+        if self.attribute_embedder is not None and cond.attributes is not None:
+            condition = condition + self.attribute_embedder(cond.attributes.to(condition.dtype))  # [B, D]
         condition = F.silu(condition)  # shared by all blocks
         for block in self.blocks:
             tokens = block(tokens, condition, rows)  # [B, T + registers, D]
         patches = self.without_registers(tokens)  # [B, T, D]
         return self._unpatchify(self.final_layer(patches, condition, rows), grid)  # [B, out_channels, H, W]
 
-    def _check_augment(self, augment: torch.Tensor | None) -> None:
-        """Refuses augmentation that the network would overlook: it would leak into samples."""
-        known = 0 if self.augment_embedder is None else self.augment_embedder.in_features
-        if augment is not None and (augment.ndim != 2 or augment.shape[1] != known):
-            raise ValueError(
-                f"this network expects augmentation [B, {known}] (augment_dims), got {list(augment.shape)}"
-                if known
-                else f"this network can't be told of augmentation (augment_dims=0), and would draw it; got {list(augment.shape)}"
-            )
+    def _check_told(self, cond: Cond, x: torch.Tensor) -> None:
+        """Refuses what the network would overlook, or could not read."""
+        known = [0 if part is None else part.in_features for part in (self.augment_embedder, self.attribute_embedder)]
+        check_columns("augmentation", cond.augment, known[0], "augment_dims", ", and would draw it")
+        check_columns("attributes", cond.attributes, known[1], "attribute_dims")
+        channels = 0 if self.picture_embedder is None else self.picture_embedder.in_channels
+        check_picture(cond.image, channels, x)
 
     def without_registers(self, activation: torch.Tensor) -> torch.Tensor:
         """The T patches' part of a hidden activation [B, T + registers, D]; one of another shape as it is."""
@@ -157,8 +173,10 @@ class DiT(nn.Module):
         sides = f"H, W], both divisible by {self.patch}" if self.any_shape else f"{self.shape[1]}, {self.shape[2]}]"
         raise ValueError(f"this network expects images [B, {self.shape[0]}, {sides}, got {tuple(x.shape)}")
 
-    def _tokens(self, x: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
+    def _tokens(self, x: torch.Tensor, grid: tuple[int, int], picture: torch.Tensor | None) -> torch.Tensor:
         tokens = self.x_embedder(x)  # [B, T, D]
+        if self.picture_embedder is not None and picture is not None:
+            tokens = tokens + self.picture_embedder(picture.to(x.dtype)).flatten(2).transpose(1, 2)
         if self.pos_embed is not None:
             tokens = tokens + (self.pos_embed if grid == self.grid else positions_like(self.pos_embed, grid))
         else:  # as the sum with positions would be: under autocast, a sum over all blocks should not be in half precision
@@ -329,20 +347,19 @@ class FinalLayer(nn.Module):
 
 
 def distinct_conditions(
-    c_noise: torch.Tensor, label: torch.Tensor | None, augment: torch.Tensor | None = None
+    c_noise: torch.Tensor, label: torch.Tensor | None
 ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor | None]:
     """The distinct pairs of noise level and class where a sampler asks for few: what depends on them is computed once.
 
     Args:
         c_noise: [B].
         label: [B], or None.
-        augment: [B, k], or None, as samplers ask; with it, every image has its own conditions.
 
     Returns:
         Noise levels [K], classes [K] or None, and for each image the row of its pair [B]; None where every image has its own,
         as in training.
     """
-    if torch.is_grad_enabled() or c_noise.is_cuda or augment is not None or len(c_noise) < 2:
+    if torch.is_grad_enabled() or c_noise.is_cuda or len(c_noise) < 2:
         return c_noise, label, None
     if not bool((c_noise == c_noise[0]).all()):
         return c_noise, label, None
@@ -350,6 +367,15 @@ def distinct_conditions(
         return c_noise[:1], None, torch.zeros(len(c_noise), dtype=torch.int64)
     found, rows = label.unique(return_inverse=True)
     return c_noise[:1].expand(len(found)), found, rows
+
+
+def _embedder(columns: int, width: int) -> nn.Linear | None:
+    """What embeds numbers that are all 0 where there is nothing to tell; None where there are none."""
+    if not columns:
+        return None
+    embedder = nn.Linear(columns, width, bias=False)
+    nn.init.xavier_uniform_(embedder.weight)
+    return embedder
 
 
 def per_token(modulation: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:

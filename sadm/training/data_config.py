@@ -90,6 +90,9 @@ OF_FIT = {
 }
 """Options of the data that one way of fitting needs, and which."""
 
+OF_LIGHT = ("saturation", "hue", "contrast", "brightness")
+"""Transformations that leave everything in its place."""
+
 OF_PIXELS = ("resolution", "channels", "fit", "pad_colour", "overlap", "scale", "crop_margin", "white_level")
 """Options of the data that decide the pixels of an image that is encoded; images in buckets are not."""
 
@@ -147,6 +150,12 @@ class DataConfig(Config):
     wrong for digits and text. With --data.augment.flip-x, samples are not mirrored.
     """
     augment: AugmentConfig = AugmentConfig()
+    tell: tuple[Literal["attributes", "masks"], ...] = ()
+    """What the network is told of images besides their class: numbers known of them (attributes; docs/folders.md), what is marked
+    in them (masks). It can then be asked for images of such numbers, and for something in such a place.
+    """
+    tell_dropout: Fraction = 0.1
+    """Share of the images of which each of these is not told, so that the network can be asked without."""
     autoencoder: str | None = None
     """Folder of an AutoencoderKL (needs diffusers): train on its latents, decode samples with it; None = train on pixels."""
     latents: str | None = None
@@ -188,6 +197,24 @@ class DataConfig(Config):
                 f"data.flip makes mirror images part of the data, data.augment.flip_x ({told:g}) keeps them out of the samples. "
                 "Choose one: leave out data.flip, or set data.augment.flip_x to 0"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _masks_follow_their_images(self) -> DataConfig:
+        if len(set(self.tell)) < len(self.tell):
+            raise ValueError(f"data.tell names something twice: {', '.join(self.tell)}")
+        if "masks" not in self.tell:
+            return self
+        on = [name for name, strength in self.augment.strengths.items() if strength and name not in OF_LIGHT]
+        if on:
+            raise ValueError(
+                f"data.augment ({', '.join(on)}) moves what is in an image, and its mask would stay: leave 'masks' out of "
+                "data.tell, or choose data.flip, which mirrors both"
+            )
+        if self.fit in ("random-crop", "buckets"):
+            raise ValueError(f"data.tell masks needs images as they are compared: data.fit must not be '{self.fit}'")
+        if self.autoencoder is not None:
+            raise ValueError("data.tell masks needs a model of pixels: leave data.autoencoder out")
         return self
 
     @model_validator(mode="after")

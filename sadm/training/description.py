@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel
 
+from sadm.core.conditions import AttributeScale
 from sadm.core.config import Count, Positive, PositiveFloat
 from sadm.models.weights.proportion import check_proportion, convolution_parameters, transformer_parameters
 from sadm.training.config import DenoiserConfig, NetConfig
@@ -25,6 +26,8 @@ class _Described(BaseModel):
     label_counts: tuple[Count, ...]
     process: DenoiserConfig = DenoiserConfig()  # older models are EDM's
     augment: tuple[str, ...] = ()
+    attributes: tuple[AttributeScale, ...] = ()
+    pictures: tuple[Literal["masks"], ...] = ()
     shapes: tuple[tuple[Positive, Positive], ...] = ()
     shape_counts: tuple[tuple[Count, ...], ...] = ()
 

@@ -9,6 +9,7 @@ from torch import nn
 from sadm.core.errors import UserError
 from sadm.models import DiT, UNetAdapter
 from sadm.models.weights.augment_table import with_columns
+from sadm.models.weights.told import with_attributes, with_pictures
 from sadm.models.weights.transfer import transfer_weights
 from sadm.training.spec import ModelSpec
 
@@ -45,10 +46,13 @@ def fit_network(
     if not isinstance(source, DiT | UNetAdapter) or not isinstance(net, DiT | UNetAdapter):
         raise UserError(f"a {type(source).__name__} can't be continued on other images; expected a DiT or a UNet.")
     moved = transfer_weights(source, net, origins(there.class_names, here.class_names, renamed), seed)
-    weights, note = with_columns(moved.weights, here.net.width, there.augment, here.augment)
+    weights, augment = with_columns(moved.weights, here.net.width, there.augment, here.augment)
+    weights, attributes = with_attributes(weights, here.net.width, there.attributes, here.attributes)
+    weights, pictures = with_pictures(weights, net.state_dict())
     net.load_state_dict(weights)
     same = there.shape == here.shape and there.class_names == here.class_names
-    return Fitted(moved.changed, tuple(text for text in ("" if same else str(moved.report), note) if text))
+    said = ("" if same else str(moved.report), augment, attributes, pictures)
+    return Fitted(moved.changed, tuple(text for text in said if text))
 
 
 def origins(old: tuple[str, ...], new: tuple[str, ...], renamed: dict[str, str]) -> list[int | None]:

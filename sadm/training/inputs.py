@@ -54,16 +54,18 @@ class StepInputs:
 
     def followed_by(self, prior: StepInputs) -> StepInputs:
         """These images and, behind them, some that were drawn from the model that the training started from."""
-        augment, count = self.cond.augment, len(prior.x0)
-        untouched = None if augment is None else augment.new_zeros(count, augment.shape[1])
+        unknown = {
+            name: _none_of(getattr(self.cond, name), len(prior.x0)) for name in ("augment", "attributes", "image")
+        }
+        told = dataclasses.replace(prior.cond, **unknown)
         return StepInputs(
             x0=torch.cat([self.x0, prior.x0]),
             sigma=torch.cat([self.sigma, prior.sigma]),
             noise=torch.cat([self.noise, prior.noise]),
-            cond=Cond(label=_both(self.cond.label, prior.cond.label), augment=_both(augment, untouched)),
+            cond=Cond(**{name: _both(getattr(self.cond, name), getattr(told, name)) for name in vars(told)}),
             label=_both(self.label, prior.label),
             index=self.index,
-            prior=count,
+            prior=len(prior.x0),
         )
 
     def part(self, rows: slice) -> StepInputs:
@@ -91,6 +93,11 @@ class StepInputs:
             index=self.index,
             prior=self.prior,
         )
+
+
+def _none_of(given: torch.Tensor | None, count: int) -> torch.Tensor | None:
+    """What tells as many images of nothing."""
+    return None if given is None else given.new_zeros(count, *given.shape[1:])
 
 
 def _both(first: torch.Tensor | None, second: torch.Tensor | None) -> torch.Tensor | None:

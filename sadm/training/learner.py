@@ -27,6 +27,7 @@ from sadm.training.prior import Prior, PriorStream
 from sadm.training.process import build_density, build_weighting
 from sadm.training.spec import ModelSpec
 from sadm.training.starting import start
+from sadm.training.telling import told_by
 
 
 class Learner:
@@ -62,7 +63,10 @@ class Learner:
         order = class_order(pictures_of(images), config.seed, config.data.balance, config.data.repeat)
         batch, flip = config.optimiser.batch - config.prior_batch, config.data.flip
         seat = {"rank": team.rank, "world": team.count}
-        self.stream = open_stream(images, batch, config.seed, flip=flip, order=order, augmenter=augmenter, **seat)
+        told = told_by(config, spec, pictures_of(images))
+        self.stream = open_stream(
+            images, batch, config.seed, flip=flip, order=order, augmenter=augmenter, told=told, **seat
+        )
         if config.prior_batch and prior is None:
             raise ValueError("config.prior asks for images of the model to start from: draw_prior first")
         self.prior = None if prior is None else PriorStream(prior, config.prior_batch, config.seed, **seat)

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
+from sadm.core.conditions import Cond
 from sadm.core.devices import resolve_device
 from sadm.core.errors import UserError
 from sadm.core.files import folder_written_atomically, read_object, sha256_of_file, write_json
@@ -95,12 +96,15 @@ class Model:
         weak: Model | None = None,
         size: tuple[int, int] | None = None,
         first: int = 0,
+        told: Cond | None = None,
     ) -> torch.Tensor:
         """Draws `count` images [count, C, H, W] in [-1, 1]; labels default to the training frequencies. Latents are decoded.
 
         They are those from number `first` on in the sequence of images that belongs to `seed`.
 
         With `weak`, a smaller or less trained model of the same images, guidance is away from it (autoguidance).
+
+        `told` is what else the network is told of them (see `sadm.training.telling.condition`); None = nothing.
 
         `size` is their height and width, for a model that was trained on several shapes; None = those of `ModelSpec.shape`.
 
@@ -109,7 +113,7 @@ class Model:
                 draw this size.
         """
         labels = self.training_labels(count, seed) if labels is None else labels
-        return self._draw(image_seeds(seed, first + count)[first:], labels, size, sampling, progress, weak)
+        return self._draw(image_seeds(seed, first + count)[first:], labels, size, sampling, progress, weak, told=told)
 
     def sample_undecoded(self, count: int, seed: int, labels: torch.Tensor | None, first: int = 0) -> torch.Tensor:
         """What `sample` draws, in the network's own space: [count, C, H, W] in [-1, 1], or latents."""
@@ -174,6 +178,7 @@ class Model:
         progress: Callable[[int, int], None] = lambda done, total: None,
         weak: Model | None = None,
         decode: bool = True,
+        told: Cond | None = None,
     ) -> torch.Tensor:
         """An image for each seed, of one size [N, C, H, W]; latents stay latents unless they are to be decoded."""
         settings = sampler_settings(sampling or self.sampling, clamp=not self.draws_latents)
@@ -186,7 +191,7 @@ class Model:
             raise UserError(f"sampling: {error}.") from error
         codec = self.codec() if decode else None  # before the sampler, which takes time
         where, null = self.device, self.null_label
-        drawn = generate(self.denoiser, shape, seeds, labels, null, settings, where, progress, worse)
+        drawn = generate(self.denoiser, shape, seeds, labels, null, settings, where, progress, worse, told)
         if codec is None:
             return drawn
         at_once = min(settings.batch, codec.images_at_once(shape))
@@ -271,6 +276,8 @@ def save_model(
         "class_names": list(spec.class_names),
         "label_counts": list(spec.label_counts),
         "augment": list(spec.augment),
+        "attributes": [dataclasses.asdict(scale) for scale in spec.attributes],
+        "pictures": list(spec.pictures),
         "shapes": list(spec.shapes),
         "shape_counts": list(spec.shape_counts),
         "sampling": sampling.model_dump(),

@@ -23,6 +23,8 @@ class Surroundings:
         noise_scale: factor on c_noise.
         learned_variance: twice as many output channels.
         augment_dims: columns of `Cond.augment` that it is told of.
+        attribute_dims: columns of `Cond.attributes` that it is told of.
+        picture_channels: channels of `Cond.image` that it is told of.
         any_shape: it takes images of several shapes.
     """
 
@@ -31,6 +33,8 @@ class Surroundings:
     noise_scale: float
     learned_variance: bool = False
     augment_dims: int = 0
+    attribute_dims: int = 0
+    picture_channels: int = 0
     any_shape: bool = False
 
     @property
@@ -80,6 +84,8 @@ def _dit(sizes: NetConfig, around: Surroundings) -> DiT:
         noise_scale=around.noise_scale,
         out_channels=around.out_channels,
         augment_dims=around.augment_dims,
+        attribute_dims=around.attribute_dims,
+        picture_channels=around.picture_channels,
         any_shape=around.any_shape,
         frequency_shift=sizes.frequency_shift,
         **{name: getattr(sizes, name) for name in DIT_ALONE},
@@ -96,6 +102,10 @@ def _dit_tap(sizes: NetConfig, at_the_end: bool) -> str:
 def _unet(sizes: NetConfig, around: Surroundings) -> UNetAdapter:
     if around.augment_dims:
         raise UserError("diffusers' UNet2DModel can't be told of augmentation. Use --net.kind dit, or turn it off.")
+    if around.attribute_dims or around.picture_channels:
+        raise UserError(
+            "diffusers' UNet2DModel can't be told of attributes or masks. Use --net.kind dit, or leave --data.tell out."
+        )
     own = sizes.unet
     attends = [level in own.levels_with_attention for level in range(len(own.channels))]
     net = UNetAdapter.build(

@@ -213,7 +213,7 @@ class _Session:
             )
 
     def _start(self, data: TrainingSet, state: dict[str, Any] | None, stop: StopRequest) -> Learner:
-        spec = spec_for(data, self.config.net, process_of(self.config), self.config.data.augment)
+        spec = spec_for(data, self.config.net, process_of(self.config), self.config.data)
         prior = None
         if self.config.prior.images:
             prior = self.team.first_then_all(

@@ -6,11 +6,13 @@ import dataclasses
 
 import torch
 
+from sadm.core.conditions import AttributeScale
 from sadm.core.errors import UserError
 from sadm.data import ImageSet
+from sadm.data.told import ATTRIBUTES, MASK_CHANNELS, MASKS, scales_of
 from sadm.training.augmentation import augmenter_for
 from sadm.training.config import DenoiserConfig, NetConfig, ProcessConfig
-from sadm.training.data_config import AugmentConfig
+from sadm.training.data_config import DataConfig
 from sadm.training.latents import TrainingSet, pictures_of
 from sadm.training.networks import Surroundings, build_network
 from sadm.training.process import NOISE_SCALES, AnyDenoiser, build_denoiser
@@ -28,6 +30,8 @@ class ModelSpec:
         label_counts: training images of each class.
         process: how the network is put behind the contract.
         augment: the columns of `Cond.augment` that the network is told of; empty = it was trained without.
+        attributes: the numbers that the network is told of; empty = none.
+        pictures: what `Cond.image` shows the network, channels in this order: `masks`; empty = nothing.
         shapes: heights and widths of the training images, where there are several; the network then takes any.
         shape_counts: for each of these, training images of each class (one number without classes).
     """
@@ -39,6 +43,8 @@ class ModelSpec:
     label_counts: tuple[int, ...]
     process: DenoiserConfig = dataclasses.field(default_factory=DenoiserConfig)
     augment: tuple[str, ...] = ()
+    attributes: tuple[AttributeScale, ...] = ()
+    pictures: tuple[str, ...] = ()
     shapes: tuple[tuple[int, int], ...] = ()
     shape_counts: tuple[tuple[int, ...], ...] = ()
 
@@ -58,6 +64,8 @@ class ModelSpec:
             noise_scale=self.net.noise_scale or NOISE_SCALES[self.process.kind],
             learned_variance=self.process.learned_variance,
             augment_dims=len(self.augment),
+            attribute_dims=2 * len(self.attributes),
+            picture_channels=MASK_CHANNELS * len(self.pictures),
             any_shape=bool(self.shapes),
         )
         return build_network(self.net, around)
@@ -67,26 +75,26 @@ class ModelSpec:
         return build_denoiser(net, self.process, self.sigma_data)
 
 
-def spec_for(
-    images: TrainingSet, net: NetConfig, process: ProcessConfig, augment: AugmentConfig | None = None
-) -> ModelSpec:
+def spec_for(images: TrainingSet, net: NetConfig, process: ProcessConfig, data: DataConfig | None = None) -> ModelSpec:
     """The specification of a denoiser for these training images or latents.
 
-    A `sigma_data` of None is measured on them, as they are.
+    A `sigma_data` of None is measured on them, as they are. Without `data`, the network is told of their classes alone.
 
     Raises:
-        UserError: they are all of one grey, or can't be augmented so.
+        UserError: they are all of one grey, can't be augmented so, or have nothing that the network is to be told.
     """
-    augmenter = None if augment is None else augmenter_for(augment, pictures_of(images))
+    augmenter = None if data is None else augmenter_for(data.augment, pictures_of(images))
+    tell = () if data is None else data.tell
+    scales = scales_of(pictures_of(images)) if ATTRIBUTES in tell else ()
+    pictures = (MASKS,) if MASKS in tell else ()
     counts = torch.bincount(images.labels, minlength=images.num_classes).tolist() if images.labels is not None else []
     measured = round(images.std(), 4) if process.sigma_data is None else process.sigma_data
     if not measured > 0:
         raise UserError(f"all pixels of the training images in {images.source} are equal; there is nothing to learn.")
     told = () if augmenter is None else augmenter.names
     shapes, by_shape = _shapes_and_counts(pictures_of(images))
-    return ModelSpec(
-        images.shape, net, measured, images.class_names, tuple(counts), process.denoiser, told, shapes, by_shape
-    )
+    known = images.class_names, tuple(counts)
+    return ModelSpec(images.shape, net, measured, *known, process.denoiser, told, scales, pictures, shapes, by_shape)
 
 
 def _shapes_and_counts(images: ImageSet) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, ...], ...]]:

@@ -20,7 +20,7 @@ from sadm.training.fitting import fit_network, origins
 from sadm.training.model_folder import Model, load_model, model_hash, model_spec
 from sadm.training.spec import ModelSpec
 
-FITTED = ("label_counts", "augment", "shapes", "shape_counts", "shape", "class_names")
+FITTED = ("label_counts", "augment", "attributes", "pictures", "shapes", "shape_counts", "shape", "class_names")
 """Parts of a model's specification that may differ between the model and what is trained from it."""
 
 

@@ -69,7 +69,7 @@ def check_sizes(config: TrainConfig, images: ImageSet) -> None:
         if reason:
             raise UserError(f"{images.source} holds images of several shapes, and {reason}.")
     if config.data.autoencoder is None:
-        spec_for(images, config.net, config.process, config.data.augment).build()
+        spec_for(images, config.net, config.process, config.data).build()
         return
     codec = codec_for(images, config.data.autoencoder)
     shape, net = codec.latent_shape(images.shape), config.net

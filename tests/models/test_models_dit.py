@@ -336,7 +336,6 @@ def test_rows_of_other_augmentation_are_other_conditions() -> None:
             part = slice(i, i + 1)
             close(net(x[part], level[part], Cond(label=label[part], augment=augment[part])), together[part], 1e-11)
         assert dit.distinct_conditions(level, label)[2] is not None
-        assert dit.distinct_conditions(level, label, augment)[2] is None
 
 
 def test_the_embedding_of_augmentation_learns() -> None:

@@ -44,7 +44,7 @@ def preserving(base: Path, method: str = "lora", **change) -> TrainConfig:
 
 
 def spec_of(config: TrainConfig, images):
-    return spec_for(images, config.net, process_of(config), config.data.augment)
+    return spec_for(images, config.net, process_of(config), config.data)
 
 
 def drawn(config: TrainConfig, images, folder: Path) -> Prior:

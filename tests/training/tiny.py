@@ -92,7 +92,7 @@ def tiny_shaped(count: int = 24, labelled: bool = True, sizes: tuple[tuple[int, 
 
 def tiny_learner(config: TrainConfig, images: ImageSet) -> Learner:
     """A learner with the signals that `config` asks for."""
-    spec = spec_for(images, config.net, config.process, config.data.augment)
+    spec = spec_for(images, config.net, config.process, config.data)
     return Learner(config, images, spec, prepare_signals(config, images, Silent()).signals)
 
 

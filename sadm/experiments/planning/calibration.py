@@ -166,7 +166,7 @@ def _learner(config: TrainConfig, subject: Subject, name: str) -> Learner:
     batch = config.optimiser.batch
     images = random_images(subject.shape, subject.classes, batch if name == "cached" else 4 * batch)
     signals = prepare_signals(config, images, Silent()).signals
-    return Learner(config, images, spec_for(images, config.net, config.process, config.data.augment), signals)
+    return Learner(config, images, spec_for(images, config.net, config.process, config.data), signals)
 
 
 def _timed(learners: dict[str, Learner], device: torch.device, seconds: float, reporter: Reporter) -> dict[str, float]:
@@ -287,7 +287,7 @@ def few_steps(config: TrainConfig, shape: tuple[int, int, int], classes: int, st
     """Trains for a few steps on random images."""
     images = random_images(shape, classes, 2 * config.optimiser.batch)
     signals = prepare_signals(config, images, Silent()).signals
-    learner = Learner(config, images, spec_for(images, config.net, config.process, config.data.augment), signals)
+    learner = Learner(config, images, spec_for(images, config.net, config.process, config.data), signals)
     for _ in range(steps):
         learner.advance()
 

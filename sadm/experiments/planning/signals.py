@@ -126,7 +126,7 @@ def _cost(shape: Shape, keys: str, name: str, settings: str, control: str, class
     images = random_images(shape, classes, BATCH)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        spec = spec_for(images, small.net, small.process, small.data.augment)
+        spec = spec_for(images, small.net, small.process, small.data)
         (signal,) = prepare_signals(small, images, Silent()).signals
         if hasattr(signal, "bind"):  # it runs the network: what else it does is small
             return SignalCost(state=_state_bytes(signal.state_dict()))

@@ -123,7 +123,7 @@ def affordable_steps(laboratory: Laboratory, config: CompareConfig, seconds: flo
     plain = config.arm_config(CONTROL, config.seeds[0])
     images = laboratory.split.train
     signals = prepare_signals(plain, images, Silent()).signals
-    spec = spec_for(images, plain.net, plain.process, plain.data.augment)
+    spec = spec_for(images, plain.net, plain.process, plain.data)
     with contextlib.closing(Learner(plain, images, spec, signals)) as learner:
         learner.advance()  # first calls are slow
         spent_seconds(learner.device)  # until it is finished
@@ -155,7 +155,7 @@ def _costs(laboratory: Laboratory, config: CompareConfig, number: int) -> tuple[
 def _judging(laboratory: Laboratory, evaluator: Evaluator) -> tuple[float, float]:
     """Seconds to draw one image, with a network as it begins, and to judge one group."""
     config = laboratory.config.train
-    spec = spec_for(laboratory.split.train, config.net, config.process, config.data.augment)
+    spec = spec_for(laboratory.split.train, config.net, config.process, config.data)
     device = resolve_device(config.device)
     model = Model(spec.build().to(device).eval(), spec, config.sampling, {}, device)
     count = min(_DRAWN, evaluator.group)
