@@ -11,6 +11,7 @@ from sadm.diffusion.flow import FlowDenoiser
 from sadm.diffusion.generate import SamplerSettings, generate, image_seeds, prepare, sampling_times
 from sadm.diffusion.grids import karras_sigmas, schedule_sigmas, spaced_timesteps, uniform_times
 from sadm.diffusion.guidance import AutoGuidance, ClassifierFreeGuidance
+from sadm.diffusion.inpaint import inpaint, inpaint_images
 from sadm.diffusion.path_denoiser import PathDenoiser
 from sadm.diffusion.paths import Path, StraightLine, VarianceExploding, VariancePreserving
 from sadm.diffusion.prediction import Prediction, predict
@@ -79,6 +80,8 @@ __all__ = [
     "heun",
     "heun_nfe",
     "image_seeds",
+    "inpaint",
+    "inpaint_images",
     "karras_sigmas",
     "predict",
     "prepare",

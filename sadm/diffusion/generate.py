@@ -10,7 +10,8 @@ from typing import Any, Literal, get_args
 import torch
 
 from sadm.core.conditions import Cond
-from sadm.core.seeds import derive_seed, noise_per_image
+from sadm.core.seeds import derive_seed
+from sadm.diffusion.batching import ImageBatch, in_batches
 from sadm.diffusion.clipped import Clipped
 from sadm.diffusion.denoised import Denoiser
 from sadm.diffusion.grids import Spacing, karras_sigmas, schedule_sigmas, uniform_times
@@ -181,22 +182,12 @@ def generate(
         ValueError: settings that make no sense, alone or for this denoiser, or not one label for each seed.
     """
     guided, times = prepare(denoiser, null_label, settings, weak)
-    if labels is not None and labels.shape != (len(seeds),):
-        raise ValueError(f"{len(seeds)} images but labels of shape {tuple(labels.shape)}; expected one for each")
     solver = SOLVERS[settings.solver]
     options: dict[str, Any] = {"eta": settings.eta} if solver.takes_eta else {}
-    images = torch.empty(len(seeds), *shape)
-    for start in range(0, len(seeds), settings.batch):
-        part = slice(start, start + settings.batch)
-        batch_seeds = seeds[part]
 
-        def draw(step: int, batch_seeds: Sequence[int] = batch_seeds) -> torch.Tensor:
-            return noise_per_image(batch_seeds, shape, f"step {step}")
+    def drawn(some: ImageBatch) -> torch.Tensor:
+        images = solver(guided, some.noise, times, some.cond, guided.path, some.draw, **options)  # [b, C, H, W]
+        return images.clamp(-1, 1) if settings.clamp else images
 
-        noise = noise_per_image(batch_seeds, shape).to(device)
-        cond = (told or Cond())[part].to(device)
-        cond = dataclasses.replace(cond, label=None if labels is None else labels[part].to(device))
-        drawn = solver(guided, noise, times, cond, guided.path, draw, **options)  # [b, C, H, W]
-        images[part] = (drawn.clamp(-1, 1) if settings.clamp else drawn).cpu()
-        progress(min(start + settings.batch, len(seeds)), len(seeds))
-    return images
+    cond = dataclasses.replace(told or Cond(), label=labels)
+    return in_batches(drawn, shape, seeds, cond, settings.batch, device, progress)

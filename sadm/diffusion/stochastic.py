@@ -94,18 +94,24 @@ def ddpm(
     grid, on_path = checked_times(times, path), OnPath(denoiser, path, cond)
     z = noise * path.beta(grid[0])
     for step, (here, there) in enumerate(pairwise(grid)):
-        prediction = on_path.prediction(z, here)
-        large, small = path.beta(here), path.beta(there)
-        kept = path.sigma(there) / path.sigma(here)
-        z = on_path.mixed(z, prediction.x0_hat, here, there, kept * small)
-        if there == 0:
-            return z
-        added = math.sqrt(1 - kept**2) * fresh_noise(draw, step, z, "ddpm")
-        if prediction.variance is None:
-            z = z + small * added
-        else:
-            z = z + small * (large / small) ** prediction.variance * added  # exp of a sum of logarithms, halved: eq. 15
+        z = ancestral_step(on_path, z, here, there, draw, step, "ddpm")
     return z
+
+
+def ancestral_step(
+    on_path: OnPath, z: torch.Tensor, here: float, there: float, draw: Draw | None, step: int, solver: str
+) -> torch.Tensor:
+    """A step of `ddpm`, from z [B, C, H, W] at time here to time there, with the noise ``draw(step)`` unless there is 0."""
+    prediction = on_path.prediction(z, here)
+    large, small = on_path.path.beta(here), on_path.path.beta(there)
+    kept = on_path.path.sigma(there) / on_path.path.sigma(here)
+    z = on_path.mixed(z, prediction.x0_hat, here, there, kept * small)
+    if there == 0:
+        return z
+    added = math.sqrt(1 - kept**2) * fresh_noise(draw, step, z, solver)
+    if prediction.variance is None:
+        return z + small * added
+    return z + small * (large / small) ** prediction.variance * added  # exp of a sum of logarithms, halved: eq. 15
 
 
 def dpmpp_2m_sde(

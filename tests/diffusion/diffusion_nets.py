@@ -68,3 +68,38 @@ class GaussianOnPath:
 
     def predict_at(self, z: torch.Tensor, t: float, cond: Cond) -> Prediction:
         return Prediction(self.at(z, t, cond))
+
+
+class CorrelatedOnPath:
+    """The posterior mean for images that are Gaussian with any mean and covariance, in a path's own coordinates.
+
+    Args:
+        path: the path.
+        mean: [C, H, W].
+        covariance: [C H W, C H W].
+    """
+
+    def __init__(self, path: Path, mean: torch.Tensor, covariance: torch.Tensor) -> None:
+        self.path, self.mean, self.covariance = path, mean, covariance
+        self.asked = 0
+
+    def __call__(self, x_t: torch.Tensor, sigma: torch.Tensor, cond: Cond) -> torch.Tensor:
+        return self._posterior_mean(x_t, 1.0, float(sigma[0]))
+
+    def at(self, z: torch.Tensor, t: float, cond: Cond) -> torch.Tensor:
+        return self._posterior_mean(z, self.path.alpha(t), self.path.beta(t))
+
+    def predict_at(self, z: torch.Tensor, t: float, cond: Cond) -> Prediction:
+        return Prediction(self.at(z, t, cond))
+
+    def _posterior_mean(self, z: torch.Tensor, a: float, b: float) -> torch.Tensor:
+        self.asked += 1
+        of_z = a**2 * self.covariance + b**2 * torch.eye(len(self.covariance), dtype=z.dtype)
+        gain = a * self.covariance @ torch.linalg.inv(of_z)
+        return self.mean + ((z - a * self.mean).flatten(1) @ gain.T).view_as(z)
+
+
+def smooth_covariance(pixels: int, variance: float = 0.36, length: float = 4.0) -> torch.Tensor:
+    """Pixels in a row whose correlation falls with their distance [pixels, pixels]."""
+    place = torch.arange(pixels, dtype=torch.float64)
+    return variance * torch.exp(-(place[:, None] - place[None]).abs() / length)
