@@ -12,6 +12,7 @@ COMMANDS = {
     "train": "train a model, plain or structure-guided, in a run folder",
     "finetune": "adapt a trained model to other images, with few parameters",
     "sample": "draw images from a trained model",
+    "defects": "draw defects on real good images: pairs of image and mask, to train an inspection on",
     "evaluate": "judge a trained model against held-out images",
     "audit": "find out whether a trained model copies its training images",
     "monitor": "find out whether new images still suit a model in operation, or ask for training anew",

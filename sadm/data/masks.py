@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import torch
 from PIL import Image
 
+from sadm.core.errors import UserError
 from sadm.data.records import Unreadable
 
 
@@ -36,3 +40,19 @@ def _values(image: Image.Image) -> tuple[np.ndarray, int]:
     if image.has_transparency_data:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "black"), image.convert("RGBA"))
     return np.asarray(image.convert("L")), 255
+
+
+def read_mask(path: str | Path) -> torch.Tensor:
+    """A file as a mask [1, H, W], uint8, with the values 0 and 255 (see `to_mask`).
+
+    Raises:
+        UserError: there is no such file, or it can't be read as a mask.
+    """
+    try:
+        with Image.open(path, formats=("PNG", "BMP", "TIFF", "JPEG", "WEBP")) as image:
+            mask, _ = to_mask(image)
+    except FileNotFoundError as error:
+        raise UserError(f"{path} does not exist.") from error
+    except (OSError, SyntaxError, ValueError, Unreadable, Image.DecompressionBombError) as error:
+        raise UserError(f"{path} can't be read as a mask: {error}.") from error
+    return torch.from_numpy(np.asarray(mask).copy())[None]

@@ -29,15 +29,34 @@ def condition(
     Args:
         spec: of the network.
         count: of images.
-        attributes: values by name, as in the training images' table.
+        attributes: values by name, as in the training images' table; the same for all images.
         masks: [count, 1, H, W], uint8; what is to be marked.
 
     Raises:
         UserError: the network knows no such attribute or no masks, or a mask has another size.
     """
+    values = None
+    if attributes:
+        values = _row(spec, attributes).expand(count, -1)
+    if masks is not None and len(masks) != count:
+        raise UserError(f"{len(masks)} masks were given for {count} images; expected one for each.")
+    return condition_of(spec, values, masks)
+
+
+def condition_of(spec: ModelSpec, values: torch.Tensor | None, masks: torch.Tensor | None) -> Cond:
+    """What a network is told of images, each with its own numbers.
+
+    Args:
+        spec: of the network.
+        values: [N, a], NaN where one is not known, in the order of `ModelSpec.attributes`; None = nothing is known.
+        masks: [N, 1, H, W], uint8; None = they are not known.
+
+    Raises:
+        UserError: the network knows no masks, or these have another size.
+    """
     return Cond(
-        attributes=_attributes(spec, count, attributes) if attributes else None,
-        image=None if masks is None else _picture(spec, count, masks),
+        attributes=None if values is None else standardised(values, spec.attributes),
+        image=None if masks is None else _picture(spec, masks),
     )
 
 
@@ -62,7 +81,8 @@ def parse_attributes(texts: Sequence[str]) -> dict[str, float]:
     return found
 
 
-def _attributes(spec: ModelSpec, count: int, given: Mapping[str, float]) -> torch.Tensor:
+def _row(spec: ModelSpec, given: Mapping[str, float]) -> torch.Tensor:
+    """Values [1, a] in the order of the network's attributes."""
     names = [scale.name for scale in spec.attributes]
     if not names:
         raise UserError(
@@ -72,14 +92,13 @@ def _attributes(spec: ModelSpec, count: int, given: Mapping[str, float]) -> torc
     for name in given:
         if name not in names:
             raise UserError(f"'{name}' is no attribute of this model; there are {', '.join(names)}.")
-    row = torch.tensor([[given.get(name, math.nan) for name in names]], dtype=torch.float32)
-    return standardised(row, spec.attributes).expand(count, -1)
+    return torch.tensor([[given.get(name, math.nan) for name in names]], dtype=torch.float32)
 
 
-def _picture(spec: ModelSpec, count: int, masks: torch.Tensor) -> torch.Tensor:
+def _picture(spec: ModelSpec, masks: torch.Tensor) -> torch.Tensor:
     if MASKS not in spec.pictures:
         raise UserError("a mask was given, but this model was trained without. Train one with --data.tell masks.")
-    expected = (count, 1, *spec.shape[1:])
+    expected = (len(masks), 1, *spec.shape[1:])
     if tuple(masks.shape) != expected or masks.dtype != torch.uint8:
         raise UserError(f"masks are {masks.dtype} {list(masks.shape)}; expected uint8 {list(expected)} for this model.")
     return as_picture(masks)

@@ -149,7 +149,8 @@ def test_a_model_draws_what_it_is_told(tmp_path: Path) -> None:
     torch.testing.assert_close(model.sample(4, told=told, sampling=one_by_one), drawn, rtol=1e-4, atol=1e-4)
     for given, message in (
         ({"attributes": {"dark": 1.0}}, "'dark' is no attribute of this model; there are bright"),
-        ({"masks": masks[:3]}, r"expected uint8 \[4, 1, 8, 8\]"),
+        ({"masks": masks[:3]}, "3 masks were given for 4 images"),
+        ({"masks": masks[..., :6]}, r"expected uint8 \[4, 1, 8, 8\]"),
     ):
         with pytest.raises(UserError, match=message):
             condition(model.spec, 4, **given)  # type: ignore[arg-type]

@@ -1,0 +1,442 @@
+"""Defects on good images: shapes and places, pixels that stay, what a model is told, folders, interruptions, bad input."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import math
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from PIL import Image
+
+from sadm.applications.defects import LAYOUTS, Place, Request, Shapes, synthesise
+from sadm.applications.defects.folder import write_defects
+from sadm.applications.defects.layouts import box_of, run_lengths
+from sadm.applications.defects.shapes import grown
+from sadm.cli.main import run
+from sadm.core.errors import InterruptedRun, UserError
+from sadm.core.marking import EDITED, read_mark
+from sadm.data import ImageSet, open_source
+from sadm.training.model_folder import Model, load_model
+
+TRAINING = (
+    "--data surfaces:count=60,size=16,defects=0.7 --data.tell attributes masks --signal none --net.patch 4 --net.width 8 "
+    "--net.depth 1 --net.heads 1 --optimiser.steps 3 --optimiser.batch 4 --sampling.steps 2 --log.samples 0"
+).split()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("defects") / "run"
+    assert run(["train", "--out", str(out), *TRAINING]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def model(folder: Path) -> Model:
+    return load_model(folder)
+
+
+@pytest.fixture(scope="module")
+def images() -> ImageSet:
+    opened = open_source("surfaces:count=60,size=16,defects=0.7")
+    assert isinstance(opened, ImageSet)
+    return opened
+
+
+# ---- shapes and places -----------------------------------------------------------------------------------------------
+
+
+def marked(images: ImageSet, defect: str) -> list[int]:
+    label = images.class_names.index(defect)
+    assert images.labels is not None
+    assert images.masks is not None
+    return [i for i in range(len(images)) if int(images.labels[i]) == label and bool(images.masks[i].any())]
+
+
+def test_a_shape_as_found_is_the_real_mask(images: ImageSet) -> None:
+    shapes = Shapes(images, images.class_names.index("stain"))
+    assert sorted(shape.image for shape in shapes.shapes) == marked(images, "stain")
+    seen = set()
+    for seed in range(40):
+        mask, shape = shapes.draw(Place("as-found"), seed)
+        assert torch.equal(mask, images.masks[shape.image])  # type: ignore[index]
+        seen.add(shape.image)
+    assert len(seen) > 3
+
+
+def test_anywhere_is_turned_moved_and_whole(images: ImageSet) -> None:
+    shapes = Shapes(images, images.class_names.index("dent"))
+    places = set()
+    for seed in range(60):
+        mask, shape = shapes.draw(Place(), seed)
+        area = int((shape.mask >= 128).sum())
+        assert int((mask == 255).sum()) == area  # nothing was cut off: these fit
+        turned = [torch.rot90(one, k, (1, 2)) for one in (shape.mask, shape.mask.flip(2)) for k in range(4)]
+        left, top, width, height = box_of(mask[0].numpy())
+        cut = mask[:, top : top + height, left : left + width]
+        assert any(one.shape == cut.shape and torch.equal(one, cut) for one in turned)
+        places.add((left, top))
+    assert len(places) > 20
+
+
+def test_the_middle_stays_in_the_region(images: ImageSet) -> None:
+    region = torch.zeros(1, 16, 16, dtype=torch.uint8)
+    region[:, 9:12, 3:7] = 255
+    shapes = Shapes(images, images.class_names.index("stain"))
+    for seed in range(30):
+        mask, _ = shapes.draw(Place(region=region), seed)
+        left, top, width, height = box_of(mask[0].numpy())
+        if left and top and left + width < 16 and top + height < 16:  # not cut off: the middle can be told
+            assert 9 <= top + height // 2 < 12
+            assert 3 <= left + width // 2 < 7
+
+
+def test_a_point_is_the_middle(images: ImageSet) -> None:
+    square = torch.zeros(2, 1, 16, 16, dtype=torch.uint8)
+    square[:, :, 2:5, 2:7] = 255
+    some = dataclasses.replace(images.subset(torch.tensor(marked(images, "dent")[:2])), masks=square)
+    mask, _ = Shapes(some, some.class_names.index("dent")).draw(Place("point", 1.0, 0.0), 0)
+    assert mask[0, 0, 15] == 255  # at the corner the rest is cut off
+    assert 4 <= int((mask == 255).sum()) <= 9
+
+
+def test_the_nearest_severities_are_taken(images: ImageSet) -> None:
+    shapes = Shapes(images, images.class_names.index("scratch"))
+    known = sorted(shape.severity for shape in shapes.shapes)
+    allowed = set(known[-max(1, len(known) // 5) :])
+    assert {shapes.draw(Place(), seed, severity=5.0)[1].severity for seed in range(20)} <= allowed
+
+
+@pytest.mark.parametrize("margin", [0, 1, 3])
+def test_growing_is_a_distance(margin: int) -> None:
+    mask = (torch.rand(2, 1, 9, 11, generator=torch.Generator().manual_seed(0)) < 0.05).to(torch.uint8) * 255
+    expected = torch.zeros_like(mask)
+    for n, _, y, x in mask.nonzero().tolist():
+        for v in range(9):
+            for u in range(11):
+                if max(abs(v - y), abs(u - x)) <= margin:
+                    expected[n, 0, v, u] = 255
+    assert torch.equal(grown(mask, margin), expected)
+
+
+# ---- pairs -----------------------------------------------------------------------------------------------------------
+
+
+def test_outside_of_the_defect_nothing_changes(model: Model, images: ImageSet) -> None:
+    for margin in (0, 2):
+        for pair in synthesise(model, images, Request("stain", 5, margin=margin)):
+            before = images.images[images.names.index(pair.good)]
+            outside = grown(pair.mask[None], margin)[0] == 0
+            assert bool(outside.any())
+            assert torch.equal(pair.image[outside], before[outside])
+            assert not torch.equal(pair.image, before)
+            inside = pair.mask == 255
+            expected = (pair.image.double() - before.double()).abs()[inside].mean()
+            assert pair.change == pytest.approx(float(expected), rel=1e-5)
+            assert images.class_names[int(images.labels[images.names.index(pair.good)])] == "good"  # type: ignore[index]
+
+
+def test_a_pair_depends_on_seed_and_index_alone(model: Model, images: ImageSet) -> None:
+    request = Request("dent", 5, severity=(0.2, 0.9))
+    whole = list(synthesise(model, images, request))
+    one_by_one = dataclasses.replace(model, sampling=model.sampling.model_copy(update={"batch": 1}))
+    rest = list(synthesise(one_by_one, images, request, having=lambda index: index in (0, 3)))
+    assert [pair.index for pair in rest] == [1, 2, 4]
+    for pair in rest:
+        same = whole[pair.index]
+        assert int((pair.image.int() - same.image.int()).abs().max()) <= 1  # sums in another order
+        assert torch.equal(pair.mask, same.mask)
+        assert (pair.severity, pair.good, pair.shape_of) == (same.severity, same.good, same.shape_of)
+        assert 0.2 <= pair.severity <= 0.9
+    other = list(synthesise(model, images, dataclasses.replace(request, seed=1)))
+    assert not any(torch.equal(a.image, b.image) for a, b in zip(whole, other, strict=True))
+
+
+def test_the_network_is_told_class_severity_material_and_mask(model: Model, images: ImageSet) -> None:
+    """Against what the table says of the good image, written by hand."""
+    seen = []
+    net = model.denoiser.net
+    handle = net.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[2]))
+    try:
+        pairs = list(synthesise(model, images, Request("crack", 3, severity=(0.25, 0.25), least_change=0)))
+    finally:
+        handle.remove()
+    cond, scales = seen[0], model.spec.attributes
+    assert cond.label.tolist() == [model.spec.class_names.index("crack")] * 3
+    assert torch.equal(cond.image, torch.stack([pair.mask for pair in pairs]).float() / 127.5 - 1)
+    for row, pair in zip(cond.attributes, pairs, strict=True):
+        table = dict(zip(images.attribute_names, images.attributes[images.names.index(pair.good)], strict=True))  # type: ignore[index]
+        for number, scale in enumerate(scales):
+            value = 0.25 if scale.name == "severity" else float(table[scale.name])
+            assert float(row[2 * number]) == pytest.approx((value - scale.mean) / scale.std, rel=1e-5)
+            assert float(row[2 * number + 1]) == 1
+
+
+def test_what_hardly_shows_is_drawn_again(model: Model, images: ImageSet) -> None:
+    easy, hard = (list(synthesise(model, images, Request("dent", 3, least_change=level))) for level in (0, 255))
+    for a, b in zip(easy, hard, strict=True):
+        assert b.change >= a.change  # of several attempts the best stays
+    assert any(a.seed != b.seed for a, b in zip(easy, hard, strict=True))
+
+
+# ---- folders ---------------------------------------------------------------------------------------------------------
+
+
+def requests(count: int = 3) -> list[Request]:
+    return [Request(name, count, least_change=0) for name in ("dent", "stain")]
+
+
+def test_class_folders_are_read_again(model: Model, images: ImageSet, tmp_path: Path) -> None:
+    written = write_defects(model, images, requests(), tmp_path, with_good=4)
+    assert (written.pairs, written.good) == ({"dent": 3, "stain": 3}, 4)
+    opened = open_source(str(tmp_path))
+    assert isinstance(opened, ImageSet)
+    assert set(opened.class_names) == {"good", "dent", "stain"}
+    assert opened.masks is not None
+    by_name = {name: i for i, name in enumerate(opened.names)}
+    for request in requests():
+        for pair in synthesise(model, images, request):
+            row = by_name[f"{request.defect}/{pair.index:06d}.png"]
+            assert torch.equal(opened.images[row], pair.image)
+            assert torch.equal(opened.masks[row], pair.mask)
+            assert opened.groups is not None
+            assert opened.groups[row] == pair.good
+    with open(tmp_path / "metadata.csv", encoding="utf-8") as file:
+        assert len(list(csv.DictReader(file))) == 10
+
+
+def test_defects_are_marked_and_real_images_are_not(model: Model, images: ImageSet, tmp_path: Path) -> None:
+    write_defects(model, images, requests(1), tmp_path, with_good=1)
+    mark = read_mark(tmp_path / "dent" / "000000.png")
+    assert mark is not None
+    assert (mark.source_type, mark.label, mark.model) == (EDITED, "dent", model.hash)
+    assert read_mark(tmp_path / "good" / "000000.png") is None
+
+
+def test_mvtec_folders(model: Model, images: ImageSet, tmp_path: Path) -> None:
+    write_defects(model, images, requests(2), tmp_path, layout="mvtec", with_good=2)
+    found = {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.png")}
+    expected = {f"train/good/00{i}.png" for i in range(2)}
+    expected |= {f"test/{name}/00{i}.png" for name in ("dent", "stain") for i in range(2)}
+    expected |= {f"ground_truth/{name}/00{i}_mask.png" for name in ("dent", "stain") for i in range(2)}
+    assert found == expected
+
+
+def decoded(counts: list[int], height: int, width: int) -> np.ndarray:
+    """Run lengths back to a mask, pixel by pixel down the columns, as COCO defines them."""
+    flat: list[bool] = []
+    for number, length in enumerate(counts):
+        flat += [number % 2 == 1] * length
+    return np.array([[flat[x * height + y] for x in range(width)] for y in range(height)])
+
+
+@pytest.mark.parametrize("kind", ["random", "full", "empty", "first"])
+def test_run_lengths_are_those_of_coco(kind: str) -> None:
+    mask = np.random.default_rng(0).random((5, 7)) < 0.4
+    if kind != "random":
+        mask = np.full((5, 7), kind == "full")
+        mask[0, 0] |= kind == "first"
+    counts = run_lengths(mask)
+    assert sum(counts) == 35
+    assert (decoded(counts, 5, 7) == mask).all()
+
+
+def test_coco_annotations(model: Model, images: ImageSet, tmp_path: Path) -> None:
+    write_defects(model, images, requests(2), tmp_path, layout="coco", with_good=1)
+    facts = json.loads((tmp_path / "annotations.json").read_text())
+    names = {entry["id"]: entry["name"] for entry in facts["categories"]}
+    assert set(names.values()) == {"scratch", "dent", "stain", "crack", "missing"}
+    assert len(facts["images"]) == 5
+    files = {entry["id"]: entry for entry in facts["images"]}
+    for entry in facts["annotations"]:
+        image = files[entry["image_id"]]
+        assert names[entry["category_id"]] in image["file_name"]
+        with Image.open(tmp_path / image["file_name"].replace("images/", "masks/")) as opened:
+            mask = np.asarray(opened) == 255
+        assert (decoded(entry["segmentation"]["counts"], image["height"], image["width"]) == mask).all()
+        assert entry["area"] == mask.sum()
+        x, y, w, h = entry["bbox"]
+        assert mask[y : y + h, x : x + w].sum() == mask.sum()
+        assert mask[y].any()
+        assert mask[y + h - 1].any()
+        assert mask[:, x].any()
+        assert mask[:, x + w - 1].any()
+    assert all((tmp_path / entry["file_name"]).is_file() for entry in facts["images"])
+
+
+def test_yolo_boxes(model: Model, images: ImageSet, tmp_path: Path) -> None:
+    write_defects(model, images, requests(2), tmp_path, layout="yolo", with_good=1)
+    names = yaml.safe_load((tmp_path / "data.yaml").read_text())["names"]
+    assert (tmp_path / "labels/train/good-000000.txt").read_text() == ""
+    for path in (tmp_path / "images/train").glob("dent-*.png"):
+        number, x, y, w, h = (tmp_path / "labels/train" / f"{path.stem}.txt").read_text().split()
+        assert names[int(number)] == "dent"
+        with Image.open(tmp_path / "masks/train" / path.name) as opened:
+            left, top, width, height = box_of(np.asarray(opened))
+        middle = ((left + width / 2) / 16, (top + height / 2) / 16)
+        assert [float(x), float(y), float(w), float(h)] == pytest.approx([*middle, width / 16, height / 16], abs=1e-6)
+
+
+class Stopping:
+    """A reporter that asks for a stop, as Ctrl-C does, once some of a class are drawn."""
+
+    def __init__(self, defect: str) -> None:
+        self.task = f"drawing '{defect}'"
+
+    def update(self, task: str, done: int, total: int, note: str = "") -> None:
+        if task == self.task and done == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    def say(self, text: str) -> None:
+        pass
+
+
+@pytest.mark.parametrize("defect", ["dent", "stain"])
+def test_a_stopped_folder_ends_as_one_that_ran_through(
+    defect: str, model: Model, images: ImageSet, tmp_path: Path
+) -> None:
+    two = dataclasses.replace(model, sampling=model.sampling.model_copy(update={"batch": 1}))
+    write_defects(two, images, requests(), tmp_path / "whole")
+    with pytest.raises(InterruptedRun, match="run the same command"):
+        write_defects(two, images, requests(), tmp_path / "parts", reporter=Stopping(defect))
+    assert not (tmp_path / "parts" / "metadata.csv").exists()
+    write_defects(two, images, requests(), tmp_path / "parts")
+    whole, parts = (
+        {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
+        for top in (tmp_path / "whole", tmp_path / "parts")
+    )
+    assert whole == parts
+
+
+def test_another_request_is_not_mixed_in(model: Model, images: ImageSet, tmp_path: Path) -> None:
+    write_defects(model, images, requests(1), tmp_path)
+    with pytest.raises(UserError, match=r"made otherwise \(another requests\)"):
+        write_defects(model, images, requests(2), tmp_path)
+
+
+# ---- bad input -------------------------------------------------------------------------------------------------------
+
+
+def latent(model: Model) -> Model:
+    return dataclasses.replace(model, description={**model.description, "latents": True})
+
+
+def untold(model: Model) -> Model:
+    return dataclasses.replace(model, spec=dataclasses.replace(model.spec, attributes=()))
+
+
+@pytest.mark.parametrize(
+    ("change", "request_", "message"),
+    [
+        (latent, Request("dent", 1), "draws latents"),
+        (untold, Request("dent", 1, severity=(0.1, 0.2)), "was told of none"),
+        (lambda model: model, Request("rust", 1), "'rust' is no class of the model; there are good, scratch"),
+        (lambda model: model, Request("dent", 0), "--count must be at least 1, got 0"),
+        (lambda model: model, Request("dent", 1, severity=(0.9, 0.1)), "got 0.9:0.1"),
+        (lambda model: model, Request("dent", 1, margin=-1), "--margin must be at least 0"),
+        (lambda model: model, Request("dent", 1, least_change=300), "from 0 to 255, got 300"),
+    ],
+)
+def test_bad_requests(
+    change: Callable[[Model], Model], request_: Request, message: str, model: Model, images: ImageSet
+) -> None:
+    with pytest.raises(UserError, match=message):
+        list(synthesise(change(model), images, request_))
+
+
+def test_images_without_masks_classes_or_size(model: Model, images: ImageSet) -> None:
+    for other, message in (
+        (dataclasses.replace(images, masks=None), "has no masks"),
+        (dataclasses.replace(images, masks=torch.zeros_like(images.masks)), "has anything marked"),  # type: ignore[arg-type]
+        (dataclasses.replace(images, images=images.images[..., :8], masks=None), "model and images differ"),
+        (images.subset((images.labels != 0).nonzero().flatten()), "no training image of class 'good'"),  # type: ignore[union-attr]
+    ):
+        with pytest.raises(UserError, match=message):
+            list(synthesise(model, other, Request("dent", 1)))
+
+
+@pytest.mark.parametrize("text", ["somewhere", "2,0.5", "0.5", "0.1,", "-1,0"])
+def test_bad_places(text: str) -> None:
+    with pytest.raises(UserError, match="--place"):
+        Place.parse(text)
+    with pytest.raises(UserError, match="--region has a meaning"):
+        Place.parse("0.5,0.5", torch.zeros(1, 2, 2, dtype=torch.uint8))
+
+
+def test_the_command_line(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Image.new("L", (16, 16), 255).save(tmp_path / "region.png")
+    command = [
+        "defects",
+        str(folder),
+        "--out",
+        str(tmp_path / "out"),
+        "--count",
+        "2",
+        "--defect",
+        "stain",
+        "--severity",
+        "0.4:0.6",
+    ]
+    assert run([*command, "--region", str(tmp_path / "region.png"), "--with-good", "1", "--steps", "3"]) == 0
+    said = capsys.readouterr().out
+    assert "2 of 'stain'" in said
+    assert "1 good images beside them" in said
+    with open(tmp_path / "out" / "metadata.csv", encoding="utf-8") as file:
+        rows = [row for row in csv.DictReader(file) if row["label"] == "stain"]
+    assert len(rows) == 2
+    assert all(0.4 <= float(row["severity"]) <= 0.6 for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--severity", "much"], "--severity is 'much'"),
+        (["--region", "gone.png"], "gone.png does not exist"),
+        (["--defect", "rust"], "'rust' is no class"),
+        (["--with-good", "9999"], "good training images"),
+        (["--steps", "0"], "steps"),
+        (["--place", "top"], "--place is 'top'"),
+    ],
+)
+def test_mistakes_on_the_command_line(
+    options: list[str], message: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(["defects", str(folder), "--out", str(tmp_path / "out"), "--count", "1", *options]) == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert message in said
+    assert "Traceback" not in said
+
+
+def test_a_region_of_another_size_and_a_model_without_a_run(folder: Path, tmp_path: Path, capsys) -> None:
+    for side, value, message in ((8, 255, "8x8 pixels; expected 16x16"), (16, 0, "marks nothing")):
+        Image.new("L", (side, side), value).save(tmp_path / "region.png")
+        command = ["defects", str(folder), "--out", str(tmp_path / "out"), "--region", str(tmp_path / "region.png")]
+        assert run(command) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+    assert run(["defects", str(folder / "model"), "--out", str(tmp_path / "out")]) == 2
+    assert "no run that would say" in " ".join(capsys.readouterr().err.split())
+
+
+def test_every_layout_has_distinct_paths() -> None:
+    names = ["a b", "a/b", "con", "A b"]
+    for layout in LAYOUTS.values():
+        places = layout("good", names)
+        paths = [path for name in names for i in range(2) for path in (places.image(name, i), places.mask(name, i))]
+        paths += [places.good(i) for i in range(2)]
+        assert len({path.casefold() for path in paths}) == len(paths)
+        assert not any(part in ("", "..") for path in paths for part in path.split("/"))
+
+
+def test_severity_stays_open_where_nothing_is_known(model: Model, images: ImageSet) -> None:
+    unknown = dataclasses.replace(images, attributes=torch.full_like(images.attributes, math.nan))  # type: ignore[arg-type]
+    (pair,) = synthesise(model, unknown, Request("dent", 1))
+    assert math.isnan(pair.severity)
