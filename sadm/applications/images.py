@@ -9,7 +9,7 @@ from typing import Any
 from sadm.core.config import build_config
 from sadm.core.errors import UserError
 from sadm.core.progress import Reporter
-from sadm.data import Fit, ImageSet, open_source
+from sadm.data import Fit, ImageSet, Split, open_source
 from sadm.data.imageset import named_parts
 from sadm.training.config import SamplingConfig
 from sadm.training.model_folder import Model
@@ -40,6 +40,15 @@ def images_for(run: str | Path, model: Model, source: str | None, reporter: Repo
             f"{run} holds a model, and no run that would say which images it was trained on. Give them: --data SOURCE"
         )
     return split_for(read_run_config(run), reporter).train
+
+
+def held_out_split(run: str | Path, reporter: Reporter) -> Split:
+    """A run's training images and those that it has held out.
+
+    Raises:
+        UserError: the folder holds no run, or the images are gone.
+    """
+    return split_for(read_run_config(run), reporter)
 
 
 def with_sampling(model: Model, **change: Any) -> Model:

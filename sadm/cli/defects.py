@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from pathlib import Path
 from typing import Literal
 
 import tyro
@@ -22,6 +23,7 @@ goes on after an interruption. docs/defects.md
 examples:
   sadm defects runs/parts --out my/defects --count 200
   sadm defects runs/parts --out my/scratches --defect scratch --severity 0.5:1 --place 0.5,0.25
+  sadm defects runs/parts --out my/defects --count 200 --measure
   sadm defects runs/parts --out my/category --layout mvtec --with-good 100
   sadm defects runs/parts --out my/yolo --layout yolo --region weld.png
 """
@@ -65,6 +67,10 @@ class DefectsOptions:
     """Sampling steps; None = the run's own."""
     guidance_scale: float | None = None
     """Guide towards the class of the defect; 1 = off; None = the run's own."""
+    measure: bool = False
+    """Train small detectors with and without them, ask them about the run's held-out images, and write detection.json."""
+    detectors: int = 5
+    """With --measure: detectors of each kind."""
     seed: int = 0
     """Seed of everything random."""
     device: str = "auto"
@@ -77,8 +83,11 @@ def run(arguments: list[str]) -> None:
     out, severity = required(options.out, "out", "defects"), severity_of(options.severity)
     from sadm.applications.defects import Place, Request
     from sadm.applications.defects.folder import write_defects
+    from sadm.applications.defects.gain import measure_gain
     from sadm.applications.defects.shapes import check_region
-    from sadm.applications.images import images_for, with_sampling
+    from sadm.applications.images import held_out_split, images_for, with_sampling
+    from sadm.core.devices import resolve_device
+    from sadm.core.files import write_json
     from sadm.data.masks import read_mask
     from sadm.training.model_folder import load_model
 
@@ -105,13 +114,21 @@ def run(arguments: list[str]) -> None:
             )
             for name in dict.fromkeys(named)
         ]
+        split = held_out_split(options.run, reporter) if options.measure else None  # before the long work
         written = write_defects(model, images, requests, out, options.good, options.layout, options.with_good, reporter)
+        measured = None
+        if split is not None:
+            where = resolve_device(options.device)
+            measured = measure_gain(out, split, options.detectors, device=where, reporter=reporter)
+            write_json(Path(out) / "detection.json", measured)
     counts = ", ".join(f"{count} of '{name}'" for name, count in written.pairs.items())
     say(f"{counts} in {out}; {written.good} good images beside them.")
     if written.faint:
         say(
             f"{written.faint} of them change less than {options.least_change:g} grey levels: see 'change' in records.jsonl."
         )
+    if measured is not None:
+        say(measured["sentence"])
 
 
 def severity_of(text: str | None) -> tuple[float, float] | None:

@@ -19,12 +19,14 @@ from PIL import Image
 
 from sadm.applications.defects import LAYOUTS, Place, Request, Shapes, synthesise
 from sadm.applications.defects.folder import write_defects
+from sadm.applications.defects.gain import read_pairs, sentence
 from sadm.applications.defects.layouts import box_of, run_lengths
 from sadm.applications.defects.shapes import grown
 from sadm.cli.main import run
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.marking import EDITED, read_mark
 from sadm.data import ImageSet, open_source
+from sadm.evaluation.detection import DetectorSettings
 from sadm.training.model_folder import Model, load_model
 
 TRAINING = (
@@ -414,6 +416,7 @@ def test_mistakes_on_the_command_line(
     said = " ".join(capsys.readouterr().err.split())
     assert message in said
     assert "Traceback" not in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_region_of_another_size_and_a_model_without_a_run(folder: Path, tmp_path: Path, capsys) -> None:
@@ -440,3 +443,47 @@ def test_severity_stays_open_where_nothing_is_known(model: Model, images: ImageS
     unknown = dataclasses.replace(images, attributes=torch.full_like(images.attributes, math.nan))  # type: ignore[arg-type]
     (pair,) = synthesise(model, unknown, Request("dent", 1))
     assert math.isnan(pair.severity)
+
+
+# ---- what they are worth ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_pairs_are_read_again_from_every_layout(layout: str, model: Model, images: ImageSet, tmp_path: Path) -> None:
+    write_defects(model, images, requests(2), tmp_path, layout=layout, with_good=1)
+    found = read_pairs(tmp_path)
+    expected = {name: list(synthesise(model, images, request)) for name, request in zip("ds", requests(2), strict=True)}
+    pairs = [pair for some in expected.values() for pair in some]
+    assert len(found.images) == len(pairs)
+    for pair in pairs:
+        rows = [i for i in range(len(pairs)) if torch.equal(found.images[i], pair.image)]
+        assert any(torch.equal(found.masks[row], pair.mask) for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "word"), [(0.01, 0.05, "helps"), (-0.05, -0.01, "hurts"), (-0.01, 0.05, "not shown to help")]
+)
+def test_the_sentence_follows_the_interval(low: float, high: float, word: str) -> None:
+    ours, theirs = ({"mean": (a + b) / 2, "low": a, "high": b} for a, b in ((low, high), (-0.2, -0.1)))
+    gains = {"generated": {"auroc": ours, "pixel_ap": ours}, "pasted": {"auroc": theirs, "pixel_ap": theirs}}
+    said = sentence({"gains": gains, "test": {"good": 10, "defects": 12}})
+    assert said.startswith("On 22 held-out real images: ")
+    assert f"generated: {word} (" in said
+    assert "pasted: hurts" in said
+    assert "prefer it" not in said
+    swapped = {"generated": gains["pasted"], "pasted": gains["generated"]}
+    assert "prefer it" in sentence({"gains": swapped, "test": {"good": 1, "defects": 1}})
+
+
+def test_measuring_from_the_command_line(folder: Path, tmp_path: Path, capsys, monkeypatch) -> None:
+    from sadm.applications.defects import gain
+
+    quick = DetectorSettings(steps=3, batch=4, width=4)
+    monkeypatch.setattr(gain, "DetectorSettings", lambda: quick)
+    command = ["defects", str(folder), "--out", str(tmp_path / "out"), "--count", "2", "--defect", "stain", "--measure"]
+    assert run([*command, "--detectors", "2"]) == 0
+    facts = json.loads((tmp_path / "out" / "detection.json").read_text())
+    assert facts["sentence"] in capsys.readouterr().out
+    assert facts["added"] == {"generated": 2, "pasted": 2}
+    assert facts["detector"]["steps"] == 3
+    assert facts["gains"].keys() == {"generated", "pasted"}
