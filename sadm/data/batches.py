@@ -110,7 +110,7 @@ class BatchStream:
         label = None if self.images.labels is None else self.images.labels[index]
         cond = Cond(label=label, augment=augment)
         if self.told is not None:
-            more = self.told.cond(index, self._mirrored(step), step, self.batch_size, self.share)
+            more = self.told.cond(x0, index, self._mirrored(step), step, self.batch_size, self.share)
             cond = dataclasses.replace(cond, attributes=more.attributes, image=more.image)
         return Batch(x0=x0, cond=cond, index=index)
 

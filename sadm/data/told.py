@@ -1,4 +1,6 @@
-"""What a network is told of images besides their classes: numbers that are known of them, and what is marked in them."""
+"""What a network is told of images besides their classes: numbers that are known of them, what is marked in them, and how they
+look when they are damaged.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +11,12 @@ import torch
 from sadm.core.conditions import AttributeScale, Cond
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
+from sadm.data.damage import Damage, damage_seeds
 from sadm.data.imageset import ImageSet
 
-ATTRIBUTES, MASKS = "attributes", "masks"
-MASK_CHANNELS = 1
+ATTRIBUTES, MASKS, DAMAGE = "attributes", "masks", "damage"
+PICTURES = (MASKS, DAMAGE)
+"""What `Cond.image` may show, its channels in this order."""
 
 
 def scales_of(images: ImageSet) -> tuple[AttributeScale, ...]:
@@ -67,8 +71,9 @@ class Told:
 
     Args:
         images: the training images.
-        kinds: `ATTRIBUTES`, `MASKS` or both.
+        kinds: some of `ATTRIBUTES`, `MASKS` and `DAMAGE`.
         scales: of the attributes, where they are told of.
+        damage: damages the images that are shown as `DAMAGE`.
         dropout: probability with which each kind is left out.
         seed: of the run.
 
@@ -77,9 +82,16 @@ class Told:
     """
 
     def __init__(
-        self, images: ImageSet, kinds: Sequence[str], scales: Sequence[AttributeScale], dropout: float, seed: int
+        self,
+        images: ImageSet,
+        kinds: Sequence[str],
+        scales: Sequence[AttributeScale],
+        dropout: float,
+        seed: int,
+        damage: Damage | None = None,
     ) -> None:
         self.dropout, self.seed = dropout, seed
+        self.damage = (damage or Damage()) if DAMAGE in kinds else None
         self.attributes: torch.Tensor | None = None  # [N, 2 a]
         self.masks: torch.Tensor | None = None  # [N, 1, H, W], uint8
         if ATTRIBUTES in kinds:
@@ -93,21 +105,28 @@ class Told:
                 )
             self.masks = images.masks
 
-    def cond(self, index: torch.Tensor, mirrored: torch.Tensor, step: int, batch: int, share: slice) -> Cond:
-        """What is told of the images at `index` in `step`: attributes [B, 2 a] and image [B, 1, H, W].
+    def cond(
+        self, x0: torch.Tensor, index: torch.Tensor, mirrored: torch.Tensor, step: int, batch: int, share: slice
+    ) -> Cond:
+        """What is told of the images at `index` in `step`: attributes [B, 2 a] and image [B, C', H, W].
 
         Args:
+            x0: the images as they are seen [B, C, H, W].
             index: positions in the set [B].
             mirrored: places among them of the images that are mirrored left to right.
             step: of training.
             batch: images of the whole batch.
             share: places of these among them.
         """
-        kept = (torch.rand(batch, 2, generator=generator(self.seed, "told", step)) >= self.dropout)[share]  # [B, 2]
+        kept = (torch.rand(batch, 3, generator=generator(self.seed, "told", step)) >= self.dropout)[share]  # [B, 3]
         attributes = None if self.attributes is None else self.attributes[index] * kept[:, :1]
-        if self.masks is None:
-            return Cond(attributes=attributes)
-        masks = self.masks.index_select(0, index)
-        if len(mirrored):
-            masks.index_copy_(0, mirrored, masks.index_select(0, mirrored).flip(-1))
-        return Cond(attributes=attributes, image=as_picture(masks) * kept[:, 1, None, None, None])
+        shown = []
+        if self.masks is not None:
+            masks = self.masks.index_select(0, index)
+            if len(mirrored):
+                masks.index_copy_(0, mirrored, masks.index_select(0, mirrored).flip(-1))
+            shown.append(as_picture(masks) * kept[:, 1, None, None, None])
+        if self.damage is not None:
+            damaged = self.damage(x0, damage_seeds(self.seed, step, batch, share))
+            shown.append(damaged * kept[:, 2, None, None, None])
+        return Cond(attributes=attributes, image=torch.cat(shown, dim=1) if shown else None)

@@ -150,12 +150,18 @@ class DataConfig(Config):
     wrong for digits and text. With --data.augment.flip-x, samples are not mirrored.
     """
     augment: AugmentConfig = AugmentConfig()
-    tell: tuple[Literal["attributes", "masks"], ...] = ()
-    """What the network is told of images besides their class: numbers known of them (attributes; docs/folders.md), what is marked
-    in them (masks). It can then be asked for images of such numbers, and for something in such a place.
+    tell: tuple[Literal["attributes", "masks", "damage"], ...] = ()
+    """What the network is told of images besides their class; docs/telling.md:
+    attributes = numbers known of them, so that it can be asked for images of such numbers;
+    masks = what is marked in them, so that it can be asked for something in such a place;
+    damage = what they look like when they are damaged, so that it learns to restore.
     """
     tell_dropout: Fraction = 0.1
     """Share of the images of which each of these is not told, so that the network can be asked without."""
+    damage: tuple[Literal["fade", "stain", "fold", "tear", "blur", "coarse", "grain"], ...] = ()
+    """With tell 'damage': what may befall an image; none = all of these."""
+    damage_strength: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """With tell 'damage': 1 = up to what makes an image barely legible."""
     autoencoder: str | None = None
     """Folder of an AutoencoderKL (needs diffusers): train on its latents, decode samples with it; None = train on pixels."""
     latents: str | None = None
@@ -203,6 +209,13 @@ class DataConfig(Config):
     def _masks_follow_their_images(self) -> DataConfig:
         if len(set(self.tell)) < len(self.tell):
             raise ValueError(f"data.tell names something twice: {', '.join(self.tell)}")
+        for name in ("damage", "damage_strength"):
+            if getattr(self, name) != type(self).model_fields[name].default and "damage" not in self.tell:
+                raise ValueError(f"data.{name} has a meaning with data.tell 'damage' alone")
+        if "damage" in self.tell and self.autoencoder is not None:
+            raise ValueError("data.tell damage needs a model of pixels: leave data.autoencoder out")
+        if "damage" in self.tell and self.fit == "buckets":
+            raise ValueError("data.tell damage needs images of one shape: data.fit must not be 'buckets'")
         if "masks" not in self.tell:
             return self
         on = [name for name, strength in self.augment.strengths.items() if strength and name not in OF_LIGHT]

@@ -27,7 +27,7 @@ class _Described(BaseModel):
     process: DenoiserConfig = DenoiserConfig()  # older models are EDM's
     augment: tuple[str, ...] = ()
     attributes: tuple[AttributeScale, ...] = ()
-    pictures: tuple[Literal["masks"], ...] = ()
+    pictures: tuple[Literal["masks", "damage"], ...] = ()
     shapes: tuple[tuple[Positive, Positive], ...] = ()
     shape_counts: tuple[tuple[Count, ...], ...] = ()
 

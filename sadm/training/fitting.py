@@ -48,7 +48,7 @@ def fit_network(
     moved = transfer_weights(source, net, origins(there.class_names, here.class_names, renamed), seed)
     weights, augment = with_columns(moved.weights, here.net.width, there.augment, here.augment)
     weights, attributes = with_attributes(weights, here.net.width, there.attributes, here.attributes)
-    weights, pictures = with_pictures(weights, net.state_dict())
+    weights, pictures = with_pictures(weights, net.state_dict(), there.picture_channels, here.picture_channels)
     net.load_state_dict(weights)
     same = there.shape == here.shape and there.class_names == here.class_names
     said = ("" if same else str(moved.report), augment, attributes, pictures)

@@ -9,7 +9,7 @@ import torch
 from sadm.core.conditions import AttributeScale
 from sadm.core.errors import UserError
 from sadm.data import ImageSet
-from sadm.data.told import ATTRIBUTES, MASK_CHANNELS, MASKS, scales_of
+from sadm.data.told import ATTRIBUTES, MASKS, PICTURES, scales_of
 from sadm.training.augmentation import augmenter_for
 from sadm.training.config import DenoiserConfig, NetConfig, ProcessConfig
 from sadm.training.data_config import DataConfig
@@ -31,7 +31,7 @@ class ModelSpec:
         process: how the network is put behind the contract.
         augment: the columns of `Cond.augment` that the network is told of; empty = it was trained without.
         attributes: the numbers that the network is told of; empty = none.
-        pictures: what `Cond.image` shows the network, channels in this order: `masks`; empty = nothing.
+        pictures: what `Cond.image` shows the network, some of `sadm.data.told.PICTURES` in that order; empty = nothing.
         shapes: heights and widths of the training images, where there are several; the network then takes any.
         shape_counts: for each of these, training images of each class (one number without classes).
     """
@@ -47,6 +47,11 @@ class ModelSpec:
     pictures: tuple[str, ...] = ()
     shapes: tuple[tuple[int, int], ...] = ()
     shape_counts: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def picture_channels(self) -> dict[str, int]:
+        """Channels of each of `pictures`."""
+        return {name: 1 if name == MASKS else self.shape[0] for name in self.pictures}
 
     def build(self) -> AnyDenoiser:
         """A denoiser with freshly initialised weights; errors as of `network`."""
@@ -65,7 +70,7 @@ class ModelSpec:
             learned_variance=self.process.learned_variance,
             augment_dims=len(self.augment),
             attribute_dims=2 * len(self.attributes),
-            picture_channels=MASK_CHANNELS * len(self.pictures),
+            picture_channels=sum(self.picture_channels.values()),
             any_shape=bool(self.shapes),
         )
         return build_network(self.net, around)
@@ -86,7 +91,7 @@ def spec_for(images: TrainingSet, net: NetConfig, process: ProcessConfig, data: 
     augmenter = None if data is None else augmenter_for(data.augment, pictures_of(images))
     tell = () if data is None else data.tell
     scales = scales_of(pictures_of(images)) if ATTRIBUTES in tell else ()
-    pictures = (MASKS,) if MASKS in tell else ()
+    pictures = tuple(kind for kind in PICTURES if kind in tell)
     counts = torch.bincount(images.labels, minlength=images.num_classes).tolist() if images.labels is not None else []
     measured = round(images.std(), 4) if process.sigma_data is None else process.sigma_data
     if not measured > 0:

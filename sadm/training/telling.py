@@ -10,15 +10,21 @@ import torch
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.data import ImageSet
-from sadm.data.told import ATTRIBUTES, MASKS, Told, as_picture, standardised
+from sadm.data.damage import Damage
+from sadm.data.told import ATTRIBUTES, DAMAGE, MASKS, Told, as_picture, standardised
 from sadm.training.config import TrainConfig
 from sadm.training.spec import ModelSpec
+
+_WORDS = {MASKS: "a mask was", DAMAGE: "a damaged image was"}
 
 
 def told_by(config: TrainConfig, spec: ModelSpec, images: ImageSet) -> Told | None:
     """What tells the network of these training images; None where it is told of their classes alone."""
-    kinds = [kind for kind, there in ((ATTRIBUTES, spec.attributes), (MASKS, spec.pictures)) if there]
-    return Told(images, kinds, spec.attributes, config.data.tell_dropout, config.seed) if kinds else None
+    kinds = ((ATTRIBUTES,) if spec.attributes else ()) + spec.pictures
+    if not kinds:
+        return None
+    damage = Damage(config.data.damage, config.data.damage_strength)
+    return Told(images, kinds, spec.attributes, config.data.tell_dropout, config.seed, damage)
 
 
 def condition(
@@ -43,21 +49,31 @@ def condition(
     return condition_of(spec, values, masks)
 
 
-def condition_of(spec: ModelSpec, values: torch.Tensor | None, masks: torch.Tensor | None) -> Cond:
-    """What a network is told of images, each with its own numbers.
+def condition_of(
+    spec: ModelSpec,
+    values: torch.Tensor | None = None,
+    masks: torch.Tensor | None = None,
+    damaged: torch.Tensor | None = None,
+) -> Cond:
+    """What a network is told of images, each with its own numbers and pictures.
 
     Args:
         spec: of the network.
         values: [N, a], NaN where one is not known, in the order of `ModelSpec.attributes`; None = nothing is known.
         masks: [N, 1, H, W], uint8; None = they are not known.
+        damaged: what the images look like when they are damaged [N, C, H, W], floating point in [-1, 1]; None = not known.
 
     Raises:
-        UserError: the network knows no masks, or these have another size.
+        UserError: the network knows no masks or no damage, or these have another size.
     """
-    return Cond(
-        attributes=None if values is None else standardised(values, spec.attributes),
-        image=None if masks is None else _picture(spec, masks),
-    )
+    given = {MASKS: masks, DAMAGE: damaged}
+    pictures = {name: _picture(spec, name, picture) for name, picture in given.items() if picture is not None}
+    attributes = None if values is None else standardised(values, spec.attributes)
+    if not pictures:
+        return Cond(attributes=attributes)
+    like = next(iter(pictures.values()))
+    empty = {name: like.new_zeros(len(like), count, *like.shape[2:]) for name, count in spec.picture_channels.items()}
+    return Cond(attributes=attributes, image=torch.cat(list({**empty, **pictures}.values()), dim=1))
 
 
 def parse_attributes(texts: Sequence[str]) -> dict[str, float]:
@@ -95,10 +111,12 @@ def _row(spec: ModelSpec, given: Mapping[str, float]) -> torch.Tensor:
     return torch.tensor([[given.get(name, math.nan) for name in names]], dtype=torch.float32)
 
 
-def _picture(spec: ModelSpec, masks: torch.Tensor) -> torch.Tensor:
-    if MASKS not in spec.pictures:
-        raise UserError("a mask was given, but this model was trained without. Train one with --data.tell masks.")
-    expected = (len(masks), 1, *spec.shape[1:])
-    if tuple(masks.shape) != expected or masks.dtype != torch.uint8:
-        raise UserError(f"masks are {masks.dtype} {list(masks.shape)}; expected uint8 {list(expected)} for this model.")
-    return as_picture(masks)
+def _picture(spec: ModelSpec, name: str, given: torch.Tensor) -> torch.Tensor:
+    """A picture as the network sees it."""
+    if name not in spec.pictures:
+        raise UserError(f"{_WORDS[name]} given, but this model was trained without. Train one with --data.tell {name}.")
+    expected = (len(given), spec.picture_channels[name], *spec.shape[1:])
+    if tuple(given.shape) != expected or (name == MASKS and given.dtype != torch.uint8):
+        kind = "uint8" if name == MASKS else "floating point"
+        raise UserError(f"{name}: {given.dtype} {list(given.shape)}; expected {kind} {list(expected)} for this model.")
+    return as_picture(given) if name == MASKS else given.float()

@@ -22,7 +22,7 @@ from sadm.training.fitting import fit_network
 from sadm.training.model_folder import load_model
 from sadm.training.run import train
 from sadm.training.spec import ModelSpec
-from sadm.training.telling import condition, parse_attributes
+from sadm.training.telling import condition, condition_of, parse_attributes
 from tiny import Listener, equal_bits, tiny_config, tiny_images, tiny_learner
 
 TELL = {"tell": ["attributes", "masks"], "tell_dropout": 0.25}
@@ -175,7 +175,7 @@ def test_another_scale_computes_the_same_for_every_value() -> None:
     back = without.network().double()
     assert fit_network(back, source, there, without, {}, 0).said == (
         "Embedding of attributes: is left out for bright, old.",
-        "Embedding of masks: is left out.",
+        "Embedding of pictures: is left out for masks.",
     )
     torch.testing.assert_close(asked(back, Cond()), asked(source, Cond()))
     again = there.network().double()
@@ -226,3 +226,52 @@ def test_the_command_line_trains_and_draws(tmp_path: Path, capsys: pytest.Captur
     assert "there are material_metal, material_fabric, material_casting, severity" in " ".join(
         capsys.readouterr().err.split()
     )
+
+
+# ---- damage ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_network_is_shown_damage_and_masks_side_by_side(tmp_path: Path) -> None:
+    data = {"tell": ["damage", "masks"], "damage": ["tear", "fade"], "damage_strength": 0.5}
+    train(tiny_config(signal="none", data=data), tmp_path / "run", images=marked_images())
+    model = load_model(tmp_path / "run")
+    assert model.spec.pictures == ("masks", "damage")
+    assert model.denoiser.net.picture_embedder.in_channels == 2  # type: ignore[union-attr]
+    damaged, masks = torch.randn(3, 1, 8, 8).clamp(-1, 1), torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
+    told = condition_of(model.spec, damaged=damaged)
+    assert told.image is not None
+    assert torch.equal(told.image, torch.cat([torch.zeros(3, 1, 8, 8), damaged], dim=1))
+    both = condition_of(model.spec, masks=masks, damaged=damaged).image
+    assert torch.equal(both, torch.cat([-torch.ones(3, 1, 8, 8), damaged], dim=1))  # type: ignore[arg-type]
+    assert not torch.equal(model.sample(3, told=told), model.sample(3))
+    with pytest.raises(UserError, match=r"damage: .*expected floating point \[3, 1, 8, 8\]"):
+        condition_of(model.spec, damaged=damaged[..., :4])
+    with pytest.raises(UserError, match="a damaged image was given, but this model was trained without"):
+        condition_of(dataclasses.replace(model.spec, pictures=("masks",)), damaged=damaged)
+
+
+def test_pictures_keep_their_weights_in_a_network_that_is_shown_more() -> None:
+    there, here = spec(attributes=()), spec(attributes=(), pictures=("masks", "damage"))
+    source, net = shaken(there.network()), here.network().double()
+    assert fit_network(net, source, there, here, {}, 0).said == ("Embedding of pictures: starts at zero for damage.",)
+    masks = (torch.rand(3, 1, 8, 8) < 0.5).to(torch.uint8) * 255
+    more = condition_of(here, masks=masks, damaged=torch.randn(3, 1, 8, 8))
+    torch.testing.assert_close(asked(net, more), asked(source, condition_of(there, masks=masks)))
+    back = there.network().double()
+    assert fit_network(back, net, here, there, {}, 0).said == ("Embedding of pictures: is left out for damage.",)
+    torch.testing.assert_close(asked(back, condition_of(there, masks=masks)), asked(net, more))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"tell": [], "damage": ["tear"]}, "data.damage has a meaning with data.tell 'damage' alone"),
+        ({"tell": ["masks"], "damage_strength": 0.5}, "data.damage_strength has a meaning"),
+        ({"tell": ["damage"], "autoencoder": "vae"}, "needs a model of pixels"),
+        ({"tell": ["damage"], "fit": "buckets", "resolution": 8}, "images of one shape"),
+        ({"tell": ["damage"], "damage": ["rain"]}, "damage"),
+    ],
+)
+def test_damage_that_has_no_meaning_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises((ValidationError, UserError), match=message):
+        tiny_config(data=change)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import torch
 
@@ -50,21 +51,39 @@ def with_attributes(
 
 
 def with_pictures(
-    weights: dict[str, torch.Tensor], fresh: dict[str, torch.Tensor]
+    weights: dict[str, torch.Tensor],
+    fresh: Mapping[str, torch.Tensor],
+    there: Mapping[str, int],
+    here: Mapping[str, int],
 ) -> tuple[dict[str, torch.Tensor], str]:
-    """Weights for a network that is shown a picture, or no longer is.
+    """Weights for a network that is shown other pictures; a new one has weights of zero.
 
     Args:
         weights: of the network.
         fresh: of the one that they are to be for.
+        there: channels of each picture that the network is shown.
+        here: of each that it is to be shown.
 
     Returns:
         The weights, and a sentence about what changed, empty where nothing did.
     """
-    there, here = PICTURE_TABLE in weights, PICTURE_TABLE in fresh
     if there == here:
         return weights, ""
     rest = {name: tensor for name, tensor in weights.items() if name != PICTURE_TABLE}
     if here:
-        return rest | {PICTURE_TABLE: torch.zeros_like(fresh[PICTURE_TABLE])}, "Embedding of masks: starts at zero."
-    return rest, "Embedding of masks: is left out."
+        table = torch.zeros_like(fresh[PICTURE_TABLE])  # [D, C', p, p]
+        old, new = _places(there), _places(here)
+        for name in new:
+            if there.get(name) == here[name]:
+                table[:, new[name]] = weights[PICTURE_TABLE][:, old[name]]
+        rest[PICTURE_TABLE] = table
+    added, lost = [[name for name in a if b.get(name) != a[name]] for a, b in ((here, there), (there, here))]
+    parts = [("starts at zero for", added), ("is left out for", [name for name in lost if name not in here])]
+    said = [f"{what} {', '.join(names)}" for what, names in parts if names]
+    return rest, f"Embedding of pictures: {' and '.join(said)}." if said else ""
+
+
+def _places(channels: Mapping[str, int]) -> dict[str, slice]:
+    """Which channels each picture has."""
+    ends = list(accumulate(channels.values()))
+    return {name: slice(end - count, end) for (name, count), end in zip(channels.items(), ends, strict=True)}
