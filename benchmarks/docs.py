@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    applications,
     audit,
     data,
     faults,
@@ -61,6 +62,7 @@ def main() -> None:
     pages.append(structure.section())
     sections = [
         finetuning,
+        applications,
         audit,
         monitor,
         parallel,

@@ -1,0 +1,20 @@
+"""The command line of `benchmarks.applications`."""
+
+from __future__ import annotations
+
+import benchmarks.applications
+from benchmarks.applications.defects import run_defects
+from benchmarks.applications.page import summary
+from benchmarks.common import command_line_of_parts
+
+PARTS = {"defects": run_defects}
+
+
+def run(parts: list[str]) -> None:
+    """Runs parts in the order given."""
+    for part in parts:
+        PARTS[part]()
+
+
+if __name__ == "__main__":
+    command_line_of_parts(benchmarks.applications.__doc__, [*PARTS], run, summary)

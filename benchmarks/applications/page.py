@@ -1,0 +1,84 @@
+"""The section of docs/results.md, and the summary."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmarks.common import result_path, rounded, stored
+
+NAME = "applications"
+WORDS = {
+    "structure": "generated, with structure guidance",
+    "plain": "generated, plain training",
+    "pasted": "real defects, pasted",
+    "real": "real images alone",
+}
+DEFECTS = """Photographs of brushed metal, {source}. For training there are {good} good images and {defects} with a defect;
+{added} defects of each kind are added ([defects.md](defects.md)). Detectors make the same number of steps whatever they are
+trained on; where defects are added, every second one that they see is one of these. They are asked about {test_good} good and
+{test_defects} defective images that were held out. Gains are against real images alone, with 95 % intervals over detectors and
+test images; they know of one training of each generator."""
+
+
+def section() -> str | None:
+    """The stored results; None where there are none."""
+    parts = [part for part in (_defects(),) if part is not None]
+    return (
+        "\n".join(["## What a factory asks for", "", "`python -m benchmarks.applications --run`", "", *parts])
+        if parts
+        else None
+    )
+
+
+def summary() -> dict[str, Any]:
+    """The gains, for JSON."""
+    if not result_path(NAME, "defects").exists():
+        raise SystemExit(f"no stored result: run python -m benchmarks.{NAME} --run")
+    found = stored(NAME, "defects")
+    return {"defects": rounded({key: found[key] for key in ("arms", "gains", "good", "defects", "test", "seeds")})}
+
+
+def _defects() -> str | None:
+    if not result_path(NAME, "defects").exists():
+        return None
+    found = stored(NAME, "defects")
+    test, seconds, where = found["test"], found["cpu_seconds"], found["provenance"]
+    told = DEFECTS.format(
+        source=f"`{found['source']}`",
+        good=found["good"],
+        defects=found["defects"],
+        added=next(iter(found["added"].values())),
+        test_good=test["good"],
+        test_defects=test["defects"],
+    )
+    lines = [
+        "### Defects for an inspection",
+        "",
+        told,
+        "",
+        "| trained on | AUROC of images | gain | average precision of pixels | gain |",
+    ]
+    lines.append(f"|{' --- |' * 5}")
+    for name in ("real", *found["gains"]):
+        cells = [f"+ {WORDS[name]}" if name != "real" else WORDS[name]]
+        for metric in ("auroc", "pixel_ap"):
+            cells += [f"{found['arms'][name][metric]['mean']:.3f}", _gain(found["gains"].get(name), metric)]
+        lines.append(f"| {' | '.join(cells)} |")
+    spent = ", ".join(
+        f"{WORDS[arm]}: {own['training']:.0f} CPU-seconds of training and {own['drawing']:.0f} of drawing"
+        for arm, own in seconds.items()
+    )
+    lines += [
+        "",
+        f"{found['seeds']} detectors of each kind. {spent[0].upper()}{spent[1:]}. Commit {where['commit']}, torch "
+        f"{where['torch']}, {where['machine']}.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _gain(gains: dict[str, Any] | None, metric: str) -> str:
+    if gains is None:
+        return "–"
+    gain = gains[metric]
+    return f"{gain['mean']:+.3f} ({gain['low']:+.3f} to {gain['high']:+.3f})"
