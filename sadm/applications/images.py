@@ -32,7 +32,7 @@ def images_for(run: str | Path, model: Model, source: str | None, reporter: Repo
         channels, height, width = model.spec.shape
         if height != width:
             raise UserError(f"images of {width}x{height} pixels can't be opened here; give a model of square images.")
-        fit = Fit(resolution=height, channels=channels)  # type: ignore[arg-type]
+        fit = Fit(resolution=height, channels=channels)
         opened = open_source(source, fit=fit, progress=lambda done, total: reporter.update("images", done, total))
         return named_parts(opened)[0][1]
     if not (Path(run) / CONFIG).is_file():

@@ -149,7 +149,8 @@ class _Job:
 
     def pairs(self, indices: Sequence[int]) -> list[Pair]:
         """The pairs of these indices; those that hardly show anything are drawn again."""
-        open_, found = list(indices), {}
+        open_ = list(indices)
+        found: dict[int, Pair] = {}
         for attempt in range(_ATTEMPTS):
             for pair in self._drawn(open_, attempt):
                 best = found.get(pair.index)
