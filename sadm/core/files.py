@@ -210,6 +210,18 @@ def locked(folder: Path, doing: str, patience: float = 0.0) -> Iterator[None]:
             _held.discard(file.fileno())
 
 
+def is_locked(folder: Path) -> bool:
+    """Whether a process has the lock of a folder (see `locked`); asking keeps nobody else from asking."""
+    try:
+        with open(folder / ".lock", encoding="utf-8") as file:
+            fcntl.flock(file.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False
+
+
 def held_locks() -> tuple[int, ...]:
     """File descriptors of the locks that this process holds, for processes that work for it (``pass_fds``): a folder then stays
     locked until the last of them has ended.

@@ -1,8 +1,12 @@
-"""Progress of long work: bars with an ETA on a terminal, a line now and then in a log file."""
+"""Progress of long work: bars with an ETA on a terminal, a line now and then in a log file, and a file for other programs."""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol
 
@@ -20,6 +24,9 @@ from rich.progress import (
 from sadm.core.terminal import printable
 
 SECONDS_BETWEEN_LINES = 15.0
+PROGRESS_FILE = "SADM_PROGRESS"
+"""Environment variable: the file that says how far a command is, for programs that show it elsewhere."""
+_SECONDS_BETWEEN_FILES = 0.5
 
 
 class Reporter(Protocol):
@@ -53,6 +60,8 @@ class ConsoleReporter:
         self._tasks: dict[str, TaskID] = {}
         self._started: dict[str, tuple[float, int]] = {}
         self._last_line = 0.0
+        told = os.environ.get(PROGRESS_FILE)
+        self._file = None if told is None else _ProgressFile(Path(told))
 
     def __enter__(self) -> ConsoleReporter:
         if self.console.is_terminal:
@@ -77,6 +86,8 @@ class ConsoleReporter:
 
     def update(self, task: str, done: int, total: int, note: str = "") -> None:
         task, note = printable(task), printable(note)  # names of folders may be among them
+        if self._file is not None:
+            self._file.update(task, done, total, note)
         if self._bars is not None:
             if task not in self._tasks:
                 self._tasks[task] = self._bars.add_task(task, total=total, note=note)
@@ -98,6 +109,30 @@ class ConsoleReporter:
         if first < done < total:
             eta = f", ETA {_clock((now - start) / (done - first) * (total - done))}"
         self.console.print(f"{task}: {done}/{total}{eta}  {note}".rstrip(), markup=False)
+
+
+class _ProgressFile:
+    """The task that moved last, as JSON: ``task``, ``done``, ``total``, ``note``, ``seconds_left`` (None = not known yet)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._started: dict[str, tuple[float, int]] = {}
+        self._last = -_SECONDS_BETWEEN_FILES
+
+    def update(self, task: str, done: int, total: int, note: str) -> None:
+        now = time.monotonic()
+        start, first = self._started.setdefault(task, (now, done))
+        if now - self._last < _SECONDS_BETWEEN_FILES and done < total:
+            return
+        self._last = now
+        left = (now - start) / (done - first) * (total - done) if first < done else None
+        facts = {"task": task, "done": done, "total": total, "note": note, "seconds_left": left}
+        # Renamed into place, so that no reader sees half of it; not synced, since nothing depends on it. Where it can't be
+        # written, the work goes on.
+        with contextlib.suppress(OSError):
+            temporary = self.path.with_name(f".{self.path.name}.{os.getpid()}.tmp")
+            temporary.write_text(json.dumps(facts), encoding="utf-8")
+            os.replace(temporary, self.path)
 
 
 def _clock(seconds: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -17,6 +18,7 @@ from sadm.core.errors import UserError
 from sadm.core.files import (
     folder_written_atomically,
     held_locks,
+    is_locked,
     locked,
     make_folder,
     read_json,
@@ -331,3 +333,13 @@ def test_checksums(tmp_path: Path, size: int) -> None:
     data = bytes(range(251)) * (size // 251 + 1)
     (tmp_path / "x").write_bytes(data[:size])
     assert sha256_of_file(tmp_path / "x") == hashlib.sha256(data[:size]).hexdigest()
+
+
+def test_asking_for_a_lock_keeps_nobody_from_asking(tmp_path):
+    assert not is_locked(tmp_path)
+    with locked(tmp_path, "working"):
+        assert is_locked(tmp_path)
+    assert not is_locked(tmp_path)
+    with open(tmp_path / ".lock", encoding="utf-8") as file:
+        fcntl.flock(file.fileno(), fcntl.LOCK_SH)
+        assert not is_locked(tmp_path)
