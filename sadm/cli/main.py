@@ -22,6 +22,7 @@ COMMANDS = {
     "compare": "train plain and structure-guided models at equal cost and report which is better",
     "poc": "find out in which of several domains structure guidance pays, within a budget",
     "sweep": "search a grid of training options with paired seeds, and how to confirm what it found",
+    "studio": "a page in the browser for all this, on this machine",
     "plan": "what a training would take: operations, memory, hours, money, traffic; measured here or for devices by name",
     "reproduce": "the paper's experiments: published figures, what each would take, a rehearsal, the job itself",
 }

@@ -1,0 +1,103 @@
+"""From what was filled in on the page to the words of a command. Nothing here knows of the page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from sadm.core.errors import UserError
+
+Value = str | int | float | bool | None
+"""What a field of the page holds."""
+
+
+def options(**values: Value) -> list[str]:
+    """``--name=value`` for each that is filled in; of those that are on or off, ``--name`` for each that is on."""
+    words = []
+    for name, value in values.items():
+        option = f"--{name.replace('__', '.').replace('_', '-')}"
+        if value is True:
+            words.append(option)
+        elif value not in (None, "", False):
+            words.append(f"{option}={value:g}" if isinstance(value, float) else f"{option}={value}")
+    return words
+
+
+def train(
+    out: Path,
+    data: str,
+    recipe: str,
+    signal: str,
+    steps: int | None,
+    resolution: int | None,
+    flip: bool,
+    tell: Sequence[str],
+) -> list[str]:
+    """A training."""
+    words = ["train", *options(out=str(out), recipe=recipe, data=_source(data), signal=signal)]
+    words += options(
+        optimiser__steps=_whole("steps", steps), data__resolution=_whole("size", resolution), data__flip=flip
+    )
+    return [*words, "--data.tell", *tell] if tell else words
+
+
+def compare(out: Path, data: str, recipe: str, seeds: int, lang: str) -> list[str]:
+    """A comparison of plain and structure-guided training, with a report."""
+    many = _whole("seeds", seeds)
+    if not many or many < 2:
+        raise UserError(
+            f"seeds: {seeds}; expected at least 2, since each is trained with and without structure guidance."
+        )
+    chosen = [str(100 + number) for number in range(many)]
+    words = ["compare", *options(out=str(out), recipe=recipe, data=_source(data), lang=lang)]
+    return [*words, "--audit", "--seeds", *chosen]
+
+
+def sample(
+    run: Path, out: Path, count: int, label: str | None, seed: int, guidance_scale: float | None, steps: int | None
+) -> list[str]:
+    """Images from a model."""
+    words = options(out=str(out), count=_at_least_one("count", count), label=label, seed=_whole("seed", seed))
+    return ["sample", str(run), *words, *options(guidance_scale=guidance_scale, steps=_whole("steps", steps))]
+
+
+def defects(
+    run: Path,
+    out: Path,
+    defect: Sequence[str],
+    count: int,
+    severity: tuple[float, float] | None,
+    place: str,
+    region: str | None,
+    layout: str,
+    measure: bool,
+) -> list[str]:
+    """Defects on good images."""
+    span = None if severity is None else f"{severity[0]:g}:{severity[1]:g}"
+    words = options(out=str(out), count=_at_least_one("count", count), severity=span, place=place, region=region)
+    words += options(layout=layout, measure=measure)
+    return ["defects", str(run), *words, *(["--defect", *defect] if defect else [])]
+
+
+def _source(text: str) -> str:
+    if not text.strip():
+        raise UserError(
+            "no images were named: give the path of a folder on this machine, or a built-in set such as digits."
+        )
+    return text.strip()
+
+
+def _whole(what: str, value: float | None) -> int | None:
+    """A field of numbers may hold 3.0."""
+    if value is None:
+        return None
+    if value != int(value) or value < 0:
+        raise UserError(f"{what}: {value:g}; expected a whole number.")
+    return int(value)
+
+
+def _at_least_one(what: str, value: float | None) -> int:
+    number = _whole(what, value)
+    if not number:
+        raise UserError(f"{what}: {value}; expected at least 1.")
+    return number

@@ -1,0 +1,70 @@
+"""What all tabs share: where things are, the queue, the language, and how a mistake is shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from sadm.core.errors import UserError
+from sadm.core.terminal import printable
+from sadm.studio.jobs import Job, Jobs
+from sadm.studio.workspace import Workspace
+
+
+@dataclasses.dataclass(frozen=True)
+class Studio:
+    """What a page works with.
+
+    Attributes:
+        workspace: where things are.
+        jobs: the queue.
+        text: what people read, by key.
+        lang: "en" or "ja".
+    """
+
+    workspace: Workspace
+    jobs: Jobs
+    text: dict[str, str]
+    lang: str
+
+    def queue(self, title: str, command: Sequence[str], out: Path) -> str:
+        """Puts a command in the queue, and says so."""
+        self.jobs.add(title, command, str(out))
+        self.jobs.tend()
+        return self.text["queued"].format(title=title)
+
+
+def shown_to_people(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Shows a user's mistake as a note on the page; anything else is a fault of ours, and is logged."""
+
+    @functools.wraps(function)
+    def wrapped(*arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except UserError as error:
+            raise gr.Error(printable(str(error)), duration=None, print_exception=False) from error
+
+    return wrapped
+
+
+def describe(studio: Studio, job: Job) -> str:
+    """A job in a line: state, how far it is, and how long it will take."""
+    told, text = job.progress, studio.text
+    state = text[job.state]
+    if job.state != "running" or not told.get("total"):
+        return f"{job.title} – {state}"
+    share = told["done"] / told["total"]
+    left = told.get("seconds_left")
+    rest = "" if left is None else f", {clock(left)} {text['left']}"
+    return f"{job.title} – {state}: {told['task']} {share:.0%}{rest}"
+
+
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -1,0 +1,84 @@
+"""Draw images from a trained model."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from sadm.studio import commands
+from sadm.studio.context import Studio, shown_to_people
+from sadm.studio.pages.runs import classes_of
+from sadm.training.outputs import read_records
+
+_SHOWN = 200
+EVERY = 3.0
+
+
+def build(studio: Studio) -> None:
+    """The tab."""
+    text = studio.text
+    with gr.Row():
+        run = gr.Dropdown(studio.workspace.runs(), label=text["model"], elem_id="draw-run")
+        label = gr.Dropdown([], label=text["label"], info=text["label_info"], elem_id="draw-label")
+    with gr.Row():
+        count = gr.Number(16, label=text["count"], precision=0, minimum=1, elem_id="draw-count")
+        seed = gr.Number(0, label=text["seed"], precision=0, minimum=0)
+        guidance = gr.Slider(0, 5, 1, step=0.1, label=text["guidance"], info=text["guidance_info"])
+        steps = gr.Number(None, label=text["steps"], info=text["steps_info"], precision=0)
+    start = gr.Button(text["start_draw"], variant="primary", elem_id="draw-start")
+    said = gr.Markdown(elem_id="draw-said")
+    folder = gallery_of_made(studio)
+
+    @shown_to_people
+    def draw(run: str, count: int, label: str, seed: int, guidance: float, steps: int) -> tuple[str, Any]:
+        source, out = studio.workspace.run(run), studio.workspace.new_images("drawn", run or "")
+        words = commands.sample(source, out, count, label, seed, guidance, steps)
+        return studio.queue(f"{text['start_draw']}: {run}", words, out), gr.Dropdown(value=None)
+
+    start.click(draw, [run, count, label, seed, guidance, steps], [said, folder])
+    follow_runs(studio, run, label)
+
+
+def follow_runs(studio: Studio, run: gr.Dropdown, label: gr.Dropdown | None = None) -> None:
+    """Keeps the menus of trainings and of their classes up to date."""
+
+    def menu(chosen: str | None) -> Any:
+        names = studio.workspace.runs()
+        return gr.Dropdown(names, value=chosen if chosen in names else next(iter(names), None))
+
+    @shown_to_people
+    def classes(chosen: str | None) -> Any:
+        found = classes_of(studio.workspace.run(chosen)) if chosen else []
+        return gr.Dropdown(["", *found] if label is not None and not label.multiselect else found, value=None)
+
+    run.focus(menu, run, run)
+    gr.Timer(EVERY).tick(menu, run, run, show_progress="hidden")
+    if label is not None:
+        run.change(classes, run, label)
+
+
+def gallery_of_made(studio: Studio) -> gr.Dropdown:
+    """A menu of folders of generated images, the newest chosen, above what is in it."""
+    text = studio.text
+    folder = gr.Dropdown(studio.workspace.made(), label=text["folder"])
+    gallery = gr.Gallery(label=text["made"], columns=8, object_fit="contain", height=420)
+
+    @shown_to_people
+    def look(chosen: str | None) -> tuple[Any, list[tuple[str, str]]]:
+        names = studio.workspace.made()
+        chosen = chosen if chosen in names else next(iter(names), None)
+        return gr.Dropdown(names, value=chosen), images_in(studio, chosen)
+
+    folder.change(lambda chosen: images_in(studio, chosen), folder, gallery, show_progress="hidden")
+    gr.Timer(EVERY).tick(look, folder, [folder, gallery], show_progress="hidden")
+    return folder
+
+
+def images_in(studio: Studio, name: str | None) -> list[tuple[str, str]]:
+    """Paths and captions of the first images of a folder."""
+    if not name:
+        return []
+    folder = studio.workspace.images(name)
+    records = sorted(read_records(folder).items())[:_SHOWN]
+    return [(str(folder / file), record.get("label") or file) for file, record in records if (folder / file).is_file()]
