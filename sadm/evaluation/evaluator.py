@@ -46,6 +46,11 @@ class HeldOutParts:
         Raises:
             UserError: too few held-out images.
         """
+        return HeldOutParts(*(held_out.subset(index) for index in HeldOutParts.positions(held_out, most)))
+
+    @staticmethod
+    def positions(held_out: ImageSet, most: int = 3000) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Where the images of the three parts are in the held-out set, int64; arguments and errors as of `of`."""
         count = len(held_out) // 3
         if len(held_out) < MIN_HELD_OUT:
             raise UserError(
@@ -54,8 +59,8 @@ class HeldOutParts:
             )
         order = torch.randperm(len(held_out), generator=generator("held-out parts", len(held_out)))
         size = min(count, most)
-        parts = [held_out.subset(order[i * count : i * count + size]) for i in range(3)]
-        return HeldOutParts(*parts)
+        first, second, third = (order[i * count : i * count + size] for i in range(3))
+        return first, second, third
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,10 +28,19 @@ def open_run(
     config = read_run_config(run)
     model = load_model(run, device)
     split = split_for(config, reporter)
+    refuse_other_images(model, split, config.data.source, run)
+    return config, model, split
+
+
+def refuse_other_images(model: Model, split: Split, source: str, run: str | Path) -> None:
+    """Refuses images that are not those that a model was trained on.
+
+    Raises:
+        UserError: with both fingerprints.
+    """
     stored, now = model.description["data"]["fingerprint"], split.train.fingerprint()
     if stored != now:
         raise UserError(
-            f"the images in {config.data.source} are not those that {run} was trained on (fingerprint {stored[:12]}, now "
-            f"{now[:12]}): held-out images could be training images."
+            f"the images in {source} are not those that {run} was trained on (fingerprint {stored[:12]}, now {now[:12]}): "
+            "held-out images could be training images."
         )
-    return config, model, split

@@ -44,6 +44,10 @@ class ClassifierSettings:
     flip: bool = False
     network: Network | None = None
 
+    def build(self, images: ImageSet) -> nn.Module:
+        """An untrained network for images of this shape and these classes."""
+        return (self.network or small_network)(images.shape, images.num_classes)
+
     def as_dict(self) -> dict[str, float | str]:
         """For JSON."""
         values = {name: value for name, value in vars(self).items() if name != "network"}
@@ -64,32 +68,27 @@ def small_network(shape: tuple[int, int, int], classes: int) -> nn.Module:
     return nn.Sequential(encoder, nn.Linear(encoder.project.out_features, classes))
 
 
-def class_logits(
-    images: ImageSet,
-    test: ImageSet,
-    settings: ClassifierSettings,
-    seed: int,
-    device: torch.device | str = "cpu",
-) -> torch.Tensor:
-    """Trains a classifier from scratch and asks it about other images.
+def trained_network(
+    images: ImageSet, settings: ClassifierSettings, seed: int, device: torch.device | str = "cpu"
+) -> nn.Module:
+    """Trains a classifier from scratch.
 
     One thread; equal arguments give equal bits on one CPU.
 
     Args:
         images: to train on, labelled.
-        test: to be asked about.
         settings: the network and its training.
         seed: of first weights, of the order of images, and of what is done to them.
         device: where it is trained.
 
     Returns:
-        Logits [len(test), K], float32, on the CPU.
+        The network in eval mode, [B, C, H, W] -> logits [B, K].
     """
     augmenter = Augmenter(Augmentation(1.0, shift=settings.shift), images.shape[0]) if settings.shift else None
     stream = BatchStream(images, settings.batch, derive_seed(seed, "classifier"), settings.flip, augmenter=augmenter)
     with one_thread(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "classifier weights"))
-        network = (settings.network or small_network)(images.shape, images.num_classes).to(device).train()
+        network = settings.build(images).to(device).train()
         parameters = list(network.parameters())
         optimiser = torch.optim.AdamW(parameters, settings.learning_rate, weight_decay=settings.weight_decay)
         for step in range(settings.steps):
@@ -101,7 +100,27 @@ def class_logits(
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
-        network.eval()
-        with torch.no_grad():
-            parts = torch.arange(len(test)).split(_AT_A_TIME)
-            return torch.cat([network(test.floats(part).to(device)).float().cpu() for part in parts])
+    return network.eval()
+
+
+@torch.no_grad()
+def logits_of(network: nn.Module, images: ImageSet, device: torch.device | str = "cpu") -> torch.Tensor:
+    """A classifier's logits [len(images), K], float32, on the CPU; one thread."""
+    with one_thread():
+        parts = torch.arange(len(images)).split(_AT_A_TIME)
+        return torch.cat([network(images.floats(part).to(device)).float().cpu() for part in parts])
+
+
+def class_logits(
+    images: ImageSet,
+    test: ImageSet,
+    settings: ClassifierSettings,
+    seed: int,
+    device: torch.device | str = "cpu",
+) -> torch.Tensor:
+    """Trains a classifier from scratch (see `trained_network`) and asks it about other images.
+
+    Returns:
+        Logits [len(test), K], float32, on the CPU.
+    """
+    return logits_of(trained_network(images, settings, seed, device), test, device)

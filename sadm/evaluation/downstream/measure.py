@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,15 @@ from sadm.core.store import Store
 from sadm.data import ImageSet, to_uint8
 from sadm.data.splitting import keep_few
 from sadm.evaluation.downstream.classifier import ClassifierSettings, class_logits, steps_for
-from sadm.evaluation.downstream.mixing import REAL, labels_to_draw, mixed, mixes
+from sadm.evaluation.downstream.mixing import REAL, Mix, labels_to_draw, mixed, mixes
 from sadm.evaluation.downstream.report import Measured, describe
 from sadm.evaluation.downstream.scores import Answers
 
 Draw = Callable[[torch.Tensor, int], torch.Tensor]
 """From labels [N], int64, and a seed to images [N, C, H, W] in [-1, 1]."""
+
+Images = Callable[[int], ImageSet]
+"""From the number of a classifier to what it is trained on."""
 
 _DRAWN_AT_A_TIME = 1024
 DRAWING, TRAINING = "drawing images for classifiers", "classifiers"
@@ -62,6 +65,9 @@ class Downstream:
         reporter: told about progress.
         folder: where classifiers' answers are kept until `clear`; None = nowhere.
 
+    Attributes:
+        about: what all answers depend on, for JSON.
+
     Raises:
         UserError: no labels, one class alone, or too few images.
     """
@@ -80,12 +86,12 @@ class Downstream:
         self.settings = settings or DownstreamSettings()
         self.classifier = self.settings.classifier or ClassifierSettings(steps_for(len(training)))
         self.reporter = reporter or Silent()
-        self._about = {
+        self.about: dict[str, Any] = {
             "training": training.fingerprint(),
             "test": test.fingerprint(),
             "classifier": self.classifier.as_dict(),
         }
-        self._store = Store(folder, self._about)
+        self._store = Store(folder, self.about)
         self._real: dict[int, list[Answers]] | None = None
 
     def real(self) -> dict[int, list[Answers]]:
@@ -120,22 +126,39 @@ class Downstream:
         assert labels is not None  # noqa: S101 - checked
         real = self.real()
         kinds = mixes(labels, self.training.num_classes, self.settings.shares)
-        store = Store(folder, {**self._about, "seed": seed, "shares": list(self.settings.shares), "draw": about or {}})
+        store = Store(folder, {**self.about, "seed": seed, "shares": list(self.settings.shares), "draw": about or {}})
         generated = self._drawn(store, draw, labels_to_draw(kinds), seed)
-        found: dict[str, list[Answers]] = {REAL: real[len(self.training)], **{name: [] for name in kinds}}
-        jobs = [(name, number) for name in kinds for number in range(self.settings.seeds)]
-        for done, (name, number) in enumerate(jobs):
-            self.reporter.update(f"{TRAINING} with generated images", done, len(jobs))
-
-            def answer(name: str = name, number: int = number) -> torch.Tensor:
-                images = mixed(self.training, generated, kinds[name], number)
-                return class_logits(images, self.test, self.classifier, number, self.device)
-
-            found[name].append(self._answers(store.get(f"{name}-{number}", answer)))
-        self.reporter.update(f"{TRAINING} with generated images", len(jobs), len(jobs))
+        sets = {name: self._mixes_of(generated, mix) for name, mix in kinds.items()}
+        found = {
+            REAL: real[len(self.training)],
+            **self.trained_on(sets, store, f"{TRAINING} with generated images"),
+        }
         facts = describe(Measured(self.training, self.test, real, found, kinds, self.settings.shares))
         store.clear()
         return {**facts, "classifier": self.classifier.as_dict(), "seed": seed}
+
+    def trained_on(self, sets: Mapping[str, Images], store: Store, task: str = TRAINING) -> dict[str, list[Answers]]:
+        """Answers of classifiers that were trained on images of one's own, for each seed.
+
+        Args:
+            sets: by name, from the number of a classifier to what it is trained on, in the shape and classes of the real images.
+            store: keeps the answers by these names; what else the images depend on is what it is about.
+            task: what the progress is called.
+        """
+        jobs = [(name, number) for name in sets for number in range(self.settings.seeds)]
+        found: dict[str, list[Answers]] = {name: [] for name in sets}
+        for done, (name, number) in enumerate(jobs):
+            self.reporter.update(task, done, len(jobs))
+
+            def answer(name: str = name, number: int = number) -> torch.Tensor:
+                return class_logits(sets[name](number), self.test, self.classifier, number, self.device)
+
+            found[name].append(self._answers(store.get(f"{name}-{number}", answer)))
+        self.reporter.update(task, len(jobs), len(jobs))
+        return found
+
+    def _mixes_of(self, generated: ImageSet, mix: Mix) -> Images:
+        return lambda number: mixed(self.training, generated, mix, number)
 
     def _on_real(self, size: int, seed: int) -> Answers:
         def answer() -> torch.Tensor:

@@ -47,11 +47,11 @@ def describe(measured: Measured) -> dict[str, Any]:
     scores, gains, worths = {}, {}, {}
     for name, seeds in measured.answers.items():
         images = len(measured.training) if name == REAL or measured.mixes[name].real else 0
-        scores[name] = {"real_images": images, "generated_images": sizes.get(name, 0), **_scores(seeds, names)}
+        scores[name] = {"real_images": images, "generated_images": sizes.get(name, 0), **scores_of(seeds, names)}
         if name != REAL:
             gains[name] = {
                 **{metric: crossed_gain(seeds, real, metric).as_dict() for metric in METRICS},
-                **_class_gains(seeds, real, names),
+                **class_gains(seeds, real, names),
             }
             if measured.mixes[name].real:
                 worths[name] = {metric: _worth(measured, seeds, metric) for metric in METRICS}
@@ -61,7 +61,7 @@ def describe(measured: Measured) -> dict[str, Any]:
         "held_out_images": len(measured.test),
         "classes": {
             name: {"training_images": trained, "held_out_images": held}
-            for name, trained, held in zip(names, _counts(measured.training), _counts(measured.test), strict=True)
+            for name, trained, held in zip(names, counts_of(measured.training), counts_of(measured.test), strict=True)
         },
         "seeds": len(real),
         "scores": scores,
@@ -94,7 +94,8 @@ def _worth(measured: Measured, seeds: Seeds, metric: str) -> dict[str, Any]:
     return worth(list(measured.curve), errors, gain).as_dict()
 
 
-def _scores(seeds: Seeds, names: Sequence[str]) -> dict[str, Any]:
+def scores_of(seeds: Seeds, names: Sequence[str]) -> dict[str, Any]:
+    """Metrics, and recall and precision of each class, with intervals over seeds, for JSON."""
     return {
         **{metric: _interval(seeds, metric).as_dict() for metric in METRICS},
         "recall": _by_class([answers.recall for answers in seeds], names),
@@ -102,7 +103,8 @@ def _scores(seeds: Seeds, names: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _class_gains(seeds: Seeds, real: Seeds, names: Sequence[str]) -> dict[str, Any]:
+def class_gains(seeds: Seeds, real: Seeds, names: Sequence[str]) -> dict[str, Any]:
+    """Gains of recall (over seeds and test images) and of precision (over seeds) of each class, for JSON."""
     precision = [a.precision - b.precision for a, b in zip(seeds, real, strict=True)]
     recall: dict[str, Any] = {}
     for index, name in enumerate(names):
@@ -123,6 +125,7 @@ def _interval(seeds: Seeds, metric: str) -> Interval:
     return mean_interval([answers.score(metric) for answers in seeds])
 
 
-def _counts(images: ImageSet) -> list[int]:
+def counts_of(images: ImageSet) -> list[int]:
+    """Images of each class."""
     assert images.labels is not None  # noqa: S101 - checked before anything was trained
     return torch.bincount(images.labels, minlength=images.num_classes).tolist()

@@ -20,11 +20,13 @@ class Answers:
         labels: class indices [N]; N >= 1.
 
     Attributes:
+        logits: as given [N, K], float64.
         losses: the negative log-probability of each image's own class [N], float64.
         correct: whether each image was given its own class [N], float64: 1 or 0.
     """
 
     def __init__(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
+        self.logits = logits.double().numpy()
         log_probabilities = logits.double().log_softmax(1)  # [N, K]
         self.losses = -log_probabilities.gather(1, labels[:, None])[:, 0].numpy()
         self.correct = (logits.argmax(1) == labels).double().numpy()

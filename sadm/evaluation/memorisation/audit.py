@@ -15,8 +15,9 @@ from sadm.data import ImageSet
 from sadm.data.preparation.duplicates import ORIENTATIONS
 from sadm.evaluation.memorisation.comparison import Closeness, closeness
 from sadm.evaluation.memorisation.copies import CopySearch, Matches
+from sadm.evaluation.memorisation.copy_test import CopyTest
 from sadm.evaluation.memorisation.parts import AuditParts, unit_numbers
-from sadm.evaluation.memorisation.spaces import FeatureSpaces, ratio
+from sadm.evaluation.memorisation.spaces import FeatureSpaces
 from sadm.evaluation.memorisation.threshold import CopyThreshold, share_interval
 
 LEVEL = 0.01
@@ -158,10 +159,9 @@ class Auditor:
     def __init__(self, train: ImageSet, held_out: ImageSet, seed: int = 0, reporter: Reporter | None = None) -> None:
         self.train, self.seed, self.shown = train, seed, reporter or Silent()
         self.parts = check_sets(train, held_out, seed)
-        self._to_train, self._to_reference = CopySearch(train.floats()), CopySearch(self.parts.measuring)
-        _, fresh = self._scored(self.parts.comparison, "held-out images")
+        self._copies = CopyTest(train, self.parts, self.shown)
+        fresh, self.threshold = self._copies.fresh, self._copies.threshold
         self._units = unit_numbers(self.parts.comparison)
-        self.threshold = CopyThreshold.calibrate(fresh, self._units)
         self.leaked = int((fresh < _LEAKED).sum())
         self._spaces = FeatureSpaces(self.parts.fitting, train, self.parts.reference)
         self._real = self._ratios(self.parts.comparison, fresh)
@@ -177,7 +177,8 @@ class Auditor:
             UserError: another shape or other classes, too few images.
         """
         _check(generated, self.train)
-        nearest, scores = self._scored(generated, "generated images")
+        compared = self._copies.compare(generated.floats(), "generated images")
+        nearest, scores = compared.nearest, compared.scores
         own, real, units = self._ratios(generated, scores), self._real, self._units
         classes = _classes(generated, self.parts.comparison)
         titles = {REGISTERED: "pixels in register", **self._spaces.titles}
@@ -201,14 +202,6 @@ class Auditor:
             seed=self.seed,
         )
 
-    def _scored(self, images: ImageSet, task: str) -> tuple[Matches, np.ndarray]:
-        floats = images.floats()
-        nearest = self._to_train.nearest(
-            floats, progress=lambda done, total: self.shown.update(f"comparing {task}", done, total)
-        )
-        apart = self._to_reference.nearest(floats).distance
-        return nearest, ratio(nearest.distance.double().numpy(), apart.double().numpy())
-
     def _ratios(self, images: ImageSet, scores: np.ndarray) -> dict[str, np.ndarray]:
         found = self._spaces.ratios(images, lambda done, total: self.shown.update("feature spaces", done, total))
         return {REGISTERED: scores, **found}
@@ -227,8 +220,7 @@ class Auditor:
     def _repeated(self, images: ImageSet) -> int:
         floats = images.floats()
         distance = CopySearch(floats).nearest(floats, own=torch.arange(len(images))).distance
-        apart = self._to_reference.nearest(floats).distance
-        return int(self.threshold.flags(ratio(distance.double().numpy(), apart.double().numpy())).sum())
+        return int(self._copies.flags(distance, self._copies.to_reference(floats)).sum())
 
 
 def audit(
