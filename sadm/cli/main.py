@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "judge a trained model against held-out images",
     "audit": "find out whether a trained model copies its training images",
     "monitor": "find out whether new images still suit a model in operation, or ask for training anew",
+    "augment": "fill unbalanced classes with filtered images of a model, and measure whether they help",
     "convert": "bring published weights into a model folder, or a model into a folder of diffusers",
     "export": "write the images of any source to a folder, with labels, masks and attributes",
     "encode": "encode images into a cache of latents to train on, ahead of time and on all cores",

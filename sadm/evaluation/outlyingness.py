@@ -17,9 +17,9 @@ _SMALLEST = 1e-12  # radius of a ball, where several real images are the same
 class Outlyingness:
     """Distances from real images, measured in the balls of `Manifold`: 1 = on the edge of the nearest ball, 0 = a real image.
 
-    In each feature space, an image's distance to each real image is divided by the radius of that one's ball, which reaches to its
-    k-th nearest other; the least counts. Of several spaces, the largest counts: an image must be at home in all of them. A real
-    image is measured by the balls that the others would have without it.
+    In each feature space, an image's distance to each real image is divided by the radius of that one's ball, which reaches to
+    its k-th nearest other; the least counts. Of several spaces, the largest counts: an image must be at home in all of them. A
+    real image is measured by the balls that the others would have without it.
 
     Args:
         spaces: features of the same N real images [N, d] in each space; N >= k + 2.

@@ -1,8 +1,9 @@
 """Does an image show its class? Classifiers on real images, none of which is asked about an image that it was trained on.
 
-Real images are divided into folds, and each classifier learns from all folds but one, which tells how sure it is of images that it
-has not seen (cross-conformal prediction, Vovk 2015, arXiv 1208.0806). Rare classes are not held against an image: what is known of
-their frequency is taken out of the logits (Menon et al. 2021, arXiv 2007.07314), so that all classes are equally likely beforehand.
+Real images are divided into folds, and each classifier learns from all folds but one, which tells how sure it is of images that
+it has not seen (cross-conformal prediction, Vovk 2015, arXiv 1208.0806). That a class is rare is not held against an image: what
+is known of frequencies is taken out of the logits (Menon et al. 2021, arXiv 2007.07314), so that all classes are equally likely
+beforehand.
 """
 
 from __future__ import annotations
@@ -32,8 +33,8 @@ class Consistency:
     Attributes:
         probability: of the class, all classes being equally likely beforehand; the mean over classifiers [M].
         called: whether no other class has a larger mean [M], bool.
-        share: of the real images of the class, those of which classifiers are as unsure, or less sure [M]; each is compared in the
-            eyes of the classifier that has not seen it.
+        share: of the real images of the class, those of which classifiers are as unsure, or less sure [M]; each is compared in
+            the eyes of the classifier that has not seen it.
     """
 
     probability: np.ndarray

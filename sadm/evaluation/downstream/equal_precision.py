@@ -35,23 +35,25 @@ def found_at(answers: Answers, label: int, precision: float) -> np.ndarray:
     return called[of_class]
 
 
-def precision_of(real: Answers, label: int) -> float:
-    """The precision at which classifiers are compared: that of one on real images, and at least `LEAST`."""
-    own = float(real.precision[label])
-    return max(own, LEAST) if np.isfinite(own) else LEAST
+def precision_of(real: Sequence[Answers], label: int) -> float:
+    """The precision at which classifiers are compared: that of all on real images together, and at least `LEAST`.
+
+    A single classifier may call a handful of images by the name of a rare class, too few to take a precision from.
+    """
+    called = np.stack([answers.logits.argmax(axis=1) == label for answers in real])  # [S, N]
+    right = called[:, real[0].labels == label].sum()
+    return max(LEAST, float(right / called.sum())) if called.any() else LEAST
 
 
 def found_of_classes(
     seeds: Sequence[Answers], real: Sequence[Answers], labels: Sequence[int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What classifiers find of some classes at the precision of those on real images, seed by seed.
+    """What classifiers find of some classes at the precision of those on real images.
 
     Returns:
         1 or 0 for each seed and image of these classes [S, n], class by class, and the class of each image [n].
     """
-    rows = [
-        np.concatenate([found_at(answers, label, precision_of(other, label)) for label in labels])
-        for answers, other in zip(seeds, real, strict=True)
-    ]
+    kept = {label: precision_of(real, label) for label in labels}
+    rows = [np.concatenate([found_at(answers, label, kept[label]) for label in labels]) for answers in seeds]
     counts = [int((real[0].labels == label).sum()) for label in labels]
     return np.stack(rows), np.repeat(np.asarray(labels), counts)

@@ -36,8 +36,8 @@ def measure_filled(
         folder: where answers are kept until the measurement has ended; None = nowhere.
 
     Returns:
-        For JSON, by arm (``real``, ``generated`` and the controls): scores, with recall and precision of each class; ``gains`` over
-        real images; ``beyond``, what generated images gain over each control; and the ``outcome`` (see `outcome_of`).
+        For JSON, by arm (``real``, ``generated`` and the controls): scores, with recall and precision of each class; ``gains``
+        over real images; ``beyond``, what generated images gain over each control; and the ``outcome`` (see `outcome_of`).
 
     Raises:
         UserError: no generated images, or a class without held-out images.
@@ -99,8 +99,8 @@ def _filled(bench: Downstream, arms: Mapping[str, ImageSet]) -> list[int]:
     missing = [bench.training.class_names[label] for label in labels if not counts_of(bench.test)[label]]
     if missing:
         raise UserError(
-            f"no held-out image shows {', '.join(missing)}, so that what generated ones are worth can't be measured. Hold out more "
-            "(--data.held-out in training), or fill other classes (--classes)."
+            f"no held-out image shows {', '.join(missing)}, so that what generated ones are worth can't be measured. Hold out "
+            "more (--data.held-out in training), or fill other classes (--classes)."
         )
     return labels
 
