@@ -24,7 +24,7 @@ from sadm.evaluation.downstream.repeating import changed, repeated
 from sadm.evaluation.downstream.scores import Answers
 
 NAMES = ("a", "b", "rare")
-PATTERNS = 0.15 * nn.functional.interpolate(
+PATTERNS = 0.2 * nn.functional.interpolate(
     torch.randn(3, 1, 4, 4, generator=torch.Generator().manual_seed(0)), size=8, mode="bilinear"
 )
 
@@ -93,8 +93,6 @@ def test_each_image_is_told_by_the_classifier_that_has_not_seen_it() -> None:
             fitted.own[i] <= probabilities[int(fitted.fold[i])][row, 2] for i in range(84) if int(RARE[i]) == 2
         )
         assert asked.share[row] == as_unsure / 4
-    assert asked.called[0]
-    assert not asked.called[2]
 
 
 def test_stored_classifiers_answer_as_trained_ones(tmp_path: Path) -> None:

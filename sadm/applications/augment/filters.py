@@ -89,6 +89,8 @@ class Filters:
         reporter: Reporter,
         store: Store,
     ) -> None:
+        assert training.labels is not None  # noqa: S101 - for the type checker; callers have checked
+        self._labels = training.labels
         parts = AuditParts.of(fresh, derive_seed(seed, "filters"), MOST_FRESH)
         self.training, self.strictness, self.seed = training, strictness, seed
         self.classes = CrossFitted(training, classifier, seed=seed, device=device, reporter=reporter, store=store)
@@ -135,7 +137,7 @@ class Filters:
     def _manifold(self, label: int) -> Outlyingness | None:
         """Of a class's real images; None where they are too few."""
         if label not in self._manifolds:
-            members = (self.training.labels == label).nonzero().flatten()
+            members = (self._labels == label).nonzero().flatten()
             order = torch.randperm(len(members), generator=generator(self.seed, "quality", label))[:MOST_REAL]
             real = self.training.subset(members[order])
             enough = len(real) >= NEIGHBOURS + 2
