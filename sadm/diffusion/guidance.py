@@ -14,6 +14,7 @@ from collections.abc import Callable
 import torch
 
 from sadm.core.conditions import Cond
+from sadm.core.recording import is_recorded
 from sadm.diffusion.denoised import Denoiser, per_image
 from sadm.diffusion.on_path import path_of, prediction_at, schedule_of, x0_hat_at
 from sadm.diffusion.paths import Level, Path
@@ -77,7 +78,7 @@ class Guidance(abc.ABC):
     def _guided(self, ask: Ask, x: torch.Tensor, level: Level, sigma: Level, cond: Cond) -> Prediction:
         low, high = self.interval
         inside = None if self.interval == EVERYWHERE else (sigma > low) & (sigma <= high)  # None = all
-        nowhere = inside is not None and not (inside.any() if isinstance(inside, torch.Tensor) else inside)
+        nowhere = inside is not None and not (_somewhere(inside) if isinstance(inside, torch.Tensor) else inside)
         if self.guidance_scale == 1 or nowhere or self._off(cond):
             return ask(self.denoiser, x, level, cond)
         strong, weak = self._pair(ask, x, level, cond)
@@ -158,6 +159,11 @@ class AutoGuidance(Guidance):
 
     def _pair(self, ask: Ask, x: torch.Tensor, level: Level, cond: Cond) -> tuple[Prediction, torch.Tensor]:
         return ask(self.denoiser, x, level, cond), ask(self.weak, x, level, cond).x0_hat
+
+
+def _somewhere(inside: torch.Tensor) -> bool:
+    """Whether any image is to be guided, as far as can be said."""
+    return is_recorded() or bool(inside.any())
 
 
 def _ask_x0_hat(denoiser: Denoiser, x_t: torch.Tensor, sigma: Level, cond: Cond) -> Prediction:

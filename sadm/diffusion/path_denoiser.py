@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sadm.core.conditions import Cond
+from sadm.core.recording import is_recorded
 from sadm.diffusion.denoised import per_image
 from sadm.diffusion.paths import Level, Path
 from sadm.diffusion.prediction import Prediction
@@ -23,12 +24,14 @@ def one_each(values: Level, like: torch.Tensor) -> torch.Tensor:
     """A value for each image of `like`, [B], as networks take them: at least float32, or timestep 999 would be 1000 in bf16."""
     if isinstance(values, torch.Tensor):
         return values
-    return like.new_full((len(like),), values, dtype=torch.promote_types(like.dtype, torch.float32))
+    return like.new_full((like.shape[0],), values, dtype=torch.promote_types(like.dtype, torch.float32))
 
 
 def is_infinite(sigma: Level) -> bool:
-    """Whether any of the noise levels is inf."""
-    return bool(torch.isinf(sigma).any()) if isinstance(sigma, torch.Tensor) else math.isinf(sigma)
+    """Whether any of the noise levels is known to be inf; of a tensor whose use is being recorded, none is."""
+    if isinstance(sigma, torch.Tensor):
+        return not is_recorded() and bool(torch.isinf(sigma).any())
+    return math.isinf(sigma)
 
 
 class PathDenoiser(nn.Module, abc.ABC):

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from sadm.core.conditions import Cond
+from sadm.core.recording import is_recorded
 from sadm.diffusion.path_denoiser import PathDenoiser, is_infinite, one_each, over_images
 from sadm.diffusion.paths import Level, Value, VariancePreserving, in_float64
 from sadm.diffusion.prediction import Prediction
@@ -119,14 +120,15 @@ class VPSchedule:
         inside = (logs >= low - TOLERANCE) & (logs <= high + TOLERANCE)
         if ends_in_noise:
             inside |= torch.isinf(logs) & (logs > 0)
-        if not bool(inside.all()):
+        if not is_recorded() and not bool(inside.all()):
             raise ValueError(
                 f"this schedule has noise levels sigma from {low.exp():.6g} to {high.exp():.6g}"
                 f"{' and inf' if ends_in_noise else ''}, got {float(sigma.min()):.6g} to {float(sigma.max()):.6g}. Stay "
                 "within that range: train with UniformTime(schedule), sample on grid 'native'"
             )
         within = logs.clamp(low, high)
-        above = torch.searchsorted(self._logs, within).clamp(1, len(self._logs) - 1)
+        # What searchsorted gives, in operations that can be exported to other runtimes.
+        above = (within.unsqueeze(-1) > self._logs).sum(-1).clamp(1, len(self._logs) - 1)
         lower, upper = self._logs[above - 1], self._logs[above]
         steps = above - 1 + (within - lower) / (upper - lower)
         return torch.where(torch.isinf(logs), float(last), steps).to(sigma)
@@ -190,7 +192,7 @@ class VPDenoiser(PathDenoiser):
 
     def _split(self, output: torch.Tensor, z: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         channels = z.shape[1]
-        expected = (len(z), channels * (2 if self.learned_variance else 1), *z.shape[2:])
+        expected = (z.shape[0], channels * (2 if self.learned_variance else 1), *z.shape[2:])
         if output.shape != expected:
             raise ValueError(
                 f"expected the network to return {expected} with learned_variance={self.learned_variance}, got "

@@ -119,7 +119,7 @@ class UNetAdapter(nn.Module):
             label = (
                 cond.label
                 if cond.label is not None
-                else c_noise.new_full((len(x),), self.null_label, dtype=torch.int64)
+                else c_noise.new_full((x.shape[0],), self.null_label, dtype=torch.int64)
             )
         return self.unet(x, c_noise * self.time_scale, class_labels=label).sample  # [B, C, H, W]
 

@@ -137,7 +137,7 @@ class DiT(nn.Module):
         c_noise, label, rows = (c_noise, cond.label, None) if of_its_own else distinct_conditions(c_noise, cond.label)
         condition = self.t_embedder(c_noise * self.noise_scale)  # [K, D]
         if self.y_embedder is not None:
-            condition = condition + self.y_embedder(label, len(c_noise))  # [K, D]
+            condition = condition + self.y_embedder(label, c_noise.shape[0])  # [K, D]
         if self.augment_embedder is not None and cond.augment is not None:
             condition = condition + self.augment_embedder(cond.augment.to(condition.dtype))  # [B, D]
         if self.attribute_embedder is not None and cond.attributes is not None:
@@ -182,13 +182,16 @@ class DiT(nn.Module):
         else:  # as the sum with positions would be: under autocast, a sum over all blocks should not be in half precision
             tokens = tokens.to(self.x_embedder.proj.weight.dtype)
         if self.register_tokens is not None:
-            tokens = torch.cat([tokens, self.register_tokens.expand(len(x), -1, -1)], dim=1)  # [B, T + registers, D]
+            tokens = torch.cat(
+                [tokens, self.register_tokens.expand(x.shape[0], -1, -1)], dim=1
+            )  # [B, T + registers, D]
         return tokens
 
     def _unpatchify(self, tokens: torch.Tensor, grid: tuple[int, int]) -> torch.Tensor:
         (rows, columns), p, c = grid, self.patch, self.out_channels
-        patches = tokens.reshape(len(tokens), rows, columns, p, p, c)
-        return patches.permute(0, 5, 1, 3, 2, 4).reshape(len(tokens), c, rows * p, columns * p)
+        batch = tokens.shape[0]  # len() would fix the size of the batch in an exported network
+        patches = tokens.reshape(batch, rows, columns, p, p, c)
+        return patches.permute(0, 5, 1, 3, 2, 4).reshape(batch, c, rows * p, columns * p)
 
     def _initialise(self) -> None:
         for module in self.modules():
