@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -132,20 +133,37 @@ def read_mark(path: str | Path) -> Mark | None:
     Raises:
         UserError: there is no such file, it is no image, or its mark is damaged.
     """
+    return read_marked(path)[0]
+
+
+def read_marked(path: str | Path) -> tuple[Mark | None, bool]:
+    """As `read_mark`, and whether the pixels are those that were marked.
+
+    Raises:
+        UserError: as `read_mark`.
+    """
     try:
-        with Image.open(path, formats=("PNG", "JPEG", "WEBP", "TIFF")) as image:
+        with warnings.catch_warnings(), Image.open(path, formats=("PNG", "JPEG", "WEBP", "TIFF")) as image:
+            warnings.simplefilter("ignore")  # about odd metadata
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
             image.load()
             packet = image.info.get("xmp") or image.info.get(XMP_KEY)
+            pixels = np.asarray(image) if image.mode in ("L", "RGB", "RGBA") else None
     except FileNotFoundError as error:
         raise UserError(f"{path} does not exist.") from error
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UserError(f"{path} can't be read as an image: {error}.") from error
+    except Exception as error:  # damaged files make Pillow's decoders raise almost any type
+        raise UserError(f"{path} can't be read as an image: {str(error) or type(error).__name__}.") from error
     if not packet:
-        return None
+        return None, False
     try:
-        return from_xmp(packet.encode("utf-8") if isinstance(packet, str) else bytes(packet))
+        if not isinstance(packet, (bytes, str)):  # what a forged TIFF gives
+            raise ValueError("its XMP is no text")
+        mark = from_xmp(packet.encode("utf-8", "surrogatepass") if isinstance(packet, str) else packet)
     except ValueError as error:
         raise UserError(f"the mark of {path} is damaged: {error}.") from error
+    if mark is None or pixels is None:
+        return mark, False
+    return mark, mark.pixels == pixel_hash(pixels[..., None] if pixels.ndim == 2 else pixels)
 
 
 def from_xmp(packet: bytes) -> Mark | None:
@@ -156,10 +174,12 @@ def from_xmp(packet: bytes) -> Mark | None:
     """
     if len(packet) > _LARGEST:
         raise ValueError(f"its XMP has {len(packet)} bytes; expected at most {_LARGEST}")
-    if b"<!" in packet:  # entities could stand for gigabytes; XMP has neither declarations nor comments of use here
+    # As text: a packet may declare another encoding, in which what follows would not be seen. Other programs' may be padded.
+    text = packet.decode("utf-8").strip("\0")
+    if "<!" in text:  # entities could stand for gigabytes; XMP has neither declarations nor comments of use here
         raise ValueError("its XMP holds declarations, which none needs")
     try:
-        root = ElementTree.fromstring(packet)  # noqa: S314 - without declarations there are no entities
+        root = ElementTree.fromstring(text)  # noqa: S314 - without declarations there are no entities
     except ElementTree.ParseError as error:
         raise ValueError(f"its XMP can't be parsed ({error})") from error
     found = _properties(root)
