@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import tyro
 
 from sadm.cli.options import parse, required
 from sadm.core.terminal import say
+
+if TYPE_CHECKING:
+    from sadm.training.model_folder import Model
 
 DESCRIPTION = """Brings published weights into a model folder, or a model into a folder that diffusers loads. No file runs code.
 
@@ -39,6 +42,8 @@ class ConvertOptions:
     """Folder of an AutoencoderKL (needs diffusers); None = the one that the source has."""
     null_is_last: bool = False
     """Of a UNet with classes: the last row of its class table means "no class"; otherwise a null class is added."""
+    policy: str | None = None
+    """With --to: file of a usage policy; None = policy.yaml in the model's or run's folder, if it is there."""
 
 
 def run(arguments: list[str]) -> None:
@@ -46,17 +51,29 @@ def run(arguments: list[str]) -> None:
     options: ConvertOptions = parse(ConvertOptions, arguments, "convert", DESCRIPTION)
     out = required(options.out, "out", "convert")
     from sadm.training.model_folder import load_model
-    from sadm.training.published import export_pipeline, import_model
+    from sadm.training.policy import enforce, policy_of
+    from sadm.training.published import import_model
     from sadm.training.stacking import save_merged
 
+    policy = None if options.to == "sadm" else policy_of(options.source, options.policy)
+    enforce(policy, options.source, "export")
     if options.to == "merged":
         save_merged(load_model(options.source), out)
+        if policy is not None:
+            policy.copy_to(out)
         say(f"Draw images with: sadm sample {out}")
     elif options.to == "diffusers":
-        left_out, call = export_pipeline(load_model(options.source), out, options.autoencoder)
-        for entry in left_out:
-            say(f"left out {entry}")
-        say(f"Load it with: {call}")
+        write_pipeline(load_model(options.source), out, options.autoencoder)
     else:
         say(import_model(options.source, out, options.family, options.autoencoder, options.null_is_last or None))
         say(f"Draw images with: sadm sample {out}")
+
+
+def write_pipeline(model: Model, out: str, autoencoder: str | None) -> None:
+    """Writes a model as a folder of diffusers, and says how to load it."""
+    from sadm.training.published import export_pipeline
+
+    left_out, call = export_pipeline(model, out, autoencoder)
+    for entry in left_out:
+        say(f"left out {entry}")
+    say(f"Load it with: {call}")

@@ -77,6 +77,8 @@ class SampleOptions:
     guidance_high: Annotated[
         float | None, tyro.conf.arg(help="Guide up to this noise level only; None = the run's own.")
     ] = None
+    policy: str | None = None
+    """File of a usage policy; None = policy.yaml in the model's or run's folder, if it is there."""
 
 
 def run(arguments: list[str]) -> None:
@@ -92,6 +94,7 @@ def run(arguments: list[str]) -> None:
     from sadm.training.grid import grid_columns, write_grid
     from sadm.training.model_folder import load_model
     from sadm.training.outputs import generated_images
+    from sadm.training.policy import enforce, enforce_count, policy_of
     from sadm.training.stacking import Adapter, with_adapters
     from sadm.training.telling import condition, parse_attributes
 
@@ -99,6 +102,9 @@ def run(arguments: list[str]) -> None:
         model = with_adapters(options.model, [Adapter.parse(text) for text in options.adapter], options.device)
     else:
         model = load_model(options.model, options.device)
+    policy, out = policy_of(options.model, options.policy), Path(options.out or Path(options.model) / "generated")
+    enforce(policy, options.model, "draw", model.hash)  # before the time is spent
+    enforce_count(policy, options.count, out)
     weak = None if options.weak is None else load_model(options.weak, options.device)
     own = model.sampling.model_dump()
     given = {key: getattr(options, key) for key in own if getattr(options, key, None) is not None}
@@ -122,10 +128,9 @@ def run(arguments: list[str]) -> None:
             if size is not None and model.spec.shapes and size not in model.spec.shapes:
                 reporter.say(f"Training saw no image of {size[1]}x{size[0]} pixels; expect less of these samples.")
             images = list(model.sample(options.count, options.seed, labels, size=size, **how))
-    out = Path(options.out) if options.out else Path(options.model) / "generated"
     named = (*model.spec.class_names, None)  # the null class has no name
     settings = {name: getattr(sampling, name) for name in ("solver", "steps", "guidance_scale")}
-    with generated_images(out, model, "sadm sample") as outputs:
+    with generated_images(out, model, "sadm sample", policy=options.policy) as outputs:
         for index, image in enumerate(images):
             label = None if labels is None else named[int(labels[index])]
             name = f"{options.seed:06d}-{index:06d}.png"

@@ -138,6 +138,18 @@ def read_object(path: str | os.PathLike[str]) -> dict[str, Any]:
     return value
 
 
+def move_into_place(draft: str | os.PathLike[str], target: str | os.PathLike[str]) -> None:
+    """Puts a file that was written on the same disk where it belongs; what was there before is replaced.
+
+    Raises:
+        UserError: it can't be put there.
+    """
+    with user_errors_for(target):
+        _sync(Path(draft))
+        os.replace(draft, target)
+        _sync(Path(target).parent)
+
+
 @contextlib.contextmanager
 def folder_written_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yields a temporary folder beside `path` that takes its place when the block ends well, and vanishes otherwise.

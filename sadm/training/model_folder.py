@@ -51,6 +51,7 @@ class Model:
     autoencoder: str | None = None  # the folder of what turns its latents into images
     beside: bool = False  # whether the network has parts that are no plain weights: learned tokens, adapters
     hash: str = ""  # see `model_hash`; "" = it was put together in memory
+    folder: str = ""  # that it was loaded from
 
     @property
     def null_label(self) -> int | None:
@@ -182,7 +183,7 @@ class Model:
     ) -> torch.Tensor:
         """An image for each seed, of one size [N, C, H, W]; latents stay latents unless they are to be decoded."""
         settings = sampler_settings(sampling or self.sampling, clamp=not self.draws_latents)
-        shape = self._shape_of(size)
+        shape = self.shape_drawn(size)
         self._check_weak(weak, shape)
         worse = None if weak is None else weak.denoiser
         try:
@@ -197,8 +198,12 @@ class Model:
         at_once = min(settings.batch, codec.images_at_once(shape))
         return torch.cat([codec.decode(part.to(where)).clamp(-1, 1).cpu() for part in drawn.split(at_once)])
 
-    def _shape_of(self, size: tuple[int, int] | None) -> tuple[int, int, int]:
-        """What the network is asked for, for images of this height and width."""
+    def shape_drawn(self, size: tuple[int, int] | None) -> tuple[int, int, int]:
+        """What the network is asked for, (C, H, W), for images of this height and width; None = its own.
+
+        Raises:
+            UserError: it does not draw this size.
+        """
         channels, height, width = self.spec.shape
         if size is None or (self.autoencoder is None and size == (height, width)):
             return self.spec.shape
@@ -312,13 +317,18 @@ def model_folder_in(path: str | Path) -> Path:
     return inside if inside.is_dir() else Path(path)
 
 
+def holds_model(path: str | Path) -> bool:
+    """Whether this is a model folder, or a run folder with one."""
+    return (model_folder_in(path) / DESCRIPTION).is_file()
+
+
 def model_hash(path: str | Path) -> str:
     """A hash of a model's weights; of a fine-tuned one, of what learned and of the model that it belongs to.
 
     Raises:
         UserError: there is no model.
     """
-    folder, description = _described(path)
+    folder, description = model_description(path)
     if "adapter" not in description:
         return sha256_of_file(folder / WEIGHTS)
     try:
@@ -335,7 +345,7 @@ def model_spec(path: str | Path) -> ModelSpec:
     Raises:
         UserError: there is no model, or its description is damaged.
     """
-    folder, description = _described(path)
+    folder, description = model_description(path)
     try:
         return spec_of(description)
     except _DAMAGED as error:
@@ -356,7 +366,7 @@ def load_model(path: str | Path, device: str = "cpu", base: str | Path | None = 
     Raises:
         UserError: there is no model, its files do not fit each other, or the model that it was fine-tuned from is not there.
     """
-    folder, description = _described(path)
+    folder, description = model_description(path)
     refuse_altered(folder, description.get("checksums", {}))
     beside = False
     try:
@@ -374,7 +384,15 @@ def load_model(path: str | Path, device: str = "cpu", base: str | Path | None = 
     where = resolve_device(device)
     autoencoder = str(folder / AUTOENCODER) if (folder / AUTOENCODER).is_dir() else None
     return Model(
-        denoiser.to(where), spec, sampling, description, where, autoencoder, beside, _checked_hash(folder, description)
+        denoiser.to(where),
+        spec,
+        sampling,
+        description,
+        where,
+        autoencoder,
+        beside,
+        _checked_hash(folder, description),
+        str(folder),
     )
 
 
@@ -393,7 +411,7 @@ def _weights_of(folder: Path, description: dict[str, Any], base: str | Path | No
                 f"the model in {folder} was fine-tuned from itself, by its {DESCRIPTION}. Restore the file."
             )
         seen.add(folder.resolve())
-        folder, description = _described(_base_of(folder, AdapterFacts.of(description), base))
+        folder, description = model_description(_base_of(folder, AdapterFacts.of(description), base))
         base = None
     return folder / WEIGHTS
 
@@ -425,8 +443,12 @@ def _load_adapted(
     return adapted(folder, facts, net)
 
 
-def _described(path: str | Path) -> tuple[Path, dict[str, Any]]:
-    """A model's folder and its description."""
+def model_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
+    """A model's folder, and its description as it stands there.
+
+    Raises:
+        UserError: there is no model, or its description can't be read.
+    """
     folder = model_folder_in(path)
     if not (folder / DESCRIPTION).is_file():
         raise UserError(

@@ -24,6 +24,7 @@ from sadm.core.files import (
 from sadm.core.marking import Mark, write_marked_png
 from sadm.data import to_uint8
 from sadm.training.model_folder import Model
+from sadm.training.policy import Policy, enforce, enforce_count, policy_of
 
 RECORDS, ABOUT = "records.jsonl", "generated.json"
 
@@ -31,8 +32,8 @@ RECORDS, ABOUT = "records.jsonl", "generated.json"
 class GeneratedImages:
     """A folder of images that one model made or changed; see `generated_images`."""
 
-    def __init__(self, folder: Path, model: Model, tool: str) -> None:
-        self.folder, self.model, self.tool = folder, model, tool
+    def __init__(self, folder: Path, model: Model, tool: str, policy: Policy | None = None) -> None:
+        self.folder, self.model, self.tool, self.policy = folder, model, tool, policy
         self._records = read_records(folder)
 
     def __len__(self) -> int:
@@ -67,12 +68,14 @@ class GeneratedImages:
             details: further facts, for JSON.
 
         Raises:
-            UserError: the file can't be written, or pixels are NaN or infinite.
+            UserError: the file can't be written, pixels are NaN or infinite, or the usage policy allows no further image.
             ValueError: a name that leaves the folder.
         """
         place = PurePosixPath(name)
         if place.is_absolute() or ".." in place.parts or place.suffix != ".png":
             raise ValueError(f"expected a file name within the folder that ends in .png, got {name!r}")
+        if name not in self._records:
+            enforce_count(self.policy, len(self) + 1, self.folder)
         pixels = image if isinstance(image, torch.Tensor) else torch.from_numpy(image)
         pixels = pixels if pixels.dtype == torch.uint8 else to_uint8(pixels)
         mark = Mark(
@@ -103,7 +106,11 @@ class GeneratedImages:
 
 @contextlib.contextmanager
 def generated_images(
-    out: str | Path, model: Model, tool: str, about: Mapping[str, Any] | None = None
+    out: str | Path,
+    model: Model,
+    tool: str,
+    about: Mapping[str, Any] | None = None,
+    policy: str | Path | None = None,
 ) -> Iterator[GeneratedImages]:
     """Opens a folder for images that a model makes or changes.
 
@@ -113,10 +120,13 @@ def generated_images(
         tool: the command, for the marks.
         about: all that decides what is in the folder, for JSON. With it, a second call goes on where the first one stopped, and
             is refused where it would make other images; without, files of the same name are written over.
+        policy: file of the usage policy; None = that of the model's folder, if there is one (see `policy_of`).
 
     Raises:
-        UserError: the folder holds something else, or can't be written.
+        UserError: the folder holds something else, or can't be written; the policy forbids it.
     """
+    rules = policy_of(model.folder, policy) if model.folder or policy is not None else None
+    enforce(rules, model.folder, "draw", model.hash)
     folder = Path(out)
     if about is None:
         if folder.exists() and not folder.is_dir():
@@ -125,7 +135,7 @@ def generated_images(
     else:
         _begin(folder, json.loads(json.dumps({"tool": tool, "model": model.hash, **about}, allow_nan=False)))
     remove_leftovers(folder, below=True)
-    outputs = GeneratedImages(folder, model, tool)
+    outputs = GeneratedImages(folder, model, tool, rules)
     try:
         yield outputs
     finally:
@@ -133,13 +143,13 @@ def generated_images(
             outputs.tidy()
 
 
-def read_records(folder: str | Path) -> dict[str, dict[str, Any]]:
+def read_records(folder: str | Path, table: str = RECORDS) -> dict[str, dict[str, Any]]:
     """Lines of a folder's table by file name; of several about one file, the last. A torn line is left out.
 
     Raises:
         UserError: the table is damaged.
     """
-    path = Path(folder) / RECORDS
+    path = Path(folder) / table
     if not path.is_file():
         return {}
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()

@@ -62,6 +62,9 @@ def test_the_same_command_twice_changes_nothing_and_another_is_refused(
         (["nowhere", "--out", "x"], "'nowhere' is neither a built-in data set (digits, fashion-mnist, surfaces)"),
         ([WORD, "--out", "x", "--count", "0"], "--count is 0"),
         (["digits", "--out", "x", "--resolution", "0"], "--data.resolution is 0"),
+        (["digits", "--out", "x.onnx", "--to", "onnx"], "--to onnx writes a model, and digits is no folder"),
+        (["digits", "--out", "x", "--steps", "3"], "--steps are for a model"),
+        ([".", "--out", "x", "--to", "diffusers"], "--to diffusers writes a model, and . holds none"),
     ],
 )
 def test_mistakes(

@@ -70,7 +70,8 @@ def audit_run(
         generated = opened_images(images, config, split, shown)
     shown.say(f"Comparing {len(generated)} images with {len(split.train)} training images.")
     found = audit(generated, split.train, split.held_out, seed, shown)
-    facts = found.as_dict() | {"run": str(run), "generated": generated.source, "provenance": provenance()}
+    of = {"run": str(run), "model": model.hash, "generated": generated.source, "drawn": images is None}
+    facts = found.as_dict() | of | {"provenance": provenance()}
     return RunAudit(found, generated, facts)
 
 

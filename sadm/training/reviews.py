@@ -1,0 +1,144 @@
+"""Reviews of generated images, one by one, and the images that may leave."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+
+from sadm.core.errors import UserError
+from sadm.core.files import make_folder, refuse_foreign_folder, user_errors_for, write_atomically
+from sadm.core.verifying import verify
+from sadm.training.outputs import ABOUT, RECORDS, read_records
+from sadm.training.policy import POLICY, Policy, policy_of, read_policy
+
+REVIEWS = "reviews.jsonl"
+
+
+@dataclasses.dataclass(frozen=True)
+class Review:
+    """What somebody decided about one image.
+
+    Attributes:
+        approved: whether it may leave.
+        reason: in words; may be empty.
+        reviewer: who decided; may be empty.
+        pixels: hash of the image that was looked at (`Mark.pixels`): another image of the same name is not approved.
+    """
+
+    approved: bool
+    reason: str = ""
+    reviewer: str = ""
+    pixels: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """How many images were exported, and how many stay since they were not approved."""
+
+    written: int
+    left: int
+
+
+def add_review(folder: str | Path, name: str, approved: bool, reason: str = "", reviewer: str = "") -> Review:
+    """Writes down what somebody decided about an image of a folder of generated images; a later review replaces it.
+
+    Raises:
+        UserError: there is no such image, or the review can't be written.
+    """
+    record = read_records(folder).get(name)
+    if record is None:
+        raise UserError(f"{folder} has no generated image {name}.")
+    review = Review(approved, reason, reviewer, str(record.get("pixels", "")))
+    path = Path(folder) / REVIEWS
+    with user_errors_for(path), open(path, "a", encoding="utf-8") as file:
+        file.write(json.dumps({"file": name, **dataclasses.asdict(review)}, ensure_ascii=False) + "\n")
+    return review
+
+
+def read_reviews(folder: str | Path) -> dict[str, Review]:
+    """The last review of each image by its name; images without one are not in it.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        return {
+            name: Review(
+                record["approved"] is True,
+                str(record.get("reason", "")),
+                str(record.get("reviewer", "")),
+                str(record.get("pixels", "")),
+            )
+            for name, record in read_records(folder, REVIEWS).items()
+        }
+    except (KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{Path(folder) / REVIEWS} is damaged: {error}. Review the images again.") from error
+
+
+def holds_generated(folder: str | Path) -> bool:
+    """Whether this is a folder of images that a model made."""
+    return (Path(folder) / RECORDS).is_file()
+
+
+def export_generated(folder: str | Path, out: str | Path, policy: str | Path | None = None) -> Exported:
+    """Copies a folder of images that a model made, with their marks and their table; where the policy asks for a review, the
+    approved ones alone.
+
+    Args:
+        folder: as `generated_images` writes it.
+        out: where to write; the same call goes on where it stopped.
+        policy: file of the usage policy; None = policy.yaml in the folder, or in that above, or of the model there.
+
+    Raises:
+        UserError: an image has lost its mark or was changed since; none is approved; `out` holds something else.
+    """
+    source, target = Path(folder), Path(out)
+    records, rules = read_records(source), _policy_for(source, policy)
+    refuse_foreign_folder(target, RECORDS, "generated images")
+    if source.resolve() == target.resolve():
+        raise UserError(f"--out is {out}, the folder itself. Choose another one.")
+    chosen = sorted(records)
+    if rules is not None and rules.rules.require_review:
+        reviews = read_reviews(source)
+        chosen = [name for name in chosen if _is_approved(records[name].get("pixels"), reviews.get(name))]
+        if not chosen:
+            raise rules.refuse(
+                "require_review", f"none of the {len(records)} images in {source} is approved", "Review them first."
+            )
+    for name in chosen:
+        _copy(source, target, name, str(records[name].get("pixels", "")))
+    lines = (json.dumps(records[name], ensure_ascii=False) + "\n" for name in chosen)
+    write_atomically(target / RECORDS, "".join(lines))
+    if (source / ABOUT).is_file():
+        write_atomically(target / ABOUT, (source / ABOUT).read_bytes())
+    return Exported(len(chosen), len(records) - len(chosen))
+
+
+def _is_approved(pixels: object, review: Review | None) -> bool:
+    return review is not None and review.approved and review.pixels == pixels
+
+
+def _policy_for(folder: Path, given: str | Path | None) -> Policy | None:
+    if given is not None:
+        return read_policy(given)
+    if (folder / POLICY).exists():
+        return read_policy(folder / POLICY)
+    return policy_of(folder.resolve().parent)
+
+
+def _copy(source: Path, target: Path, name: str, pixels: str) -> None:
+    """One image as it is, if it is what its mark and its record say."""
+    path = source / name
+    if ".." in Path(name).parts or Path(name).is_absolute():
+        raise UserError(f"{source / RECORDS} names {name}, which leads out of its folder.")
+    found = verify(path)
+    if found.verdict != "marked" or found.mark is None or found.mark.pixels != pixels:
+        why = {"unmarked": "has no mark", "damaged": found.reason}.get(found.verdict, "was changed since it was made")
+        raise UserError(f"{path} {why}. Make it again, or take it out of {source / RECORDS}.")
+    make_folder((target / name).parent)
+    with user_errors_for(target / name):
+        draft = target / f".{Path(name).name}.tmp"
+        shutil.copyfile(path, draft)
+        draft.replace(target / name)
