@@ -18,7 +18,9 @@ COMMANDS = {
     "monitor": "find out whether new images still suit a model in operation, or ask for training anew",
     "augment": "fill unbalanced classes with filtered images of a model, and measure whether they help",
     "convert": "bring published weights into a model folder, or a model into a folder of diffusers",
-    "export": "write the images of any source to a folder, with labels, masks and attributes",
+    "export": "write the images of any source to a folder, or a model as ONNX or for diffusers",
+    "card": "write a model card: data, settings, metrics, memorisation, intended use",
+    "verify": "read the marks of images: which model made them, from which data and seed",
     "encode": "encode images into a cache of latents to train on, ahead of time and on all cores",
     "compare": "train plain and structure-guided models at equal cost and report which is better",
     "poc": "find out in which of several domains structure guidance pays, within a budget",
@@ -53,7 +55,7 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point; always ends with SystemExit (0 well, 2 the user's mistake, 130 interrupted)."""
+    """Entry point; always ends with SystemExit (0 well, 1 a command's "no", 2 the user's mistake, 130 interrupted)."""
     try:
         code = run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
@@ -88,7 +90,7 @@ def _guarded(name: str, arguments: list[str]) -> int:
     from sadm.core.terminal import complain
 
     try:
-        importlib.import_module(f"sadm.cli.{name}").run(arguments)
+        code = importlib.import_module(f"sadm.cli.{name}").run(arguments)
     except UserError as error:
         return USER_ERROR if error.said_by_another else _complain(str(error))
     except InterruptedRun as error:
@@ -98,7 +100,7 @@ def _guarded(name: str, arguments: list[str]) -> int:
     except KeyboardInterrupt:
         print("\nInterrupted. To go on, run the same command.", file=sys.stderr)
         return INTERRUPTED
-    return 0
+    return code or 0  # most commands return nothing
 
 
 def _unknown(name: str) -> str:
