@@ -6,7 +6,6 @@ Source: Lugmayr et al. 2022, "RePaint", arXiv 2201.09865, algorithm 1; here on a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import torch
 
@@ -14,13 +13,10 @@ from sadm.core.conditions import Cond
 from sadm.diffusion.batching import ImageBatch, in_batches
 from sadm.diffusion.denoised import Denoiser
 from sadm.diffusion.generate import SamplerSettings, prepare
+from sadm.diffusion.held import held_sampling
 from sadm.diffusion.ode import CONTRACT
-from sadm.diffusion.on_path import Draw, OnPath, checked_times, fresh_noise
+from sadm.diffusion.on_path import Draw
 from sadm.diffusion.paths import Path
-from sadm.diffusion.resampling import noised_further, visits
-from sadm.diffusion.stochastic import ancestral_step
-
-NAME = "inpainting"
 
 
 def inpaint(
@@ -60,21 +56,12 @@ def inpaint(
     Raises:
         ValueError: shapes that don't fit, a mask of other values, no `draw`, and as `visits` and `ddpm`.
     """
-    grid, on_path = checked_times(times, path), OnPath(denoiser, path, cond)
     made, known = checked_mask(mask, noise), checked_known(known, noise)
-    order = visits(len(grid) - 1, resample, jump)
-    z = torch.where(made, path.beta(grid[0]) * noise, path.alpha(grid[0]) * known + path.beta(grid[0]) * noise)
-    for move, (before, after) in enumerate(pairwise(order)):
-        here, there = grid[before], grid[after]
-        if after < before:
-            z = noised_further(z, path, here, there, fresh_noise(draw, 2 * move, z, NAME))
-            continue
-        z = ancestral_step(on_path, z, here, there, draw, 2 * move, NAME)
-        put_back = known
-        if there > 0:
-            put_back = path.alpha(there) * known + path.beta(there) * fresh_noise(draw, 2 * move + 1, z, NAME)
-        z = torch.where(made, z, put_back)
-    return z
+
+    def put_back(z: torch.Tensor, time: float, fresh: Callable[[], torch.Tensor]) -> torch.Tensor:
+        return torch.where(made, z, path.alpha(time) * known + path.beta(time) * fresh() if time > 0 else known)
+
+    return held_sampling(denoiser, noise, times, cond, path, draw, put_back, resample, jump, "inpainting")
 
 
 @torch.no_grad()

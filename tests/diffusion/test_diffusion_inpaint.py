@@ -28,7 +28,7 @@ from sadm.diffusion import (
     karras_sigmas,
     uniform_times,
 )
-from sadm.diffusion.resampling import evaluations, noised_further, visits
+from sadm.diffusion.held import evaluations, noised_further, visits
 
 PATHS = [VarianceExploding(), VariancePreserving(), StraightLine()]
 SETTINGS = SamplerSettings(steps=4, batch=3)
