@@ -89,6 +89,7 @@ def run(arguments: list[str]) -> None:
     size = None if options.size is None else size_of(options.size)
     import torch
 
+    from sadm.applications.proposals import class_index
     from sadm.core.config import build_config
     from sadm.training.config import SamplingConfig
     from sadm.training.grid import grid_columns, write_grid
@@ -149,19 +150,3 @@ def size_of(text: str) -> tuple[int, int]:
     if match is None:
         raise UserError(f"--size is '{text}'; expected WIDTHxHEIGHT in pixels, such as 48x24.")
     return int(match[2]), int(match[1])
-
-
-def class_index(label: str, names: tuple[str, ...]) -> int:
-    """Index of a class given by name or index.
-
-    Raises:
-        UserError: no such class, or an unconditional model.
-    """
-    if not names:
-        raise UserError("--label was given, but this model knows no classes. Leave --label out.")
-    if label in names:
-        return names.index(label)
-    if label.isdecimal() and int(label) < len(names):
-        return int(label)
-    shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
-    raise UserError(f"--label '{label}' is no class of this model; there are {shown} (or 0 to {len(names) - 1}).")

@@ -12,9 +12,10 @@ from itertools import pairwise
 import torch
 
 from sadm.core.conditions import Cond
+from sadm.diffusion.class_mix import ClassMix
 from sadm.diffusion.denoised import Denoiser, per_image
-from sadm.diffusion.generate import SamplerSettings
-from sadm.diffusion.ode import CONTRACT
+from sadm.diffusion.generate import SamplerSettings, prepare
+from sadm.diffusion.ode import CONTRACT, heun
 from sadm.diffusion.on_path import OnPath, checked_times, schedule_of
 from sadm.diffusion.paths import Path
 
@@ -78,3 +79,58 @@ def spherical(first: torch.Tensor, second: torch.Tensor, share: torch.Tensor) ->
     ours = torch.where(straight, 1 - share, torch.sin((1 - share) * angle) / safe)
     theirs = torch.where(straight, share, torch.sin(share * angle) / safe)
     return per_image(ours, first) * first + per_image(theirs, first) * second
+
+
+@torch.no_grad()
+def interpolate_images(
+    denoiser: Denoiser,
+    first: torch.Tensor,
+    second: torch.Tensor,
+    count: int,
+    labels: tuple[int, int] | None,
+    null_label: int | None,
+    settings: SamplerSettings,
+    steps: int = 40,
+    device: torch.device | str = "cpu",
+) -> torch.Tensor:
+    """Images from one to another: the noises that make them, `spherical` between those, and the way back.
+
+    Where the two are of different classes, each image between is of a mix of both by its share (`ClassMix`). On the way to the
+    noise there is no guidance. The first and the last image show how well the two themselves come back.
+
+    Args:
+        denoiser: in eval mode.
+        first, second: [C, H, W].
+        count: of images, the two included; at least 2.
+        labels: their classes, or None.
+        null_label: the network's null class, or None.
+        settings: guidance and range of noise levels.
+        steps: each way.
+        device: where the denoiser is.
+
+    Returns:
+        [count, C, H, W], float32, on the CPU; in [-1, 1] unless `settings.clamp` is off.
+
+    Raises:
+        ValueError: fewer than 2 images or steps, images of different shapes, and as `prepare`.
+    """
+    if count < 2 or first.shape != second.shape:
+        raise ValueError(
+            f"expected two images of one shape and a count of at least 2, got {tuple(first.shape)}, {tuple(second.shape)} and "
+            f"{count}"
+        )
+    settings = inversion_settings(denoiser, settings, steps)
+    guided, times = prepare(denoiser, null_label, settings)
+    ends = Cond(label=None if labels is None else torch.tensor(labels, device=device))
+    noise = encode(denoiser, torch.stack([first, second]).to(device), times, ends, guided.path)
+    share = torch.linspace(0, 1, count, device=device)
+    between = spherical(*(end.expand(count, *first.shape) for end in noise), share)
+    classes = [] if labels is None else list(dict.fromkeys(labels))
+    weights = torch.stack([1 - share, share], dim=1) if len(classes) == 2 else torch.ones_like(share)[:, None]
+    parts = []
+    for start in range(0, count, settings.batch):
+        rows = slice(start, start + settings.batch)
+        asked = ClassMix(guided, classes, weights[rows]) if classes else guided
+        parts.append(heun(asked, between[rows], times, Cond(), guided.path))
+    images = torch.cat(parts).cpu()
+    return images.clamp(-1, 1) if settings.clamp else images

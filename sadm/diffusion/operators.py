@@ -22,6 +22,10 @@ class Operator(abc.ABC):
     def transposed(self, y: torch.Tensor) -> torch.Tensor:
         """A^T y."""
 
+    def of(self, rows: slice) -> Operator:
+        """The operator for some of the images."""
+        return self
+
 
 class Projecting(Operator):
     """An operator whose singular values are all 0 or one number, `scale`: its pseudo-inverse is ``A^T / scale^2``."""
@@ -49,8 +53,12 @@ class Masking(Projecting):
     def __init__(self, mask: torch.Tensor) -> None:
         self.known = ~mask.bool()
 
+    def of(self, rows: slice) -> Masking:
+        """That of some of the images, where each has its own."""
+        return self if len(self.known) == 1 else Masking(~self.known[rows])
+
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return x * self.known.to(x)
+        return x * self.known.to(x)  # also to its device
 
     def transposed(self, y: torch.Tensor) -> torch.Tensor:
         return self(y)

@@ -31,7 +31,7 @@ class Request:
         severity: lowest and highest, from which each is drawn evenly; None = as the real defect whose shape is taken.
         place: where.
         margin: pixels around the mask that are drawn anew with it, so that the defect has an edge; they are not marked.
-        resample: see `sadm.diffusion.resampling.visits`; more fits the surroundings better, and takes so many times as long.
+        resample: see `sadm.diffusion.held.visits`; more fits the surroundings better, and takes so many times as long.
         least_change: grey levels (of 255) by which a pair differs at least from its good image, in the mean over the mask; one
             that does not is drawn again, a few times.
         attribute: name of the attribute that means severity.

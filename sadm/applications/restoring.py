@@ -1,0 +1,290 @@
+"""Damaged images restored, several times: what was measured is kept, what is missing is drawn, and the spread is shown."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sadm.applications.proposals import (
+    Proposal,
+    class_names_by_row,
+    labels_of,
+    proposals_for,
+    read_picture,
+    rows_of,
+    write_proposals,
+)
+from sadm.applications.spaces import Space
+from sadm.core.conditions import Cond
+from sadm.core.errors import UserError
+from sadm.core.files import write_json
+from sadm.core.grids import write_png
+from sadm.core.progress import Reporter, Silent
+from sadm.core.stopping import StopRequest
+from sadm.data import ImageSet, to_floats, to_uint8
+from sadm.diffusion.generate import SamplerSettings, generate
+from sadm.diffusion.inpaint import inpaint_images
+from sadm.diffusion.operators import Averaging, Blur, Grey, Masking, Operator
+from sadm.diffusion.restore import restore_images
+from sadm.training.grid import write_grid
+from sadm.training.model_folder import Model, sampler_settings
+from sadm.training.outputs import generated_images
+from sadm.training.telling import condition_of
+
+MASK, LOWRES, BLUR, NOISE, GREY, UNKNOWN = "mask", "lowres", "blur", "noise", "grey", "unknown"
+KINDS = (MASK, LOWRES, BLUR, NOISE, GREY, UNKNOWN)
+MEASURED, MAPS, SHEETS = "restored.json", "uncertainty", "sheets"
+WHITE_AT = 64
+"""Standard deviation, in grey levels of 255, from which on a map of uncertainty is white."""
+_ROUNDING = 1 / 127.5 / math.sqrt(12)  # standard deviation of what bytes have lost, of pixels in [-1, 1]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Injury:
+    """What has happened to images.
+
+    Attributes:
+        kind: one of `KINDS`; ``unknown`` for a model that was trained with --data.tell damage.
+        factor: ``lowres``: how many pixels along a side have become one.
+        width: ``blur``: standard deviation of the Gaussian, in pixels of the sound image.
+        noise: standard deviation of noise, in shares of the range from black to white.
+        masks: ``mask``: [N, 1, H, W], bool; true where images are missing.
+    """
+
+    kind: str
+    factor: int = 2
+    width: float = 1.0
+    noise: float = 0.0
+    masks: torch.Tensor | None = None
+
+    def check(self) -> None:
+        """Refuses what makes no sense for any model.
+
+        Raises:
+            UserError: what was given, and what was expected.
+        """
+        if self.kind not in KINDS:
+            raise UserError(f"--damage is '{self.kind}'; expected one of {', '.join(KINDS)}.")
+        if self.factor < 2:
+            raise UserError(f"--factor must be at least 2, got {self.factor}.")
+        if not 0 < self.width <= 20:
+            raise UserError(f"--blur must be above 0 and at most 20 pixels, got {self.width:g}.")
+        if not 0 <= self.noise < 1:
+            raise UserError(f"--noise must be at least 0 and below 1, got {self.noise:g}.")
+        if self.kind == NOISE and not self.noise:
+            raise UserError("--damage noise needs how much there is, in shares of the range: --noise 0.1")
+        if self.kind == UNKNOWN and self.noise:
+            raise UserError(
+                "--noise has no meaning with --damage unknown: the model has learned what damage looks like."
+            )
+
+    def shape(self, sound: tuple[int, int, int]) -> tuple[int, int, int]:
+        """(C, H, W) of damaged images, of that of sound ones.
+
+        Raises:
+            UserError: sound ones can't have this damage.
+        """
+        channels, height, width = sound
+        if self.kind == GREY and channels != 3:
+            raise UserError(f"--damage grey needs a model of colour; this one draws {channels} channel(s).")
+        if self.kind == LOWRES and (height % self.factor or width % self.factor):
+            raise UserError(f"--factor {self.factor} does not divide the model's {width}x{height} pixels.")
+        if self.kind == LOWRES:
+            return channels, height // self.factor, width // self.factor
+        return (1 if self.kind == GREY else channels), height, width
+
+    def operator(self, rows: Sequence[int]) -> Operator:
+        """The linear map, for some of the images."""
+        if self.kind == MASK:
+            assert self.masks is not None  # noqa: S101 - it comes with them
+            return Masking(self.masks[list(rows)])
+        if self.kind == LOWRES:
+            return Averaging(self.factor)
+        if self.kind == GREY:
+            return Grey()
+        if self.kind == BLUR:
+            return Blur.gaussian(self.width)
+        return Masking(torch.zeros(1, 1, 1, 1))  # all is there, under the noise
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        masks = None
+        if self.masks is not None:
+            masks = hashlib.sha256(self.masks.to(torch.uint8).contiguous().numpy().tobytes()).hexdigest()
+        return {**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)}, "masks": masks}
+
+
+class Restorer:
+    """Restores images that have one injury.
+
+    Args:
+        model: of pixels.
+        injury: what has happened.
+        resample, jump: see `sadm.diffusion.held.visits`.
+
+    Raises:
+        UserError: a model of latents, or one that can't restore this.
+    """
+
+    def __init__(self, model: Model, injury: Injury, resample: int = 4, jump: int = 1) -> None:
+        injury.check()
+        Space(model).refuse_latents("what was measured is not linear in them")
+        if min(resample, jump) < 1:
+            raise UserError(f"--resample and --jump must be at least 1, got {resample} and {jump}.")
+        injury.shape(model.spec.shape)
+        if injury.kind == UNKNOWN:
+            condition_of(model.spec, damaged=torch.zeros(1, *model.spec.shape))  # refuses one that was not shown damage
+        self.model, self.injury, self.resample, self.jump = model, injury, resample, jump
+        self.settings: SamplerSettings = sampler_settings(model.sampling)
+
+    def __call__(
+        self, damaged: torch.Tensor, rows: Sequence[int], seeds: Sequence[int], labels: torch.Tensor | None
+    ) -> torch.Tensor:
+        """One proposal for each damaged image.
+
+        Args:
+            damaged: [N, c, h, w], floating point in [-1, 1].
+            rows: which of the injury's images these are.
+            seeds: one for each.
+            labels: classes [N], or None.
+
+        Returns:
+            [N, C, H, W], float32 in [-1, 1], on the CPU; for a mask without noise, what is known to the bit.
+        """
+        model, settings, cond = self.model, self.settings, Cond(label=labels)
+        asked = (seeds, cond, model.null_label, settings)
+        if self.injury.kind == UNKNOWN:
+            told, shape = condition_of(model.spec, damaged=damaged), model.spec.shape
+            return generate(model.denoiser, shape, seeds, labels, model.null_label, settings, model.device, told=told)
+        if self.injury.kind == MASK and not self.injury.noise:
+            assert self.injury.masks is not None  # noqa: S101 - it comes with them
+            masks = self.injury.masks[list(rows)]
+            return inpaint_images(model.denoiser, damaged, masks, *asked, self.resample, self.jump, device=model.device)
+        level = 2 * self.injury.noise
+        return restore_images(
+            model.denoiser,
+            self.injury.operator(rows),
+            damaged,
+            model.spec.shape,
+            *asked,
+            max(level, _ROUNDING) if self.injury.kind == BLUR else level,
+            model.spec.sigma_data,
+            self.resample,
+            self.jump,
+            model.device,
+        )
+
+
+def write_restored(
+    restorer: Restorer,
+    images: ImageSet,
+    out: str | Path,
+    label: str | None = None,
+    proposals: int = 4,
+    seed: int = 0,
+    reporter: Reporter | None = None,
+) -> dict[str, Any]:
+    """Writes proposals, maps of their spread, and sheets that show both; the same call goes on after an interruption.
+
+    Args:
+        restorer: for these images.
+        images: damaged ones, N of them.
+        out: the folder.
+        label: class by name or index; None = each image's own, where it is known.
+        proposals: for each image, at least 2.
+        seed: of everything random.
+        reporter: told about progress.
+
+    Returns:
+        What is in ``restored.json``: of each image, mean and maximum of its uncertainty.
+
+    Raises:
+        UserError: no such class, fewer than 2 proposals, or the folder holds something else.
+        InterruptedRun: stopped between batches.
+    """
+    if proposals < 2:
+        raise UserError(
+            f"--proposals must be at least 2, got {proposals}: what is uncertain is read off their differences."
+        )
+    model, injury = restorer.model, restorer.injury
+    labels, wanted = labels_of(model, images, label), proposals_for(len(images), proposals, seed)
+
+    def make(some: Sequence[Proposal]) -> torch.Tensor:
+        own = None if labels is None else rows_of(labels, some)
+        rows, seeds = [proposal.row for proposal in some], [proposal.seed for proposal in some]
+        return restorer(to_floats(rows_of(images.images, some)), rows, seeds, own)
+
+    def describe(proposal: Proposal) -> dict[str, Any]:
+        return {"of": images.names[proposal.row], "proposal": proposal.number, "damage": injury.kind}
+
+    about = {
+        "data": images.fingerprint(),
+        "damage": injury.as_dict(),
+        "sampling": model.sampling.model_dump(),
+        "label": label,
+        "proposals": proposals,
+        "resample": restorer.resample,
+        "jump": restorer.jump,
+        "seed": seed,
+    }
+    names, shown = class_names_by_row(model, labels), reporter or Silent()
+    with StopRequest() as stop, generated_images(out, model, "sadm restore", about=about) as outputs:
+        write_proposals(outputs, wanted, make, describe, names, restorer.settings.batch, shown, stop)
+        facts = []
+        for row in range(len(images)):
+            own = [proposal for proposal in wanted if proposal.row == row]
+            drawn = torch.stack([read_picture(outputs.folder / proposal.name) for proposal in own])
+            facts.append({"of": images.names[row], **_write_maps(outputs.folder, row, images.images[row], drawn)})
+        found = {
+            "images": facts,
+            "units": "standard deviation over proposals, in grey levels of 255",
+            "white": WHITE_AT,
+        }
+        write_json(outputs.folder / MEASURED, found)
+    return found
+
+
+def spread_of(proposals: torch.Tensor) -> torch.Tensor:
+    """The standard deviation over proposals [P, C, H, W] in [-1, 1], largest over the channels: [1, H, W] in grey levels."""
+    return 127.5 * proposals.std(dim=0).amax(dim=0, keepdim=True)
+
+
+def _write_maps(folder: Path, row: int, damaged: torch.Tensor, proposals: torch.Tensor) -> dict[str, float]:
+    """Writes an image's map, and its sheet: as it is, the proposals, and the map."""
+    spread = spread_of(proposals)
+    grey = (spread / WHITE_AT).clamp(0, 1) * 255  # [1, H, W]
+    write_png(folder / MAPS / f"{row:06d}.png", grey.round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
+    shape = proposals.shape[1:]
+    before = enlarged(to_floats(damaged), shape)
+    write_grid(
+        folder / SHEETS / f"{row:06d}.png",
+        [before, *proposals, (grey / 127.5 - 1).expand(shape)],
+        len(proposals) + 2,
+    )
+    return {"mean": round(float(spread.mean()), 3), "most": round(float(spread.max()), 3)}
+
+
+def enlarged(image: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
+    """A damaged image [c, h, w] in the shape (C, H, W) of sound ones: pixels and channels repeated."""
+    factor = shape[1] // image.shape[1]
+    return image.expand(shape[0], -1, -1).repeat_interleave(factor, 1).repeat_interleave(factor, 2)
+
+
+def damage(sound: torch.Tensor, injury: Injury, noise: Callable[[Sequence[int]], torch.Tensor]) -> torch.Tensor:
+    """Sound images [N, C, H, W] in [-1, 1] with an injury, as bytes would hold them [N, c, h, w]; masked pixels are grey.
+
+    Args:
+        sound: N images.
+        injury: any but ``unknown``.
+        noise: gives unit Gaussian noise of a shape.
+    """
+    y = injury.operator(range(len(sound)))(sound)
+    if injury.noise:
+        y = y + 2 * injury.noise * noise(y.shape)
+    return to_floats(to_uint8(y))
