@@ -19,7 +19,7 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from sadm.core.errors import UserError
 from sadm.studio.context import Studio
 from sadm.studio.jobs import Jobs
-from sadm.studio.pages import drawing, runs, training, work
+from sadm.studio.pages import augmenting, drawing, editing, inspection, review, runs, training, work
 from sadm.studio.texts import texts
 from sadm.studio.workspace import REPORT, Workspace
 
@@ -29,8 +29,22 @@ _TABS = (
     ("tab_train", training.build),
     ("tab_runs", runs.build),
     ("tab_draw", drawing.build),
+    ("tab_defects", inspection.build),
+    ("tab_edit", editing.build),
+    ("tab_augment", augmenting.build),
+    ("tab_review", review.build),
     ("tab_jobs", work.build),
 )
+_CONTRAST = {
+    "block_info_text_color": "*neutral_600",
+    "block_info_text_color_dark": "*neutral_300",
+    "block_label_text_color": "*neutral_700",
+    "block_label_text_color_dark": "*neutral_200",
+    "block_title_text_color": "*neutral_700",
+    "block_title_text_color_dark": "*neutral_200",
+    "link_text_color": "*primary_800",
+}
+"""Greys of the theme that are too faint to be read by everybody (WCAG 2.1 asks for 4.5:1)."""
 _REPORTS_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
@@ -77,7 +91,7 @@ def build_app(
             return PlainTextResponse("no such report", status_code=404)
         return HTMLResponse(page, headers={"Content-Security-Policy": _REPORTS_POLICY})
 
-    theme = gr.themes.Default(font=_FONTS, font_mono=["ui-monospace", "monospace"])
+    theme = gr.themes.Default(font=_FONTS, font_mono=["ui-monospace", "monospace"]).set(**_CONTRAST)
     blocks = build_page(studio).queue(default_concurrency_limit=8)
     allowed = [str(workspace.runs_folder), str(workspace.out_folder)]
     how = {"theme": theme, "footer_links": [], "show_error": True, "ssr_mode": False}

@@ -88,8 +88,8 @@ def _source(text: str) -> str:
 
 
 def _whole(what: str, value: float | None) -> int | None:
-    """A field of numbers may hold 3.0."""
-    if value is None:
+    """A field of numbers may hold 3.0; 0 stands for what was left open, since the page can't show an empty field of numbers."""
+    if not value:
         return None
     if value != int(value) or value < 0:
         raise UserError(f"{what}: {value:g}; expected a whole number.")
@@ -101,3 +101,36 @@ def _at_least_one(what: str, value: float | None) -> int:
     if not number:
         raise UserError(f"{what}: {value}; expected at least 1.")
     return number
+
+
+def augment(run: Path, out: Path, target: str, with_real: bool, measure: bool) -> list[str]:
+    """Classes filled up."""
+    return ["augment", str(run), *options(out=str(out), target=target, with_real=with_real, measure=measure)]
+
+
+def inpaint(run: Path, out: Path, images: Path, mask: Path | None, proposals: int, label: str | None) -> list[str]:
+    """A part made anew."""
+    if mask is None:
+        raise UserError("nothing is painted: paint over the part that is to be made anew.")
+    words = options(images=str(images), out=str(out), mask=str(mask), proposals=_at_least_one("proposals", proposals))
+    return ["inpaint", str(run), *words, *options(label=label, resize=True)]
+
+
+def restore(run: Path, out: Path, images: Path, damage: str, mask: Path | None, proposals: int) -> list[str]:
+    """Damage undone."""
+    if damage == "mask" and mask is None:
+        raise UserError("nothing is painted: paint over the part that is missing.")
+    words = options(images=str(images), out=str(out), damage=damage, proposals=_at_least_one("proposals", proposals))
+    shown = None if damage != "mask" else str(mask)
+    return ["restore", str(run), *words, *options(mask=shown, resize=True)]
+
+
+def vary(run: Path, out: Path, images: Path, strength: float, proposals: int, label: str | None) -> list[str]:
+    """Variations."""
+    words = options(images=str(images), out=str(out), strength=float(strength))
+    return [
+        "vary",
+        str(run),
+        *words,
+        *options(proposals=_at_least_one("proposals", proposals), label=label, resize=True),
+    ]

@@ -25,7 +25,7 @@ def build(studio: Studio) -> None:
         count = gr.Number(16, label=text["count"], precision=0, minimum=1, elem_id="draw-count")
         seed = gr.Number(0, label=text["seed"], precision=0, minimum=0)
         guidance = gr.Slider(0, 5, 1, step=0.1, label=text["guidance"], info=text["guidance_info"])
-        steps = gr.Number(None, label=text["steps"], info=text["steps_info"], precision=0)
+        steps = gr.Number(0, label=text["steps"], info=text["steps_info"], precision=0)
     start = gr.Button(text["start_draw"], variant="primary", elem_id="draw-start")
     said = gr.Markdown(elem_id="draw-said")
     folder = gallery_of_made(studio)
@@ -34,7 +34,7 @@ def build(studio: Studio) -> None:
     def draw(run: str, count: int, label: str, seed: int, guidance: float, steps: int) -> tuple[str, Any]:
         source, out = studio.workspace.run(run), studio.workspace.new_images("drawn", run or "")
         words = commands.sample(source, out, count, label, seed, guidance, steps)
-        return studio.queue(f"{text['start_draw']}: {run}", words, out), gr.Dropdown(value=None)
+        return studio.queue(text["work_draw"].format(name=run), words, out), gr.Dropdown(value=None)
 
     start.click(draw, [run, count, label, seed, guidance, steps], [said, folder])
     follow_runs(studio, run, label)

@@ -24,8 +24,8 @@ def build(studio: Studio) -> None:
         recipe = gr.Dropdown(recipe_names(), value="digits", label=text["recipe"], info=text["recipe_info"])
         signal = gr.Radio(SIGNALS, value=SIGNALS[0], label=text["signal"], info=text["signal_info"])
     with gr.Row():
-        steps = gr.Number(None, label=text["steps"], info=text["steps_info"], precision=0, elem_id="train-steps")
-        resolution = gr.Number(None, label=text["resolution"], info=text["resolution_info"], precision=0)
+        steps = gr.Number(0, label=text["steps"], info=text["steps_info"], precision=0, elem_id="train-steps")
+        resolution = gr.Number(0, label=text["resolution"], info=text["resolution_info"], precision=0)
         seeds = gr.Number(5, label=text["seeds"], precision=0, minimum=2)
     with gr.Row():
         flip = gr.Checkbox(False, label=text["flip"])
@@ -41,13 +41,13 @@ def build(studio: Studio) -> None:
     ) -> str:
         out = studio.workspace.new_run(name)
         words = commands.train(out, data, recipe, signal, steps, size, flip, tell)
-        return studio.queue(f"{text['start_training']}: {out.name}", words, out)
+        return studio.queue(text["work_train"].format(name=out.name), words, out)
 
     @shown_to_people
     def compare(data: str, name: str, recipe: str, seeds: int) -> str:
         out = studio.workspace.new_run(f"{name}-compare")
         words = commands.compare(out, data, recipe, seeds, studio.lang)
-        return studio.queue(f"{text['start_compare']}: {out.name}", words, out)
+        return studio.queue(text["work_compare"].format(name=out.name), words, out)
 
     start.click(train, [data, name, recipe, signal, steps, resolution, flip, tell], said)
     against.click(compare, [data, name, recipe, seeds], said)

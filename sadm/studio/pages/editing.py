@@ -1,0 +1,81 @@
+"""Work on one's own images: fill a part, restore, vary."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from sadm.studio import commands
+from sadm.studio.context import Studio, shown_to_people
+from sadm.studio.pages.drawing import follow_runs, gallery_of_made
+from sadm.studio.uploads import fitted_mask, keep_images, painted_mask
+from sadm.training.model_folder import model_spec
+
+DAMAGE = ("unknown", "mask", "lowres", "blur", "noise", "grey")
+
+
+def build(studio: Studio) -> None:
+    """The tab."""
+    text = studio.text
+    with gr.Row():
+        run = gr.Dropdown(studio.workspace.runs(), label=text["model"], elem_id="edit-run")
+        label = gr.Dropdown([], label=text["label"], info=text["edit_label_info"])
+        proposals = gr.Number(4, label=text["proposals"], precision=0, minimum=1)
+    with gr.Row():
+        files = gr.File(label=text["your_images"], file_count="multiple", type="filepath", elem_id="edit-files")
+        paint = gr.ImageEditor(
+            label=text["paint"], type="numpy", image_mode="RGBA", sources=[], height=320, elem_id="edit-paint"
+        )
+    with gr.Row():
+        fill = gr.Button(text["fill"], elem_id="edit-fill")
+        damage = gr.Dropdown(DAMAGE, value=DAMAGE[0], label=text["damage"], info=text["damage_info"])
+        restore = gr.Button(text["restore"], elem_id="edit-restore")
+        strength = gr.Slider(0.05, 1, 0.4, step=0.05, label=text["strength"], info=text["strength_info"])
+        vary = gr.Button(text["vary"], elem_id="edit-vary")
+    said = gr.Markdown(elem_id="edit-said")
+    folder = gallery_of_made(studio)
+
+    def act(kind: str, words: Callable[..., list[str]]) -> Callable[..., tuple[str, Any]]:
+        @shown_to_people
+        def acted(run: str, files: list[str], painted: Any, *rest: Any) -> tuple[str, Any]:
+            source, out = studio.workspace.run(run), studio.workspace.new_images(kind, run or "")
+            images = keep_images(studio.workspace, files)
+            mask = painted_mask(studio.workspace, painted)
+            if mask is not None:
+                _, height, width = model_spec(source).shape
+                fitted_mask(mask, (width, height))
+            title = text["work_edit"].format(what=text[kind], name=run)
+            return studio.queue(title, words(source, out, images, mask, *rest), out), gr.Dropdown(value=None)
+
+        return acted
+
+    def filled(run: Path, out: Path, images: Path, mask: Path | None, proposals: int, label: str) -> list[str]:
+        return commands.inpaint(run, out, images, mask, proposals, label)
+
+    def restored(run: Path, out: Path, images: Path, mask: Path | None, damage: str, proposals: int) -> list[str]:
+        return commands.restore(run, out, images, damage, mask, proposals)
+
+    def varied(
+        run: Path, out: Path, images: Path, mask: Path | None, strength: float, proposals: int, label: str
+    ) -> list[str]:
+        return commands.vary(run, out, images, strength, proposals, label)
+
+    fill.click(act("fill", filled), [run, files, paint, proposals, label], [said, folder])
+    restore.click(act("restore", restored), [run, files, paint, damage, proposals], [said, folder])
+    vary.click(act("vary", varied), [run, files, paint, strength, proposals, label], [said, folder])
+    files.change(first_picture, files, paint, show_progress="hidden")
+    follow_runs(studio, run, label)
+
+
+def first_picture(files: list[str] | None) -> dict[str, Any] | None:
+    """The first uploaded image, to be painted on; None for what can't be shown."""
+    from PIL import Image
+
+    try:
+        with Image.open((files or [])[0]) as image:
+            return {"background": image.convert("RGBA").copy(), "layers": [], "composite": None}
+    except (IndexError, OSError, ValueError):
+        return None

@@ -1,0 +1,67 @@
+"""Draw defects on good images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gradio as gr
+
+from sadm.applications.defects import LAYOUTS
+from sadm.studio import commands
+from sadm.studio.context import Studio, shown_to_people
+from sadm.studio.pages.drawing import follow_runs, gallery_of_made
+from sadm.studio.uploads import fitted_mask, painted_mask
+from sadm.training.model_folder import model_spec
+
+_SIDE = 256  # pixels of the field to paint in
+
+
+def build(studio: Studio) -> None:
+    """The tab."""
+    text = studio.text
+    with gr.Row():
+        run = gr.Dropdown(studio.workspace.runs(), label=text["model"], elem_id="defects-run")
+        defect = gr.Dropdown(
+            [], label=text["defect"], info=text["defect_info"], multiselect=True, elem_id="defects-kind"
+        )
+        count = gr.Number(20, label=text["count"], precision=0, minimum=1, elem_id="defects-count")
+    with gr.Row():
+        low = gr.Slider(0, 1, 0, step=0.05, label=text["severity_low"], info=text["severity_info"])
+        high = gr.Slider(0, 1, 0, step=0.05, label=text["severity_high"])
+        place = gr.Textbox("anywhere", label=text["place"], info=text["place_info"])
+        layout = gr.Dropdown([*LAYOUTS], value="classes", label=text["layout"])
+    with gr.Row():
+        region = gr.ImageEditor(
+            label=text["region"], type="numpy", image_mode="RGBA", canvas_size=(_SIDE, _SIDE), sources=[], height=320
+        )
+        with gr.Column():
+            measure = gr.Checkbox(False, label=text["measure"])
+            start = gr.Button(text["start_defects"], variant="primary", elem_id="defects-start")
+            said = gr.Markdown(elem_id="defects-said")
+    folder = gallery_of_made(studio)
+
+    @shown_to_people
+    def draw(
+        run: str,
+        kinds: list[str],
+        count: int,
+        low: float,
+        high: float,
+        place: str,
+        layout: str,
+        region: Any,
+        measure: bool,
+    ) -> tuple[str, Any]:
+        source, out = studio.workspace.run(run), studio.workspace.new_images("defects", run or "")
+        mask = painted_mask(studio.workspace, region)
+        if mask is not None:
+            _, height, width = model_spec(source).shape
+            fitted_mask(mask, (width, height))
+        severity = (low, max(low, high)) if high > 0 else None
+        words = commands.defects(
+            source, out, kinds, count, severity, place, None if mask is None else str(mask), layout, measure
+        )
+        return studio.queue(text["work_defects"].format(name=run), words, out), gr.Dropdown(value=None)
+
+    start.click(draw, [run, defect, count, low, high, place, layout, region, measure], [said, folder])
+    follow_runs(studio, run, defect)

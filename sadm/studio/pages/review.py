@@ -1,0 +1,79 @@
+"""Review generated images one by one before they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from sadm.studio.context import Studio, shown_to_people
+from sadm.training.outputs import read_records
+from sadm.training.reviews import add_review, export_generated, read_reviews
+
+
+def build(studio: Studio) -> None:
+    """The tab."""
+    text = studio.text
+    with gr.Row():
+        folder = gr.Dropdown(studio.workspace.made(), label=text["folder"], elem_id="review-folder")
+        reviewer = gr.Textbox(label=text["reviewer"], elem_id="review-reviewer")
+    name = gr.State(None)
+    counts = gr.Markdown(elem_id="review-counts")
+    with gr.Row():
+        image = gr.Image(interactive=False, height=420, label=text["made"], buttons=[])
+        with gr.Column():
+            about = gr.JSON(label=text["facts"])
+            reason = gr.Textbox(label=text["reason"], elem_id="review-reason")
+            with gr.Row():
+                approve = gr.Button(text["approve"], variant="primary", elem_id="review-approve")
+                reject = gr.Button(text["reject"], variant="stop", elem_id="review-reject")
+            export = gr.Button(text["export_approved"], elem_id="review-export")
+    parts = [folder, name, counts, image, about, reason]
+
+    @shown_to_people
+    def look(chosen: str | None) -> tuple[Any, ...]:
+        names = studio.workspace.made()
+        chosen = chosen if chosen in names else next(iter(names), None)
+        return gr.Dropdown(names, value=chosen), *next_of(studio, chosen), ""
+
+    def decide(approved: bool) -> Callable[..., tuple[Any, ...]]:
+        @shown_to_people
+        def decided(chosen: str, name: str | None, reason: str, reviewer: str) -> tuple[Any, ...]:
+            if name:
+                add_review(studio.workspace.images(chosen), name, approved, reason, reviewer)
+            return look(chosen)
+
+        return decided
+
+    @shown_to_people
+    def leave(chosen: str) -> str:
+        source = studio.workspace.images(chosen)
+        out = studio.workspace.folder / "approved" / source.name
+        written = export_generated(source, out)
+        return text["exported"].format(written=written.written, out=out, left=written.left)
+
+    folder.focus(lambda: gr.Dropdown(studio.workspace.made()), None, folder, show_progress="hidden")
+    folder.change(look, folder, parts, show_progress="hidden")
+    given = [folder, name, reason, reviewer]
+    approve.click(decide(True), given, parts)
+    reject.click(decide(False), given, parts)
+    export.click(leave, folder, counts)
+
+
+def next_of(studio: Studio, chosen: str | None) -> tuple[str | None, str, str | None, dict[str, Any] | None]:
+    """The first image without a review: its name, where the review stands, its path, and what is known of it."""
+    text = studio.text
+    if chosen is None:
+        return None, text["nothing_chosen"], None, None
+    source = studio.workspace.images(chosen)
+    records, reviews = read_records(source), read_reviews(source)
+    open_ = [name for name in sorted(records) if name not in reviews]
+    approved = sum(reviews[name].approved for name in records if name in reviews)
+    if not open_:
+        said = text["all_reviewed"].format(count=len(records))
+        rest = text["reviewed"].format(approved=approved, rejected=len(records) - approved, open=0)
+        return None, f"{said} {rest}", None, None
+    rejected = len(records) - approved - len(open_)
+    said = text["reviewed"].format(approved=approved, rejected=rejected, open=len(open_))
+    return open_[0], said, str(source / open_[0]), records[open_[0]]
