@@ -3,7 +3,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check faults wheel-test test-reference benchmark-metrics fashion-mnist fuzz audit clean-demo
+.PHONY: demo test check faults studio-test wheel-test test-reference benchmark-metrics fashion-mnist fuzz audit clean-demo
 
 demo: .venv/demo.stamp
 	$(BIN)/sadm compare --recipe digits --out runs/demo --structure-metric --audit
@@ -27,6 +27,18 @@ fashion-mnist:
 # Within the hour on an idle core; the same command goes on after a stop.
 faults: .venv/dev.stamp
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.faults --run
+
+# The studio in a real browser, in an environment of its own that sees the packages of .venv.
+studio-test: .venv-studio/stamp
+	@command -v chromium >/dev/null || { apt-get update -q && apt-get install -y -q chromium; } >/dev/null 2>&1 \
+	  || { echo "NOT TESTED: needs Debian's package chromium, which can't be installed here"; exit 1; }
+	SADM_BROWSER_TESTS=1 .venv-studio/bin/python -m pytest tests/browser
+
+.venv-studio/stamp: .venv/dev.stamp pyproject.toml constraints.txt
+	rm -rf .venv-studio && $(BIN)/python -m venv .venv-studio
+	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' >"$$(echo .venv-studio/lib/python3*/site-packages)/dependencies.pth"
+	.venv-studio/bin/pip install -q -c constraints.txt 'gradio>=5,<7' 'playwright>=1.49,<2' 'pytest-playwright>=0.6,<1'
+	@touch $@
 
 # The built wheel, alone in an environment of its own, outside the repository.
 wheel-test: .venv/dev.stamp

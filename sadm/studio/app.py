@@ -54,8 +54,8 @@ def build_page(studio: Studio) -> gr.Blocks:
         gr.Markdown(f"# {studio.text['title']}\n\n{studio.text['about'].format(folder=studio.workspace.folder)}")
         with gr.Tabs():
             for key, build in _TABS:
-                with gr.Tab(studio.text[key], id=key):
-                    build(studio)
+                with gr.Tab(studio.text[key], id=key) as tab:
+                    build(studio, tab)
     return page
 
 

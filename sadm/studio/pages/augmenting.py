@@ -11,8 +11,8 @@ from sadm.studio.context import Studio, shown_to_people
 from sadm.studio.pages.drawing import follow_runs, gallery_of_made
 
 
-def build(studio: Studio) -> None:
-    """The tab."""
+def build(studio: Studio, tab: gr.Tab) -> None:
+    """The tab's content."""
     text = studio.text
     with gr.Row():
         run = gr.Dropdown(studio.workspace.runs(), label=text["model"], elem_id="augment-run")

@@ -15,8 +15,8 @@ _SHOWN = 200
 EVERY = 3.0
 
 
-def build(studio: Studio) -> None:
-    """The tab."""
+def build(studio: Studio, tab: gr.Tab) -> None:
+    """The tab's content."""
     text = studio.text
     with gr.Row():
         run = gr.Dropdown(studio.workspace.runs(), label=text["model"], elem_id="draw-run")

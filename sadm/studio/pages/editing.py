@@ -17,8 +17,8 @@ from sadm.training.model_folder import model_spec
 DAMAGE = ("unknown", "mask", "lowres", "blur", "noise", "grey")
 
 
-def build(studio: Studio) -> None:
-    """The tab."""
+def build(studio: Studio, tab: gr.Tab) -> None:
+    """The tab's content."""
     text = studio.text
     with gr.Row():
         run = gr.Dropdown(studio.workspace.runs(), label=text["model"], elem_id="edit-run")

@@ -16,8 +16,8 @@ from sadm.training.model_folder import model_spec
 _SIDE = 256  # pixels of the field to paint in
 
 
-def build(studio: Studio) -> None:
-    """The tab."""
+def build(studio: Studio, tab: gr.Tab) -> None:
+    """The tab's content."""
     text = studio.text
     with gr.Row():
         run = gr.Dropdown(studio.workspace.runs(), label=text["model"], elem_id="defects-run")

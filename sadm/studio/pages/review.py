@@ -12,8 +12,8 @@ from sadm.training.outputs import read_records
 from sadm.training.reviews import add_review, export_generated, read_reviews
 
 
-def build(studio: Studio) -> None:
-    """The tab."""
+def build(studio: Studio, tab: gr.Tab) -> None:
+    """The tab's content."""
     text = studio.text
     with gr.Row():
         folder = gr.Dropdown(studio.workspace.made(), label=text["folder"], elem_id="review-folder")
@@ -54,6 +54,7 @@ def build(studio: Studio) -> None:
         return text["exported"].format(written=written.written, out=out, left=written.left)
 
     folder.focus(lambda: gr.Dropdown(studio.workspace.made()), None, folder, show_progress="hidden")
+    tab.select(look, folder, parts, show_progress="hidden")
     folder.change(look, folder, parts, show_progress="hidden")
     given = [folder, name, reason, reviewer]
     approve.click(decide(True), given, parts)

@@ -21,8 +21,8 @@ EVERY = 3.0
 """Seconds between two looks."""
 
 
-def build(studio: Studio) -> None:
-    """The tab."""
+def build(studio: Studio, tab: gr.Tab) -> None:
+    """The tab's content."""
     text = studio.text
     with gr.Row():
         run = gr.Dropdown(studio.workspace.runs(), label=text["run"], elem_id="runs-run", scale=4)
@@ -47,6 +47,7 @@ def build(studio: Studio) -> None:
     parts = [run, facts, curve, samples, reports]
     run.input(look, run, parts)
     again.click(look, run, parts)
+    tab.select(look, run, parts, show_progress="hidden")
     gr.Timer(EVERY).tick(look, run, parts, show_progress="hidden")
 
 

@@ -14,8 +14,8 @@ from sadm.training.data_config import DataConfig
 SIGNALS = ("hidden", "structure", "none")
 
 
-def build(studio: Studio) -> None:
-    """The tab."""
+def build(studio: Studio, tab: gr.Tab) -> None:
+    """The tab's content."""
     text = studio.text
     with gr.Row():
         data = gr.Textbox(label=text["data"], info=text["data_info"], value="digits", elem_id="train-data")

@@ -12,8 +12,8 @@ from sadm.studio.context import Studio, describe, shown_to_people
 EVERY = 2.0
 
 
-def build(studio: Studio) -> None:
-    """The tab."""
+def build(studio: Studio, tab: gr.Tab) -> None:
+    """The tab's content."""
     text, jobs = studio.text, studio.jobs
     job = gr.Radio([], label=text["job"], elem_id="work-job")
     empty = gr.Markdown(text["no_jobs"])
@@ -47,5 +47,6 @@ def build(studio: Studio) -> None:
     parts = [job, empty, log]
     for button, action in ((stop, jobs.stop), (go_on, jobs.go_on), (remove, jobs.remove)):
         button.click(act(action), job, parts)
+    tab.select(look, job, parts, show_progress="hidden")
     job.input(look, job, parts, show_progress="hidden")
     gr.Timer(EVERY).tick(look, job, parts, show_progress="hidden")

@@ -1,0 +1,197 @@
+"""What the page does without a browser: words of commands, the workspace, uploads, texts."""
+
+from __future__ import annotations
+
+import re
+import string
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sadm.cli.main import COMMANDS
+from sadm.core.errors import UserError
+from sadm.core.files import write_json
+from sadm.studio import commands
+from sadm.studio.texts import TEXTS
+from sadm.studio.uploads import fitted_mask, keep_images, painted_mask
+from sadm.studio.workspace import Workspace, plain_name
+
+PAGES = Path(commands.__file__).parent
+
+
+def test_only_what_is_filled_in_becomes_an_option() -> None:
+    words = commands.options(out="a b", data__flip=True, steps=None, label="", measure=False, strength=0.5, count=3)
+    assert words == ["--out=a b", "--data.flip", "--strength=0.5", "--count=3"]
+
+
+def test_values_can_not_become_options() -> None:
+    """A name that begins with dashes stays the value of its option."""
+    words = commands.train(Path("/w/runs/x"), "--config=evil.yaml", "digits", "none", 0, 0, False, [])
+    assert "--data=--config=evil.yaml" in words
+    assert "--config=evil.yaml" not in words
+
+
+RUN, OUT, IMAGES = Path("/w/runs/a"), Path("/w/images/b"), Path("/w/uploads/c")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        commands.train(OUT, "digits", "digits", "hidden", 100, 16, True, ["attributes", "masks"]),
+        commands.compare(OUT, "digits", "digits", 3, "ja"),
+        commands.sample(RUN, OUT, 4, "3", 7, 1.5, 9),
+        commands.defects(RUN, OUT, ["dent"], 5, (0.2, 0.8), "0.5,0.5", None, "coco", True),
+        commands.augment(RUN, OUT, "50%", True, True),
+        commands.inpaint(RUN, OUT, IMAGES, Path("/w/m.png"), 4, "dent"),
+        commands.restore(RUN, OUT, IMAGES, "blur", None, 2),
+        commands.vary(RUN, OUT, IMAGES, 0.4, 3, None),
+    ],
+    ids=lambda words: words[0],
+)
+def test_every_command_understands_its_words(words: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The command's own parser is asked; what it would do is cut off behind it."""
+    import importlib
+
+    class ParsedError(Exception):
+        pass
+
+    module = importlib.import_module(f"sadm.cli.{words[0]}")
+    real = module.parse
+
+    def parse(*arguments, **options):
+        raise ParsedError(real(*arguments, **options))
+
+    monkeypatch.setattr(module, "parse", parse)
+    assert words[0] in COMMANDS
+    with pytest.raises(ParsedError):
+        module.run(words[1:])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: commands.train(OUT, " ", "digits", "none", 0, 0, False, []), "no images were named"),
+        (
+            lambda: commands.train(OUT, "digits", "digits", "none", 2.5, 0, False, []),
+            "steps: 2.5; expected a whole number",
+        ),
+        (lambda: commands.sample(RUN, OUT, 0, None, 0, 1.0, 0), "count: 0; expected at least 1"),
+        (lambda: commands.compare(OUT, "digits", "digits", 1, "en"), "at least 2"),
+        (lambda: commands.inpaint(RUN, OUT, IMAGES, None, 4, None), "nothing is painted"),
+        (lambda: commands.restore(RUN, OUT, IMAGES, "mask", None, 4), "nothing is painted"),
+    ],
+)
+def test_mistakes_are_said_before_anything_starts(make, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
+        make()
+
+
+@pytest.mark.parametrize(
+    ("typed", "name"),
+    [
+        ("a b", "a-b"),
+        ("../../etc", "etc"),
+        ("部品 3", "部品-3"),
+        ("x" * 99, "x" * 60),
+        ("-rf", "rf"),
+        ("a/b\\c", "a-b-c"),
+    ],
+)
+def test_names_are_plain(typed: str, name: str) -> None:
+    assert plain_name(typed) == name
+    for nothing in ("", " ", "..", "///", "-"):
+        with pytest.raises(UserError, match="expected letters or digits"):
+            plain_name(nothing)
+
+
+def test_the_workspace_lists_what_is_there_and_nothing_else(tmp_path: Path) -> None:
+    space = Workspace(tmp_path / "w")
+    for number, (name, marker) in enumerate((("old", "config.yaml"), ("new", "config.yaml"), ("pair", "compare.yaml"))):
+        (space.runs_folder / name).mkdir()
+        (space.runs_folder / name / marker).write_text("")
+        import os
+
+        os.utime(space.runs_folder / name, (number, number))
+    (space.runs_folder / "stranger").mkdir()
+    assert space.runs() == ["new", "old"]
+    assert space.comparisons() == ["pair"]
+    assert space.run("old") == space.runs_folder / "old"
+    for name in (None, "", "..", ".", "../runs", "gone", "old/../new"):
+        with pytest.raises(UserError, match=r"no training"):
+            space.run(name)
+    first = space.new_images("drawn", "old")
+    first.mkdir()
+    assert space.new_images("drawn", "old") != first
+    write_json(first / "records.jsonl", {})
+    assert space.made() == [first.name]
+
+
+def test_uploads_are_copied_under_plain_names(tmp_path: Path) -> None:
+    space = Workspace(tmp_path / "w")
+    for name in ("a b.PNG", "a-b.png"):
+        Image.new("L", (4, 4)).save(tmp_path / name)
+    folder = keep_images(space, [str(tmp_path / "a b.PNG"), str(tmp_path / "a-b.png")])
+    assert sorted(path.name for path in folder.iterdir()) == ["000-a-b.png", "001-a-b.png"]
+    assert folder.is_relative_to(space.uploads)
+    for files, message in (
+        (None, "no images were uploaded"),
+        ([str(tmp_path / "x.exe")], "x.exe is no image by its name"),
+    ):
+        with pytest.raises(UserError, match=message):
+            keep_images(space, files)
+
+
+def test_a_painted_mask_is_white_where_any_layer_has_paint(tmp_path: Path) -> None:
+    space = Workspace(tmp_path / "w")
+    layers = np.zeros((2, 6, 8, 4), np.uint8)
+    layers[0, 1, 2] = (255, 0, 0, 255)
+    layers[1, 4, 5] = (0, 0, 0, 10)
+    path = painted_mask(space, {"layers": [*layers, None], "background": layers[0]})
+    assert path is not None
+    with Image.open(path) as image:
+        assert np.argwhere(np.asarray(image) == 255).tolist() == [[1, 2], [4, 5]]
+    for nothing in (None, {}, {"layers": []}, {"layers": [np.zeros((6, 8, 4), np.uint8)]}):
+        assert painted_mask(space, nothing) is None
+
+
+def test_a_mask_is_brought_to_the_size_of_the_images(tmp_path: Path) -> None:
+    pixels = np.zeros((16, 16), np.uint8)
+    pixels[4:8, 8:16] = 255
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    with Image.open(fitted_mask(tmp_path / "mask.png", (8, 4))) as image:
+        expected = np.zeros((4, 8), np.uint8)
+        expected[1, 4:8] = 255
+        assert (np.asarray(image) == expected).all()
+
+
+def test_both_languages_say_the_same_things() -> None:
+    english, japanese = TEXTS["en"], TEXTS["ja"]
+    assert english.keys() == japanese.keys()
+    for key in english:
+        fields = [
+            {field for _, field, _, _ in string.Formatter().parse(text[key]) if field} for text in (english, japanese)
+        ]
+        assert fields[0] == fields[1], key
+        assert english[key].isascii() or key in ("queued", "no_runs", "watchdog_acted")
+    code = "".join(path.read_text(encoding="utf-8") for path in PAGES.rglob("*.py"))
+    used = set(re.findall(r'text\["([a-z_ ]+)"\]', code))
+    assert used <= english.keys()
+    states = {"waiting", "running", "done", "stopped", "failed", "broken off"}
+    assert {key for key in english.keys() - used if f'"{key}"' not in code} <= states
+
+
+def test_the_studio_listens_elsewhere_with_a_password_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from sadm.cli.main import run
+
+    (tmp_path / "short").write_text("secret\n")
+    for options, message in (
+        (["--host", "0.0.0.0"], "give a password"),  # noqa: S104
+        (["--password-file", str(tmp_path / "gone")], "can't be read"),
+        (["--password-file", str(tmp_path / "short")], "has 6 characters; expected at least 8"),
+        (["--at-once", "0"], "expected at least 1"),
+    ):
+        assert run(["studio", "--folder", str(tmp_path / "w"), *options]) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "w").exists()
