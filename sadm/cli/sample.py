@@ -136,7 +136,8 @@ def run(arguments: list[str]) -> None:
             label = None if labels is None else named[int(labels[index])]
             name = f"{options.seed:06d}-{index:06d}.png"
             outputs.add(name, image, seed=options.seed, label=label, details={"index": index, **settings})
-    write_grid(out / "grid.png", images, grid_columns(0, options.count))
+        whole = outputs.mark(options.seed, details={"images": options.count, **settings})
+    write_grid(out / "grid.png", images, grid_columns(0, options.count), whole)
     say(f"{options.count} images and grid.png in {out}")
 
 

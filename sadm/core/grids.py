@@ -17,7 +17,14 @@ GAP = 4  # transparent pixels between tiles, so that a grid fits a light and a d
 
 
 def grid_png(images: np.ndarray, columns: int, scale: int | None = None) -> bytes:
-    """Composes images into one PNG, row by row, with transparent gaps of 4 pixels.
+    """As `grid_picture`, as a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(grid_picture(images, columns, scale)).save(buffer, format="PNG", optimize=True)
+    return buffer.getvalue()
+
+
+def grid_picture(images: np.ndarray, columns: int, scale: int | None = None) -> np.ndarray:
+    """Composes images into one, row by row, with transparent gaps of 4 pixels.
 
     Args:
         images: uint8 [n, H, W, C], C = 1, 3 or 4 (with an alpha channel), n ≥ 1.
@@ -26,7 +33,7 @@ def grid_png(images: np.ndarray, columns: int, scale: int | None = None) -> byte
             least 64 pixels.
 
     Returns:
-        the PNG file, with an alpha channel; a last row that is not full is transparent at its end.
+        uint8 [H, W, C], C = 2 (grey and an alpha channel) or 4; a last row that is not full is transparent at its end.
 
     Raises:
         ValueError: the array is of another type or shape, or columns or scale is below 1.
@@ -45,9 +52,7 @@ def grid_png(images: np.ndarray, columns: int, scale: int | None = None) -> byte
     for index, tile in enumerate(tiles):
         top, left = index // columns * step_y, index % columns * step_x
         canvas[top : top + height * factor, left : left + width * factor] = tile
-    buffer = io.BytesIO()
-    Image.fromarray(canvas).save(buffer, format="PNG", optimize=True)
-    return buffer.getvalue()
+    return canvas
 
 
 def centred(pictures: Sequence[np.ndarray]) -> np.ndarray:

@@ -6,10 +6,12 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from sadm.core.files import write_atomically
-from sadm.core.grids import centred, grid_png
+from sadm.core.grids import centred, grid_picture, grid_png
+from sadm.core.marking import Mark, write_marked_png
 from sadm.data import to_uint8
 
 
@@ -23,7 +25,16 @@ def grid_columns(classes: int, count: int) -> int:
     return classes if 2 <= classes <= 12 else max(1, math.isqrt(count))
 
 
-def write_grid(path: Path, images: Sequence[torch.Tensor], columns: int = 10) -> None:
-    """Writes images [C, H, W] in [-1, 1] as one PNG, each in the middle of its place where they are of several shapes."""
-    pictures = [to_uint8(image).permute(1, 2, 0).numpy() for image in images]
-    write_atomically(path, grid_png(centred(pictures), columns))
+def write_grid(path: Path, images: Sequence[torch.Tensor], columns: int = 10, mark: Mark | None = None) -> None:
+    """Writes images [C, H, W] in [-1, 1] as one PNG, each in the middle of its place where they are of several shapes.
+
+    With `mark`, which images of a model have, it is marked.
+    """
+    pictures = centred([to_uint8(image).permute(1, 2, 0).numpy() for image in images])
+    if mark is None:
+        write_atomically(path, grid_png(pictures, columns))
+        return
+    grid = grid_picture(pictures, columns)
+    write_marked_png(
+        path, grid if grid.shape[2] == 4 else np.concatenate([grid[..., :1]] * 3 + [grid[..., 1:]], axis=2), mark
+    )

@@ -78,20 +78,23 @@ class GeneratedImages:
             enforce_count(self.policy, len(self) + 1, self.folder)
         pixels = image if isinstance(image, torch.Tensor) else torch.from_numpy(image)
         pixels = pixels if pixels.dtype == torch.uint8 else to_uint8(pixels)
-        mark = Mark(
-            self.tool,
-            edited,
-            self.model.hash,
-            str(self.model.description.get("data", {}).get("fingerprint", "")),
-            seed,
-            label or "",
-            dict(details or {}),
-        )
+        mark = self.mark(seed, label, edited, details)
         path = self.folder / place
         written = write_marked_png(path, pixels.permute(1, 2, 0).contiguous().numpy(), mark)
         record = {"file": name, "seed": seed, "label": label, "edited": edited, "details": dict(mark.details)}
         self._append({**record, "pixels": written.pixels})
         return path
+
+    def mark(
+        self,
+        seed: int | None,
+        label: str | None = None,
+        edited: bool = False,
+        details: Mapping[str, Any] | None = None,
+    ) -> Mark:
+        """The mark of an image in this folder; arguments as of `add`."""
+        data = str(self.model.description.get("data", {}).get("fingerprint", ""))
+        return Mark(self.tool, edited, self.model.hash, data, seed, label or "", dict(details or {}))
 
     def _append(self, record: dict[str, Any]) -> None:
         self._records[record["file"]] = record

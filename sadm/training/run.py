@@ -30,6 +30,7 @@ from sadm.core.files import (
     remove_leftovers,
     write_json,
 )
+from sadm.core.marking import Mark
 from sadm.core.progress import Reporter, Silent
 from sadm.core.provenance import peak_memory_mib, provenance
 from sadm.core.stopping import StopRequest
@@ -352,7 +353,8 @@ class _Session:
         model = Model(averaged, spec, sampling, facts, learner.device, autoencoder)
         drawn = model.sample_shapes(count, labels=grid_labels(len(spec.class_names), count))
         if self.team.first:
-            write_grid(self.folder / SAMPLES / f"step-{learner.step:08d}.png", drawn)
+            mark = Mark("sadm train", data=self.fingerprint, seed=0, details={"step": step, "images": count})
+            write_grid(self.folder / SAMPLES / f"step-{learner.step:08d}.png", drawn, mark=mark)
 
     def _adapter(self, learner: Learner) -> AdapterFacts | None:
         """What is said about a model of which a part learned; None where all did."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +48,55 @@ def opened(file: Path) -> Any:
 
 
 @pytest.fixture(scope="module")
-def sampler(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, list[list[str]], str]]:
+    """A folder with the run that docs/airgapped.md speaks of, where we are; the page's commands of `sadm`, and its Python."""
+    folder = tmp_path_factory.mktemp("page")
+    spec = ModelSpec((1, 8, 8), DIT, 0.5, tuple("0123456789"), (1,) * 10)
+    saved(folder / "runs" / "digits", spec, SamplingConfig(steps=9, guidance_high=5.0))
+    text = (Path(__file__).parents[2] / "docs" / "airgapped.md").read_text("utf-8")
+    blocks = re.findall(r"```(\w*)\n(.*?)```", text, flags=re.DOTALL)
+    lines = [shlex.split(line) for language, block in blocks if not language for line in block.splitlines()]
+    (script,) = [block for language, block in blocks if language == "python"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder, lines, script
+
+
+@pytest.fixture(scope="module")
+def sampler(page: tuple[Path, list[list[str]], str]) -> tuple[str, Path]:
     """A model of classes, and its guided sampler as a file."""
-    folder = tmp_path_factory.mktemp("sampler")
-    spec = ModelSpec((1, 8, 8), DIT, 0.5, CLASSES, (1, 1, 1))
-    model = saved(folder / "model", spec, SamplingConfig(steps=9, guidance_high=5.0))
-    options = ["--steps", "4", "--guidance-scale", "2.5"]
-    assert run(["export", model, "--to", "onnx-sampler", "--out", str(folder / "sampler.onnx"), *options]) == 0
-    return model, folder / "sampler.onnx"
+    folder, (_, (_, *arguments)), _ = page
+    assert run(arguments) == 0
+    return str(folder / "runs" / "digits"), folder / "digits-sampler.onnx"
+
+
+def test_the_code_of_the_page_draws(sampler: tuple[str, Path], page: tuple[Path, list[list[str]], str]) -> None:
+    names: dict[str, Any] = {}
+    exec(page[2], names)  # noqa: S102 - the page's own
+    assert names["images"].shape == (4, 1, 8, 8)
+    assert abs(names["images"]).max() <= 1
+
+
+def test_a_network_behind_the_contract(page: tuple[Path, list[list[str]], str]) -> None:
+    folder, ((_, *arguments), _), _ = page
+    assert run(arguments) == 0
+    model, session = load_model(folder / "runs" / "digits"), opened(folder / "digits.onnx")
+    draws = torch.Generator().manual_seed(2)
+    for count in (1, 2, 7):
+        x_t, sigma = torch.randn(count, 1, 8, 8, generator=draws), torch.rand(count, generator=draws) * 5 + 0.01
+        label = torch.randint(0, 11, (count,), generator=draws)  # 10 is the null class
+        (found,) = session.run(None, {"x_t": x_t.numpy(), "sigma": sigma.numpy(), "label": label.numpy()})
+        with torch.no_grad():
+            wanted = model.denoiser(x_t, sigma, Cond(label=label))
+        torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=1e-4, atol=1e-4)
 
 
 def test_a_sampler_draws_the_images_that_the_model_draws(sampler: tuple[str, Path]) -> None:
     folder, file = sampler
     model, session = load_model(folder), opened(file)
-    sampling = model.sampling.model_copy(update={"steps": 4, "guidance_scale": 2.5})
+    sampling = model.sampling.model_copy(update={"steps": 12, "guidance_scale": 2.0})
     for count in (1, 5):
-        labels = torch.arange(count) % 4  # the last one is the null class
+        labels = 10 - torch.arange(count)  # 10 is the null class
         noise = noise_per_image(image_seeds(7, count), (1, 8, 8))
         (found,) = session.run(None, {"noise": noise.numpy(), "label": labels.numpy()})
         wanted = model.sample(count, 7, labels, sampling)
@@ -70,12 +106,12 @@ def test_a_sampler_draws_the_images_that_the_model_draws(sampler: tuple[str, Pat
 def test_what_is_known_stands_beside_the_file_and_in_it(sampler: tuple[str, Path]) -> None:
     folder, file = sampler
     facts = json.loads(Path(f"{file}.json").read_text("utf-8"))
-    assert (facts["holds"], facts["class_names"], facts["null_label"]) == ("sampler", list(CLASSES), 3)
+    assert (facts["holds"], facts["class_names"], facts["null_label"]) == ("sampler", list("0123456789"), 10)
     assert facts["model"] == load_model(folder).hash
     assert facts["data"] == "f" * 64
     assert 0 <= facts["largest_difference"] <= facts["tolerance"] == 1e-3
-    assert (facts["sampling"]["steps"], facts["sampling"]["guidance_scale"]) == (4, 2.5)
-    assert facts["sha256"] == {"sampler.onnx": sha256_of_file(file)}
+    assert (facts["sampling"]["steps"], facts["sampling"]["guidance_scale"]) == (12, 2.0)
+    assert facts["sha256"] == {"digits-sampler.onnx": sha256_of_file(file)}
     stored = {entry.key: entry.value for entry in onnx.load(str(file)).metadata_props}
     assert stored["sadm.model"] == facts["model"]
     assert float(stored["sadm.largest_difference"]) == facts["largest_difference"]
@@ -135,7 +171,7 @@ def test_a_graph_that_is_not_the_model_is_refused(
     sampler: tuple[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model, proto = load_model(sampler[0]), onnx.load(str(sampler[1]))
-    sampling = model.sampling.model_copy(update={"steps": 4, "guidance_scale": 2.5})
+    sampling = model.sampling.model_copy(update={"steps": 12, "guidance_scale": 2.0})
     monkeypatch.setattr(onnx_files, "_sampler", lambda *_: proto)
     (tmp_path / "a.onnx").write_text("what was there")
     with pytest.raises(UserError, match=r"differs from torch by .* expected at most 0\. Nothing was written"):
