@@ -8,12 +8,13 @@ import shutil
 from pathlib import Path
 
 from sadm.core.errors import UserError
-from sadm.core.files import make_folder, refuse_foreign_folder, user_errors_for, write_atomically
+from sadm.core.files import make_folder, move_into_place, refuse_foreign_folder, user_errors_for, write_atomically
 from sadm.core.verifying import verify
 from sadm.training.outputs import ABOUT, RECORDS, read_records
 from sadm.training.policy import POLICY, Policy, policy_of, read_policy
 
-REVIEWS = "reviews.jsonl"
+REVIEWS, GRID = "reviews.jsonl", "grid.png"
+_OURS = {REVIEWS, GRID, ABOUT, POLICY}  # beside images, and no tables of them
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +84,8 @@ def holds_generated(folder: str | Path) -> bool:
 
 
 def export_generated(folder: str | Path, out: str | Path, policy: str | Path | None = None) -> Exported:
-    """Copies a folder of images that a model made, with their marks and their table; where the policy asks for a review, the
-    approved ones alone.
+    """Copies a folder of images that a model made, with their marks and what lies beside them (masks, tables, real images); where
+    the policy asks for a review, the approved ones alone. What lies beside them tells of all, and leaves only with all.
 
     Args:
         folder: as `generated_images` writes it.
@@ -92,14 +93,15 @@ def export_generated(folder: str | Path, out: str | Path, policy: str | Path | N
         policy: file of the usage policy; None = policy.yaml in the folder, or in that above, or of the model there.
 
     Raises:
-        UserError: an image has lost its mark or was changed since; none is approved; `out` holds something else.
+        UserError: an image has lost its mark or was changed since; none is approved, or not all are and there are tables of all;
+            `out` holds something else.
     """
     source, target = Path(folder), Path(out)
     records, rules = read_records(source), _policy_for(source, policy)
     refuse_foreign_folder(target, RECORDS, "generated images")
-    if source.resolve() == target.resolve():
-        raise UserError(f"--out is {out}, the folder itself. Choose another one.")
-    chosen = sorted(records)
+    if target.resolve().is_relative_to(source.resolve()):
+        raise UserError(f"--out is {out}, in the folder of the images itself. Choose another one.")
+    chosen, beside = sorted(records), _beside(source, set(records))
     if rules is not None and rules.rules.require_review:
         reviews = read_reviews(source)
         chosen = [name for name in chosen if _is_approved(records[name].get("pixels"), reviews.get(name))]
@@ -107,12 +109,21 @@ def export_generated(folder: str | Path, out: str | Path, policy: str | Path | N
             raise rules.refuse(
                 "require_review", f"none of the {len(records)} images in {source} is approved", "Review them first."
             )
+    if len(chosen) < len(records):
+        if rules is not None and set(beside) - _OURS:
+            raise rules.refuse(
+                "require_review",
+                f"{len(records) - len(chosen)} of the {len(records)} images in {source} are not approved, and "
+                f"{min(set(beside) - _OURS)} beside them is of all",
+                "Review them, or make the folder again without those that were rejected.",
+            )
+        beside = [name for name in beside if name != GRID]
     for name in chosen:
-        _copy(source, target, name, str(records[name].get("pixels", "")))
+        _check(source, name, str(records[name].get("pixels", "")))
+    for name in [*chosen, *beside]:
+        _copy(source / name, target / name)
     lines = (json.dumps(records[name], ensure_ascii=False) + "\n" for name in chosen)
     write_atomically(target / RECORDS, "".join(lines))
-    if (source / ABOUT).is_file():
-        write_atomically(target / ABOUT, (source / ABOUT).read_bytes())
     return Exported(len(chosen), len(records) - len(chosen))
 
 
@@ -128,17 +139,30 @@ def _policy_for(folder: Path, given: str | Path | None) -> Policy | None:
     return policy_of(folder.resolve().parent)
 
 
-def _copy(source: Path, target: Path, name: str, pixels: str) -> None:
-    """One image as it is, if it is what its mark and its record say."""
-    path = source / name
+def _beside(folder: Path, images: set[str]) -> list[str]:
+    """The other files of a folder, without the table of records and what is hidden or half written."""
+    found = (path.relative_to(folder) for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+    kept = (path for path in found if not any(part.startswith(".") for part in path.parts) and path.suffix != ".tmp")
+    return [name for name in map(Path.as_posix, kept) if name not in images and name != RECORDS]
+
+
+def _check(folder: Path, name: str, pixels: str) -> None:
+    """Refuses an image that is not what its mark and its record say."""
+    path = folder / name
     if ".." in Path(name).parts or Path(name).is_absolute():
-        raise UserError(f"{source / RECORDS} names {name}, which leads out of its folder.")
+        raise UserError(f"{folder / RECORDS} names {name}, which leads out of its folder.")
     found = verify(path)
     if found.verdict != "marked" or found.mark is None or found.mark.pixels != pixels:
-        why = {"unmarked": "has no mark", "damaged": found.reason}.get(found.verdict, "was changed since it was made")
-        raise UserError(f"{path} {why}. Make it again, or take it out of {source / RECORDS}.")
-    make_folder((target / name).parent)
-    with user_errors_for(target / name):
-        draft = target / f".{Path(name).name}.tmp"
+        why = {"unmarked": "has no mark", "damaged": f"is damaged: {found.reason}"}
+        raise UserError(
+            f"{path} {why.get(found.verdict, 'was changed since it was made')}. Make it again, or take it out of "
+            f"{folder / RECORDS}."
+        )
+
+
+def _copy(path: Path, target: Path) -> None:
+    make_folder(target.parent)
+    with user_errors_for(target):
+        draft = target.with_name(f".{target.name}.tmp")
         shutil.copyfile(path, draft)
-        draft.replace(target / name)
+        move_into_place(draft, target)

@@ -199,6 +199,27 @@ def test_what_was_not_approved_stays(drawn: Path, tmp_path: Path, capsys: pytest
     assert third not in read_reviews(drawn)
 
 
+def test_what_lies_beside_leaves_with_all_images_alone(drawn: Path, tmp_path: Path) -> None:
+    ruled(drawn.parent, "require_review: true")
+    (drawn / "masks").mkdir()
+    (drawn / "masks" / "a.png").write_bytes(b"a mask")
+    (drawn / "metadata.csv").write_text("file_name,label\n")
+    names = sorted(read_records(drawn))
+    for name in names[:2]:
+        add_review(drawn, name, True)
+    with pytest.raises(
+        UserError, match=r"1 of the 3 images in .* are not approved, and masks/a.png beside them is of all"
+    ):
+        export_generated(drawn, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    add_review(drawn, names[2], True)
+    assert export_generated(drawn, tmp_path / "out").written == 3
+    found = {path.relative_to(tmp_path / "out").as_posix() for path in (tmp_path / "out").rglob("*") if path.is_file()}
+    assert found == {*names, "masks/a.png", "metadata.csv", "grid.png", "records.jsonl", "reviews.jsonl"}
+    with pytest.raises(UserError, match="in the folder of the images itself"):
+        export_generated(drawn, drawn / "out")
+
+
 def test_an_image_that_was_changed_since_does_not_leave(drawn: Path, tmp_path: Path) -> None:
     from PIL import Image
 
