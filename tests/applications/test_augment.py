@@ -135,7 +135,9 @@ def test_each_image_says_where_it_comes_from(filled: Path, trained: Path) -> Non
 
 
 def test_a_class_that_falls_short_says_why(trained: Path, tmp_path: Path) -> None:
-    found = augment(trained / "run", tmp_path / "few", AugmentSettings("largest", most=10, classifier_steps=20))
+    found = augment(
+        trained / "run", tmp_path / "few", AugmentSettings("largest", ("both",), most=10, classifier_steps=20)
+    )
     both = found["classes"]["both"]
     assert (both["missing"], both["drawn"]) == (both["target"] - 18, 10)
     assert both["accepted"] == 10 - sum(both["refused"].values())

@@ -57,7 +57,7 @@ def names_of(found: Judged) -> list[str]:
 
 def test_most_fresh_images_of_the_class_pass(filters: Filters) -> None:
     found = names_of(judged(filters, CANDIDATES.images))
-    assert found.count("kept") >= 30
+    assert found.count("kept") >= 26  # three filters, each of which may refuse a few
     assert found.count("repeat") <= 1
 
 
