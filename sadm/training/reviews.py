@@ -83,7 +83,9 @@ def holds_generated(folder: str | Path) -> bool:
     return (Path(folder) / RECORDS).is_file()
 
 
-def export_generated(folder: str | Path, out: str | Path, policy: str | Path | None = None) -> Exported:
+def export_generated(
+    folder: str | Path, out: str | Path, policy: str | Path | None = None, approved_only: bool = False
+) -> Exported:
     """Copies a folder of images that a model made, with their marks and what lies beside them (masks, tables, real images); where
     the policy asks for a review, the approved ones alone. What lies beside them tells of all, and leaves only with all.
 
@@ -91,6 +93,7 @@ def export_generated(folder: str | Path, out: str | Path, policy: str | Path | N
         folder: as `generated_images` writes it.
         out: where to write; the same call goes on where it stopped.
         policy: file of the usage policy; None = policy.yaml in the folder, or in that above, or of the model there.
+        approved_only: leave the others behind, whether a policy asks for a review or not.
 
     Raises:
         UserError: an image has lost its mark or was changed since; none is approved, or not all are and there are tables of all;
@@ -102,21 +105,21 @@ def export_generated(folder: str | Path, out: str | Path, policy: str | Path | N
     if target.resolve().is_relative_to(source.resolve()):
         raise UserError(f"--out is {out}, in the folder of the images itself. Choose another one.")
     chosen, beside = sorted(records), _beside(source, set(records))
-    if rules is not None and rules.rules.require_review:
+    asked = rules is not None and rules.rules.require_review
+    if asked or approved_only:
         reviews = read_reviews(source)
         chosen = [name for name in chosen if _is_approved(records[name].get("pixels"), reviews.get(name))]
         if not chosen:
-            raise rules.refuse(
-                "require_review", f"none of the {len(records)} images in {source} is approved", "Review them first."
-            )
+            found = f"none of the {len(records)} images in {source} is approved"
+            raise _not_approved(rules if asked else None, found, "Review them first.")
     if len(chosen) < len(records):
-        if rules is not None and set(beside) - _OURS:
-            raise rules.refuse(
-                "require_review",
+        if set(beside) - _OURS:
+            found = (
                 f"{len(records) - len(chosen)} of the {len(records)} images in {source} are not approved, and "
-                f"{min(set(beside) - _OURS)} beside them is of all",
-                "Review them, or make the folder again without those that were rejected.",
+                f"{min(set(beside) - _OURS)} beside them is of all"
             )
+            remedy = "Review them, or make the folder again without those that were rejected."
+            raise _not_approved(rules if asked else None, found, remedy)
         beside = [name for name in beside if name != GRID]
     for name in chosen:
         _check(source, name, str(records[name].get("pixels", "")))
@@ -125,6 +128,11 @@ def export_generated(folder: str | Path, out: str | Path, policy: str | Path | N
     lines = (json.dumps(records[name], ensure_ascii=False) + "\n" for name in chosen)
     write_atomically(target / RECORDS, "".join(lines))
     return Exported(len(chosen), len(records) - len(chosen))
+
+
+def _not_approved(rules: Policy | None, found: str, remedy: str) -> UserError:
+    """The error, by the policy's rule where there is one that asks for a review."""
+    return UserError(f"{found}. {remedy}") if rules is None else rules.refuse("require_review", found, remedy)
 
 
 def _is_approved(pixels: object, review: Review | None) -> bool:

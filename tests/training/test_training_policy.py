@@ -256,3 +256,21 @@ def test_mistakes_in_a_policy(finished: Path, text: str, message: str, capsys: p
 
 def test_every_rule_is_explained() -> None:
     assert all(field.description for field in PolicyConfig.model_fields.values())
+
+
+def test_approved_images_alone_leave_where_that_is_asked_for(drawn: Path, tmp_path: Path) -> None:
+    """Without any policy."""
+    first, second, _ = sorted(read_records(drawn))
+    with pytest.raises(UserError, match=r"none of the 3 images in .* is approved. Review them first"):
+        export_generated(drawn, tmp_path / "out", approved_only=True)
+    add_review(drawn, second, True)
+    add_review(drawn, first, False)
+    exported = export_generated(drawn, tmp_path / "out", approved_only=True)
+    assert (exported.written, exported.left) == (1, 2)
+    assert [path.name for path in (tmp_path / "out").glob("*.png")] == [second]
+    assert export_generated(drawn, tmp_path / "all").written == 3
+    (drawn / "metadata.csv").write_text("")
+    with pytest.raises(
+        UserError, match=r"2 of the 3 images in .* are not approved, and metadata.csv beside them is of all"
+    ):
+        export_generated(drawn, tmp_path / "other", approved_only=True)

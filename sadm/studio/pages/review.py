@@ -50,7 +50,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     def leave(chosen: str) -> str:
         source = studio.workspace.images(chosen)
         out = studio.workspace.folder / "approved" / source.name
-        written = export_generated(source, out)
+        written = export_generated(source, out, approved_only=True)
         return text["exported"].format(written=written.written, out=out, left=written.left)
 
     folder.focus(lambda: gr.Dropdown(studio.workspace.made()), None, folder, show_progress="hidden")
