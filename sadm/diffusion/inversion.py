@@ -124,7 +124,7 @@ def interpolate_images(
     ends = Cond(label=None if labels is None else torch.tensor(labels, device=device))
     noise = encode(denoiser, torch.stack([first, second]).to(device), times, ends, guided.path)
     share = torch.linspace(0, 1, count, device=device)
-    between = spherical(*(end.expand(count, *first.shape) for end in noise), share)
+    between = spherical(noise[0].expand(count, *first.shape), noise[1].expand(count, *first.shape), share)
     classes = [] if labels is None else list(dict.fromkeys(labels))
     weights = torch.stack([1 - share, share], dim=1) if len(classes) == 2 else torch.ones_like(share)[:, None]
     parts = []

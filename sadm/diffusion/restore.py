@@ -69,7 +69,13 @@ def restore_images(
     def drawn(some: ImageBatch) -> torch.Tensor:
         own, y = operator.of(some.rows), measured[some.rows].to(device)
         if isinstance(own, Projecting):
-            how = {"operator": own, "measured": y, "noise_level": noise_level, "resample": resample, "jump": jump}
+            how: dict[str, Any] = {
+                "operator": own,
+                "measured": y,
+                "noise_level": noise_level,
+                "resample": resample,
+                "jump": jump,
+            }
             z = null_space(guided, some.noise, times, some.cond, guided.path, some.draw, **how)
         else:
             pulled: Denoiser = Posterior(guided, own, y, noise_level, spread)

@@ -43,10 +43,10 @@ class ModelSpec:
     label_counts: tuple[int, ...]
     process: DenoiserConfig = dataclasses.field(default_factory=DenoiserConfig)
     augment: tuple[str, ...] = ()
-    attributes: tuple[AttributeScale, ...] = ()
-    pictures: tuple[str, ...] = ()
     shapes: tuple[tuple[int, int], ...] = ()
     shape_counts: tuple[tuple[int, ...], ...] = ()
+    attributes: tuple[AttributeScale, ...] = ()
+    pictures: tuple[str, ...] = ()
 
     @property
     def picture_channels(self) -> dict[str, int]:
@@ -98,8 +98,8 @@ def spec_for(images: TrainingSet, net: NetConfig, process: ProcessConfig, data: 
         raise UserError(f"all pixels of the training images in {images.source} are equal; there is nothing to learn.")
     told = () if augmenter is None else augmenter.names
     shapes, by_shape = _shapes_and_counts(pictures_of(images))
-    known = images.class_names, tuple(counts)
-    return ModelSpec(images.shape, net, measured, *known, process.denoiser, told, scales, pictures, shapes, by_shape)
+    facts = (images.shape, net, measured, images.class_names, tuple(counts), process.denoiser, told, shapes, by_shape)
+    return ModelSpec(*facts, attributes=scales, pictures=pictures)
 
 
 def _shapes_and_counts(images: ImageSet) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, ...], ...]]:
