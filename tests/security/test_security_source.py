@@ -35,6 +35,9 @@ NEEDED = {
     "dcp.load": ("storage_reader", "dcp.HuggingFaceStorageReader(str(folder))"),  # safetensors; torch's own unpickles
     "dcp.save": ("storage_writer", "dcp.HuggingFaceStorageWriter(str(folder), save_distributed=True)"),
 }
+STUDIO = ROOT / "sadm" / "studio"
+OF_STUDIO = ("listens", "may listen", "imports pandas")
+"""What the page in the browser may do and nothing else: docs/studio.md; pandas there holds a curve, and reads no file."""
 LISTENING = {"http.server", "socketserver", "asyncio", "gradio", "flask", "fastapi", "uvicorn", "xmlrpc.server"}
 
 
@@ -68,6 +71,7 @@ def test_nothing_unpickles_runs_text_starts_a_shell_or_listens(folder: str) -> N
         for path in CODE
         if path.is_relative_to(ROOT / folder)
         for problem in problems(path.read_text("utf-8"))
+        if not (path.is_relative_to(STUDIO) and problem.endswith(OF_STUDIO))
     ]
     assert not found
 
