@@ -323,6 +323,9 @@ def test_another_request_is_not_mixed_in(model: Model, images: ImageSet, tmp_pat
     write_defects(model, images, requests(1), tmp_path)
     with pytest.raises(UserError, match=r"made otherwise \(another requests\)"):
         write_defects(model, images, requests(2), tmp_path)
+    otherwise = dataclasses.replace(model, sampling=model.sampling.model_copy(update={"steps": 3}))
+    with pytest.raises(UserError, match=r"made otherwise \(another sampling\)"):
+        write_defects(otherwise, images, requests(1), tmp_path)
 
 
 # ---- bad input -------------------------------------------------------------------------------------------------------

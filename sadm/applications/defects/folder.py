@@ -73,6 +73,7 @@ def write_defects(
     chosen = _good_images(images, good, with_good)
     about = {
         "data": images.fingerprint(),
+        "sampling": model.sampling.model_dump(),
         "layout": layout,
         "good": good,
         "with_good": with_good,

@@ -161,14 +161,15 @@ def _mean(found: list[Found], metric: str) -> dict[str, Any]:
 def _about(
     training: ImageSet, test: ImageSet, added: Mapping[str, Examples], settings: DetectorSettings
 ) -> dict[str, Any]:
-    """What all maps depend on."""
-    hashes = {
-        name: [int(image_keys(part).sum()) for part in (examples.images, examples.masks)]
-        for name, examples in added.items()
-    }
+    """What all maps depend on; the order of images decides which of them a draw takes."""
+
+    def keys(*parts: torch.Tensor | None) -> list[list[int]]:
+        return [image_keys(part).tolist() for part in parts if part is not None]
+
+    hashes = {name: keys(examples.images, examples.masks) for name, examples in added.items()}
     return {
-        "training": training.fingerprint(),
-        "test": test.fingerprint(),
+        "training": [training.fingerprint(), keys(training.masks)],
+        "test": [test.fingerprint(), keys(test.masks)],
         "added": hashes,
         "settings": dataclasses.asdict(settings),
     }
