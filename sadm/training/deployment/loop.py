@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -29,56 +30,13 @@ def sampler_graph(
     """
     onnx = import_optional("onnx", "onnx", "an ONNX file")
     helper, float32, int64 = onnx.helper, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
-    count = len(table.levels)
-    constants = {
-        "count": np.array(count, np.int64),
-        "counts": np.array([count], np.int64),
-        "going": np.array(True),
-        "one": np.array([1], np.int64),
-        "scalar": np.array([1, 1], np.int64),
-        "first": np.array([0], np.int64),
-        "zero": np.array(0, np.float32),
-        "low": np.array(-1, np.float32),
-        "high": np.array(1, np.float32),
-        "rows": np.array([count + 1, -1], np.int64),
-        "image": np.array([-1, *shape], np.int64),
-        "levels": _float32(table.levels),
-        "mix": _float32(table.mix),
-        "result": _float32(table.result[None]),
-    }
+    constants = _constants(table, shape)
     own = {name: f"sampler.{name}" for name in constants}
 
     def node(kind: str, inputs: list[str], output: str, **attributes: Any) -> Any:
         return helper.make_node(kind, [own.get(name, name) for name in inputs], [output], **attributes)
 
-    body_nodes = [
-        node("Reshape", ["sampler.i", "one"], "sampler.index"),
-        node("Gather", ["mix", "sampler.index"], "sampler.row", axis=0),  # [1, K + 1]
-        node("Gather", ["levels", "sampler.index"], "level", axis=0),  # [1]
-        node("Reshape", ["sampler.before", "rows"], "sampler.flat"),  # [K + 1, B C H W]
-        node("MatMul", ["sampler.row", "sampler.flat"], "sampler.asked"),
-        node("Reshape", ["sampler.asked", "image"], "x"),
-        *step.graph.node,
-        node("Add", ["sampler.index", "one"], "sampler.next"),
-        node("Reshape", ["sampler.next", "scalar"], "sampler.place"),
-        node("Unsqueeze", ["x0_hat", "first"], "sampler.answer"),
-        node("ScatterND", ["sampler.before", "sampler.place", "sampler.answer"], "sampler.after"),
-        node("Identity", ["sampler.going_in"], "sampler.going_out"),
-    ]
-    boolean, state = onnx.TensorProto.BOOL, [count + 1, "batch", *shape]
-    body = helper.make_graph(
-        body_nodes,
-        "step",
-        [
-            helper.make_tensor_value_info("sampler.i", int64, []),
-            helper.make_tensor_value_info("sampler.going_in", boolean, []),
-            helper.make_tensor_value_info("sampler.before", float32, state),
-        ],
-        [
-            helper.make_tensor_value_info("sampler.going_out", boolean, []),
-            helper.make_tensor_value_info("sampler.after", float32, state),
-        ],
-    )
+    body = _body(onnx, step, node, [len(table.levels) + 1, "batch", *shape])
     drawn = "sampler.drawn"
     nodes = [
         node("Shape", ["noise"], "sampler.shape"),
@@ -106,6 +64,66 @@ def sampler_graph(
     labels = [helper.make_tensor_value_info("label", int64, ["batch"])] if labelled else []
     graph = helper.make_graph(nodes, "sampler", [noise, *labels], [out], initializers)
     return helper.make_model(graph, functions=functions, opset_imports=step.opset_import, ir_version=step.ir_version)
+
+
+def _constants(table: SolverTable, shape: tuple[int, int, int]) -> dict[str, np.ndarray]:
+    """Numbers of the graph by name."""
+    count = len(table.levels)
+    return {
+        "count": np.array(count, np.int64),
+        "counts": np.array([count], np.int64),
+        "going": np.array(True),
+        "one": np.array([1], np.int64),
+        "scalar": np.array([1, 1], np.int64),
+        "first": np.array([0], np.int64),
+        "zero": np.array(0, np.float32),
+        "low": np.array(-1, np.float32),
+        "high": np.array(1, np.float32),
+        "rows": np.array([count + 1, -1], np.int64),
+        "image": np.array([-1, *shape], np.int64),
+        "levels": _float32(table.levels),
+        "mix": _float32(table.mix),
+        "result": _float32(table.result[None]),
+    }
+
+
+def _body(onnx: Any, step: Any, node: Callable[..., Any], state: list[int | str]) -> Any:
+    """The loop's body: asks the network about a mix of what is known, and adds the answer to that.
+
+    Args:
+        onnx: the package.
+        step: graph of `Step`.
+        node: makes a node.
+        state: shape of what is known.
+    """
+    nodes = [
+        node("Reshape", ["sampler.i", "one"], "sampler.index"),
+        node("Gather", ["mix", "sampler.index"], "sampler.row", axis=0),  # [1, K + 1]
+        node("Gather", ["levels", "sampler.index"], "level", axis=0),  # [1]
+        node("Reshape", ["sampler.before", "rows"], "sampler.flat"),  # [K + 1, B C H W]
+        node("MatMul", ["sampler.row", "sampler.flat"], "sampler.asked"),
+        node("Reshape", ["sampler.asked", "image"], "x"),
+        *step.graph.node,
+        node("Add", ["sampler.index", "one"], "sampler.next"),
+        node("Reshape", ["sampler.next", "scalar"], "sampler.place"),
+        node("Unsqueeze", ["x0_hat", "first"], "sampler.answer"),
+        node("ScatterND", ["sampler.before", "sampler.place", "sampler.answer"], "sampler.after"),
+        node("Identity", ["sampler.going_in"], "sampler.going_out"),
+    ]
+    helper, kinds = onnx.helper, onnx.TensorProto
+    return helper.make_graph(
+        nodes,
+        "step",
+        [
+            helper.make_tensor_value_info("sampler.i", kinds.INT64, []),
+            helper.make_tensor_value_info("sampler.going_in", kinds.BOOL, []),
+            helper.make_tensor_value_info("sampler.before", kinds.FLOAT, state),
+        ],
+        [
+            helper.make_tensor_value_info("sampler.going_out", kinds.BOOL, []),
+            helper.make_tensor_value_info("sampler.after", kinds.FLOAT, state),
+        ],
+    )
 
 
 def _float32(values: torch.Tensor) -> np.ndarray:
