@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,13 +17,14 @@ from sadm.applications.proposals import (
     rows_of,
     write_proposals,
 )
-from sadm.applications.spaces import Space
+from sadm.applications.spaces import refuse_latents
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.core.progress import Reporter, Silent
 from sadm.core.seeds import generator
 from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet, to_floats
+from sadm.data.imageset import sha256_of
 from sadm.data.masks import read_mask
 from sadm.diffusion.inpaint import inpaint_images
 from sadm.training.grid import write_grid
@@ -106,7 +106,7 @@ def write_inpainted(
         UserError: a model of latents, no such class, numbers below 1, or a folder of something else.
         InterruptedRun: stopped between batches.
     """
-    Space(model).refuse_latents("what is outside of a mask could not be kept to the bit")
+    refuse_latents(model, "what is outside of a mask could not be kept to the bit")
     if min(resample, jump) < 1:
         raise UserError(f"--resample and --jump must be at least 1, got {resample} and {jump}.")
     labels, wanted = labels_of(model, images, label), proposals_for(len(images), proposals, seed)
@@ -129,7 +129,7 @@ def write_inpainted(
 
     about = {
         "data": images.fingerprint(),
-        "masks": hashlib.sha256(masks.to(torch.uint8).contiguous().numpy().tobytes()).hexdigest(),
+        "masks": sha256_of(masks.to(torch.uint8)),
         "sampling": model.sampling.model_dump(),
         "label": label,
         "proposals": proposals,

@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 
 from sadm.core.errors import InterruptedRun, UserError
+from sadm.core.grids import read_png
 from sadm.core.progress import Reporter
 from sadm.core.seeds import derive_seed
 from sadm.core.stopping import StopRequest
@@ -105,9 +104,7 @@ def rows_of(values: torch.Tensor, proposals: Iterable[Proposal]) -> torch.Tensor
 
 def read_picture(path: Path) -> torch.Tensor:
     """An image that was written here: [C, H, W], float32 in [-1, 1]."""
-    with Image.open(path, formats=("PNG",)) as image:
-        pixels = torch.from_numpy(np.asarray(image).copy())
-    return to_floats(pixels[None] if pixels.ndim == 2 else pixels.permute(2, 0, 1))
+    return to_floats(torch.from_numpy(read_png(path)).permute(2, 0, 1))
 
 
 def images_to_edit(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +19,7 @@ from sadm.applications.proposals import (
     rows_of,
     write_proposals,
 )
-from sadm.applications.spaces import Space
+from sadm.applications.spaces import refuse_latents
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.core.files import write_json
@@ -28,6 +27,7 @@ from sadm.core.grids import write_png
 from sadm.core.progress import Reporter, Silent
 from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet, to_floats, to_uint8
+from sadm.data.imageset import sha256_of
 from sadm.diffusion.generate import SamplerSettings, generate
 from sadm.diffusion.inpaint import inpaint_images
 from sadm.diffusion.operators import Averaging, Blur, Grey, Masking, Operator
@@ -114,9 +114,7 @@ class Injury:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        masks = None
-        if self.masks is not None:
-            masks = hashlib.sha256(self.masks.to(torch.uint8).contiguous().numpy().tobytes()).hexdigest()
+        masks = None if self.masks is None else sha256_of(self.masks.to(torch.uint8))
         return {**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)}, "masks": masks}
 
 
@@ -134,7 +132,7 @@ class Restorer:
 
     def __init__(self, model: Model, injury: Injury, resample: int = 4, jump: int = 1) -> None:
         injury.check()
-        Space(model).refuse_latents("what was measured is not linear in them")
+        refuse_latents(model, "what was measured is not linear in them")
         if min(resample, jump) < 1:
             raise UserError(f"--resample and --jump must be at least 1, got {resample} and {jump}.")
         injury.shape(model.spec.shape)
@@ -238,7 +236,7 @@ def write_restored(
         write_proposals(outputs, wanted, make, describe, names, restorer.settings.batch, shown, stop)
         facts = []
         for row in range(len(images)):
-            own = [proposal for proposal in wanted if proposal.row == row]
+            own = wanted[row * proposals : (row + 1) * proposals]
             drawn = torch.stack([read_picture(outputs.folder / proposal.name) for proposal in own])
             facts.append({"of": images.names[row], **_write_maps(outputs.folder, row, images.images[row], drawn)})
         found = {

@@ -44,13 +44,14 @@ class Space:
         parts = z.to(self.model.device).split(self.codec.images_at_once(self.model.spec.shape))
         return torch.cat([self.codec.decode(part).clamp(-1, 1).cpu() for part in parts])
 
-    def refuse_latents(self, why: str) -> None:
-        """Refuses a model of latents.
 
-        Raises:
-            UserError: it is one; `why` says what can't be done in latents.
-        """
-        if self.codec is not None:
-            raise UserError(
-                f"this model draws latents, and {why}. Use a model of pixels, trained without --data.autoencoder."
-            )
+def refuse_latents(model: Model, why: str) -> None:
+    """Refuses a model of latents, without loading what would decode them.
+
+    Raises:
+        UserError: it is one; `why` says what can't be done in latents.
+    """
+    if model.draws_latents:
+        raise UserError(
+            f"this model draws latents, and {why}. Use a model of pixels, trained without --data.autoencoder."
+        )

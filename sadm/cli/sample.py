@@ -89,8 +89,8 @@ def run(arguments: list[str]) -> None:
     size = None if options.size is None else size_of(options.size)
     import torch
 
+    from sadm.applications.images import with_sampling
     from sadm.applications.proposals import class_index
-    from sadm.core.config import build_config
     from sadm.training.config import SamplingConfig
     from sadm.training.grid import grid_columns, write_grid
     from sadm.training.model_folder import load_model
@@ -107,9 +107,9 @@ def run(arguments: list[str]) -> None:
     enforce(policy, options.model, "draw", model.hash)  # before the time is spent
     enforce_count(policy, options.count, out)
     weak = None if options.weak is None else load_model(options.weak, options.device)
-    own = model.sampling.model_dump()
-    given = {key: getattr(options, key) for key in own if getattr(options, key, None) is not None}
-    sampling = build_config(SamplingConfig, own | given, "sampling")
+    sampling = with_sampling(
+        model, **{key: getattr(options, key, None) for key in SamplingConfig.model_fields}
+    ).sampling
     if options.label is None:
         labels = model.training_labels(options.count, options.seed)
     else:

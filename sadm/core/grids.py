@@ -84,6 +84,13 @@ def check_pictures(images: np.ndarray) -> None:
         raise ValueError(f"pictures must be uint8 arrays [n, H, W, C] with C = 1, 3 or 4 and n ≥ 1; given: {given}.")
 
 
+def read_png(path: str | Path) -> np.ndarray:
+    """Reads what `write_png` writes: uint8 [H, W, C] with C = 1, 3 or 4."""
+    with Image.open(path, formats=("PNG",)) as image:
+        pixels = np.array(image)
+    return pixels if pixels.ndim == 3 else pixels[..., None]
+
+
 def write_png(path: Path, image: np.ndarray) -> None:
     """Writes one image, uint8 [H, W, C] with C = 1, 3 or 4, as PNG, atomically."""
     check_pictures(image[None])

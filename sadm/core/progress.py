@@ -58,7 +58,7 @@ class ConsoleReporter:
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self._bars: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
-        self._started: dict[str, tuple[float, int]] = {}
+        self._pace = _Pace()
         self._last_line = 0.0
         told = os.environ.get(PROGRESS_FILE)
         self._file = None if told is None else _ProgressFile(Path(told))
@@ -101,31 +101,39 @@ class ConsoleReporter:
 
     def _print_line(self, task: str, done: int, total: int, note: str) -> None:
         now = time.monotonic()
-        start, first = self._started.setdefault(task, (now, done))
+        left = self._pace.seconds_left(task, done, total, now)
         if now - self._last_line < SECONDS_BETWEEN_LINES and done < total:
             return
         self._last_line = now
-        eta = ""
-        if first < done < total:
-            eta = f", ETA {_clock((now - start) / (done - first) * (total - done))}"
+        eta = "" if left is None or done >= total else f", ETA {clock(left)}"
         self.console.print(f"{task}: {done}/{total}{eta}  {note}".rstrip(), markup=False)
+
+
+class _Pace:
+    """How long tasks will take, from when they began and how far they were then."""
+
+    def __init__(self) -> None:
+        self._started: dict[str, tuple[float, int]] = {}
+
+    def seconds_left(self, task: str, done: int, total: int, now: float) -> float | None:
+        """None before anything has moved."""
+        start, first = self._started.setdefault(task, (now, done))
+        return (now - start) / (done - first) * (total - done) if first < done else None
 
 
 class _ProgressFile:
     """The task that moved last, as JSON: ``task``, ``done``, ``total``, ``note``, ``seconds_left`` (None = not known yet)."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
-        self._started: dict[str, tuple[float, int]] = {}
+        self.path, self._pace = path, _Pace()
         self._last = -_SECONDS_BETWEEN_FILES
 
     def update(self, task: str, done: int, total: int, note: str) -> None:
         now = time.monotonic()
-        start, first = self._started.setdefault(task, (now, done))
+        left = self._pace.seconds_left(task, done, total, now)
         if now - self._last < _SECONDS_BETWEEN_FILES and done < total:
             return
         self._last = now
-        left = (now - start) / (done - first) * (total - done) if first < done else None
         facts = {"task": task, "done": done, "total": total, "note": note, "seconds_left": left}
         # Renamed into place, so that no reader sees half of it; not synced, since nothing depends on it. Where it can't be
         # written, the work goes on.
@@ -135,6 +143,7 @@ class _ProgressFile:
             os.replace(temporary, self.path)
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """Hours, minutes and seconds, for people."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import math
 import re
@@ -23,7 +22,7 @@ from sadm.core.files import (
     write_json,
 )
 from sadm.core.grids import write_png
-from sadm.data.imageset import ImageSet, Split, hash_bytes, named_parts
+from sadm.data.imageset import ImageSet, Split, named_parts, sha256_of
 from sadm.data.records import Progress
 
 MARKER = "export.json"
@@ -135,7 +134,7 @@ def _claim(folder: Path, parts: list[tuple[str, ImageSet]]) -> None:
     facts = {
         "source": parts[0][1].source,
         "fingerprints": [images.fingerprint() for _, images in parts],
-        "masks": [None if images.masks is None else _sha256(images.masks) for _, images in parts],
+        "masks": [None if images.masks is None else sha256_of(images.masks) for _, images in parts],
         "images": [name for _, images in parts for name in images.names],
     }
     marker = folder / MARKER
@@ -152,12 +151,6 @@ def _claim(folder: Path, parts: list[tuple[str, ImageSet]]) -> None:
         )
     for place in (folder, *(path for path in folder.rglob("*") if path.is_dir())):
         remove_leftovers(place)
-
-
-def _sha256(masks: torch.Tensor) -> str:
-    digest = hashlib.sha256()
-    hash_bytes(digest, masks)
-    return digest.hexdigest()
 
 
 def _mask_like(mask: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:

@@ -278,6 +278,13 @@ def image_keys(images: torch.Tensor) -> torch.Tensor:
     return torch.tensor([int.from_bytes(digest[:8], "big", signed=True) for digest in digests], dtype=torch.int64)
 
 
+def sha256_of(images: torch.Tensor) -> str:
+    """Hexadecimal SHA-256 over the bytes of images or masks [N, ...], uint8."""
+    digest = hashlib.sha256()
+    hash_bytes(digest, images)
+    return digest.hexdigest()
+
+
 def hash_bytes(digest: hashlib._Hash, images: torch.Tensor) -> None:
     """Updates a digest with the bytes of images or masks [N, ...], uint8, a part at a time."""
     for part in images.split(_CHUNK):

@@ -11,6 +11,7 @@ from typing import Any
 import gradio as gr
 
 from sadm.core.errors import UserError
+from sadm.core.progress import clock
 from sadm.core.terminal import printable
 from sadm.studio.jobs import Job, Jobs
 from sadm.studio.workspace import Workspace
@@ -62,9 +63,3 @@ def describe(studio: Studio, job: Job) -> str:
     left = told.get("seconds_left")
     rest = "" if left is None else f", {clock(left)} {text['left']}"
     return f"{job.title} – {state}: {told['task']} {share:.0%}{rest}"
-
-
-def clock(seconds: float) -> str:
-    """Hours, minutes and seconds."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}" if minutes >= 60 else f"{minutes}:{rest:02d}"

@@ -16,6 +16,7 @@ from sadm.core.files import make_folder
 from sadm.core.grids import write_png
 from sadm.data.decoding import EXTENSIONS
 from sadm.studio.workspace import Workspace, plain_name
+from sadm.training.model_folder import model_spec
 
 
 def keep_images(workspace: Workspace, files: Sequence[str] | None) -> Path:
@@ -53,6 +54,19 @@ def painted_mask(workspace: Workspace, painted: Mapping[str, Any] | None) -> Pat
     path = workspace.uploads / "masks" / f"{uuid.uuid4().hex[:12]}.png"
     write_png(path, mask[..., None])
     return path
+
+
+def mask_for(workspace: Workspace, painted: Mapping[str, Any] | None, run: Path) -> Path | None:
+    """What was painted, as a file of the size of a training's images; None where nothing was painted.
+
+    Raises:
+        UserError: the training has no model yet.
+    """
+    mask = painted_mask(workspace, painted)
+    if mask is None:
+        return None
+    _, height, width = model_spec(run).shape
+    return fitted_mask(mask, (width, height))
 
 
 def fitted_mask(path: Path, size: tuple[int, int]) -> Path:

@@ -7,14 +7,13 @@ import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
 from PIL import Image
 
 from sadm.applications.augment.filling import FilledClass, Kept
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.files import write_atomically
-from sadm.core.grids import write_png
+from sadm.core.grids import read_png, write_png
 from sadm.core.progress import Reporter
 from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet
@@ -144,11 +143,10 @@ def written_images(folder: Path, images: ImageSet) -> ImageSet:
 
 def _read(path: Path, shape: tuple[int, int, int]) -> torch.Tensor:
     try:
-        with Image.open(path, formats=("PNG",)) as file:
-            values = np.array(file)
+        values = read_png(path)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{path} can't be read as a PNG file: {error}. Restore it, or delete it.") from error
-    pixels = torch.from_numpy(values if values.ndim == 3 else values[..., None]).permute(2, 0, 1).contiguous()
+    pixels = torch.from_numpy(values).permute(2, 0, 1).contiguous()
     if pixels.dtype != torch.uint8 or tuple(pixels.shape) != shape:
         raise UserError(f"{path} has {tuple(pixels.shape)} pixels of {pixels.dtype}; expected {shape} of uint8.")
     return pixels

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from sadm.core.grids import write_png
 from sadm.core.progress import Reporter, Silent
 from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet
+from sadm.data.imageset import sha256_of
 from sadm.training.model_folder import Model
 from sadm.training.outputs import GeneratedImages, generated_images
 
@@ -127,7 +127,7 @@ def _as_dict(request: Request) -> dict[str, Any]:
 
 
 def _place_dict(place: Place) -> dict[str, Any]:
-    region = None if place.region is None else hashlib.sha256(place.region.numpy().tobytes()).hexdigest()
+    region = None if place.region is None else sha256_of(place.region)
     return {"kind": place.kind, "x": place.x, "y": place.y, "region": region}
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 
 from sadm.core.errors import UserError
+from sadm.core.grids import read_png
 from sadm.core.progress import Reporter
 from sadm.data import Split
 from sadm.evaluation.detection import DetectorSettings, Examples, measure_detection, pasted
@@ -88,6 +87,4 @@ def _verdict(gain: dict[str, Any], what: str = "AUROC of images") -> str:
 
 
 def _read(path: Path) -> torch.Tensor:
-    with Image.open(path) as image:
-        pixels = np.asarray(image).copy()
-    return torch.from_numpy(pixels if pixels.ndim == 3 else pixels[..., None]).permute(2, 0, 1)
+    return torch.from_numpy(read_png(path)).permute(2, 0, 1)

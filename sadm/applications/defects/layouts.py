@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import yaml
-from PIL import Image
 
 from sadm.core.files import write_atomically, write_json
+from sadm.core.grids import read_png
 from sadm.data.export import METADATA, class_folders
 
 Record = Mapping[str, Any]
@@ -114,7 +114,7 @@ class Coco:
         numbers = {name: number for number, name in enumerate(defects, 1)}
         images, annotations = [], []
         for number, record in enumerate(records, 1):
-            mask = _read(folder / record["details"]["mask"])
+            mask = read_png(folder / record["details"]["mask"])[..., 0]
             images.append(_image(number, record["file"], mask.shape))
             annotations.append(
                 {
@@ -128,7 +128,7 @@ class Coco:
                 }
             )
         for number, path in enumerate(good, len(records) + 1):
-            images.append(_image(number, path, _read(folder / path).shape[:2]))
+            images.append(_image(number, path, read_png(folder / path).shape[:2]))
         categories = [{"id": number, "name": name, "supercategory": "defect"} for name, number in numbers.items()]
         write_json(
             folder / "annotations.json", {"images": images, "annotations": annotations, "categories": categories}
@@ -152,7 +152,7 @@ class Yolo:
 
     def finish(self, folder: Path, records: Sequence[Record], defects: Sequence[str], good: Sequence[str]) -> None:
         for record in records:
-            height, width = _read(folder / record["details"]["mask"]).shape
+            height, width = read_png(folder / record["details"]["mask"]).shape[:2]
             x, y, w, h = record["details"]["box"]
             numbers = ((x + w / 2) / width, (y + h / 2) / height, w / width, h / height)
             line = " ".join([str(list(defects).index(record["label"])), *(f"{number:.6f}" for number in numbers)])
@@ -196,8 +196,3 @@ def _image(number: int, path: str, shape: Iterable[int]) -> dict[str, Any]:
 
 def _label_of(path: str) -> str:
     return str(Path("labels") / Path(path).relative_to("images").with_suffix(".txt"))
-
-
-def _read(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image)

@@ -12,11 +12,12 @@ from torch.nn import functional
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
 from sadm.data import ImageSet
+from sadm.data.preparation.duplicates import ORIENTATIONS
+from sadm.evaluation.memorisation.copies import turn
 
 ANYWHERE, AS_FOUND = "anywhere", "as-found"
 MARKED = 128
 """Values of a mask from here on are marked."""
-_TURNS = 8  # four rotations by 90 degrees, each mirrored or not
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,7 +120,7 @@ class Shapes:
         shape = candidates[int(torch.randint(len(candidates), (), generator=draws))]
         if place.kind == AS_FOUND:
             return self._pasted(shape.mask, shape.top, shape.left), shape
-        mask = _turned(shape.mask, int(torch.randint(_TURNS, (), generator=draws)))
+        mask = turn(shape.mask, int(torch.randint(len(ORIENTATIONS), (), generator=draws)))
         height, width = self.size
         if place.kind == ANYWHERE:
             y, x = self._middle(place.region, mask.shape[1:], draws)
@@ -177,8 +178,3 @@ def grown(masks: torch.Tensor, margin: int) -> torch.Tensor:
     if margin == 0:
         return masks
     return functional.max_pool2d(masks.float(), 2 * margin + 1, stride=1, padding=margin).to(torch.uint8)
-
-
-def _turned(mask: torch.Tensor, which: int) -> torch.Tensor:
-    turned = torch.rot90(mask, which % 4, dims=(1, 2))
-    return turned.flip(2) if which >= 4 else turned

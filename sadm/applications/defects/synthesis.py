@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 
 from sadm.applications.defects.shapes import MARKED, Place, Shapes, grown
+from sadm.applications.spaces import refuse_latents
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.core.seeds import derive_seed, generator
@@ -236,11 +237,7 @@ def check_fit(model: Model, images: ImageSet, classes: tuple[str, str]) -> None:
     Raises:
         UserError: with what was given, and what was expected.
     """
-    if model.draws_latents:
-        raise UserError(
-            "this model draws latents, whose squares of pixels can't be kept to the bit around a defect. Train one on pixels, "
-            "without --data.autoencoder."
-        )
+    refuse_latents(model, "squares of pixels can't be kept to the bit around a defect")
     if model.spec.shape != images.shape:
         shapes = " and ".join(
             f"{w}x{h} with {c} channel{'s' * (c > 1)}" for c, h, w in (model.spec.shape, images.shape)

@@ -12,6 +12,7 @@ from torch import nn
 from sadm.core.devices import one_thread
 from sadm.core.seeds import derive_seed, generator
 from sadm.data import to_floats
+from sadm.evaluation.memorisation.copies import turn
 
 _AT_A_TIME = 256
 
@@ -123,14 +124,9 @@ def detector_batch(
         row = int(torch.randint(len(own), (), generator=draws))
         turns = int(torch.randint(8, (), generator=draws)) if settings.turn and own.shape[2] == own.shape[3] else 0
         mask = torch.zeros_like(own[row, :1]) if marked is None else marked[row]
-        images.append(_turned(own[row], turns))
-        masks.append(_turned(mask, turns))
+        images.append(turn(own[row], turns))
+        masks.append(turn(mask, turns))
     return torch.stack(images), (torch.stack(masks) >= 128).float()
-
-
-def _turned(image: torch.Tensor, which: int) -> torch.Tensor:
-    turned = torch.rot90(image, which % 4, dims=(1, 2))
-    return turned.flip(2) if which >= 4 else turned
 
 
 def _dice(logits: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:

@@ -6,6 +6,7 @@ import torch
 from torch.nn import functional
 
 from sadm.core.seeds import generator
+from sadm.evaluation.memorisation.copies import turn
 
 
 def pasted(
@@ -31,8 +32,7 @@ def pasted(
         draws = generator(seed, "pasted", index)
         row, under, turns = (int(torch.randint(n, (), generator=draws)) for n in (len(defects), len(good), 8))
         both = torch.cat([defects[row], masks[row]])  # [C + 1, H, W]
-        both = torch.rot90(both, turns % 4, dims=(1, 2))
-        both = both.flip(2) if turns >= 4 else both
+        both = turn(both, turns)
         marked = (both[-1] >= 128).nonzero()
         (top, left), (bottom, right) = marked.amin(0).tolist(), marked.amax(0).tolist()
         down = int(torch.randint(side - bottom + top, (), generator=draws)) - top

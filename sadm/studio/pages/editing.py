@@ -11,8 +11,7 @@ import gradio as gr
 from sadm.studio import commands
 from sadm.studio.context import Studio, shown_to_people
 from sadm.studio.pages.drawing import follow_runs, gallery_of_made
-from sadm.studio.uploads import fitted_mask, keep_images, painted_mask
-from sadm.training.model_folder import model_spec
+from sadm.studio.uploads import keep_images, mask_for
 
 DAMAGE = ("unknown", "mask", "lowres", "blur", "noise", "grey")
 
@@ -43,10 +42,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
         def acted(run: str, files: list[str], painted: Any, *rest: Any) -> tuple[str, Any]:
             source, out = studio.workspace.run(run), studio.workspace.new_images(kind, run or "")
             images = keep_images(studio.workspace, files)
-            mask = painted_mask(studio.workspace, painted)
-            if mask is not None:
-                _, height, width = model_spec(source).shape
-                fitted_mask(mask, (width, height))
+            mask = mask_for(studio.workspace, painted, source)
             title = text["work_edit"].format(what=text[kind], name=run)
             return studio.queue(title, words(source, out, images, mask, *rest), out), gr.Dropdown(value=None)
 

@@ -10,8 +10,7 @@ from sadm.applications.defects import LAYOUTS
 from sadm.studio import commands
 from sadm.studio.context import Studio, shown_to_people
 from sadm.studio.pages.drawing import follow_runs, gallery_of_made
-from sadm.studio.uploads import fitted_mask, painted_mask
-from sadm.training.model_folder import model_spec
+from sadm.studio.uploads import mask_for
 
 _SIDE = 256  # pixels of the field to paint in
 
@@ -53,10 +52,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
         measure: bool,
     ) -> tuple[str, Any]:
         source, out = studio.workspace.run(run), studio.workspace.new_images("defects", run or "")
-        mask = painted_mask(studio.workspace, region)
-        if mask is not None:
-            _, height, width = model_spec(source).shape
-            fitted_mask(mask, (width, height))
+        mask = mask_for(studio.workspace, region, source)
         severity = (low, max(low, high)) if high > 0 else None
         words = commands.defects(
             source, out, kinds, count, severity, place, None if mask is None else str(mask), layout, measure

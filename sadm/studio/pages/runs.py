@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from sadm.core.files import read_object
 from sadm.studio.context import Studio, shown_to_people
 from sadm.studio.workspace import REPORT
 from sadm.training.journal import read_metrics
+from sadm.training.model_folder import model_spec
 from sadm.training.run import FACTS, SAMPLES, read_run_config
 
 _POINTS = 400  # of the curve
@@ -104,6 +104,6 @@ def reports_of(studio: Studio) -> str:
 def classes_of(folder: Path) -> list[str]:
     """Classes of a training's model; none before its first checkpoint."""
     try:
-        return list(json.loads((folder / "model" / "model.json").read_text(encoding="utf-8"))["class_names"])
-    except (OSError, ValueError, KeyError):
+        return list(model_spec(folder).class_names)
+    except UserError:
         return []
