@@ -4,17 +4,24 @@ Nothing here knows of structure guidance.
 """
 
 from sadm.core.conditions import Cond
+from sadm.diffusion.class_mix import ClassMix
 from sadm.diffusion.denoised import Denoised, Denoiser, denoise, denoising_loss
 from sadm.diffusion.densities import Density, LogitNormalTime, LogNormalSigma, Stratified, UniformTime
+from sadm.diffusion.editing import vary_images
 from sadm.diffusion.edm import EDMDenoiser
 from sadm.diffusion.flow import FlowDenoiser
 from sadm.diffusion.generate import SamplerSettings, generate, image_seeds, prepare, sampling_times
 from sadm.diffusion.grids import karras_sigmas, schedule_sigmas, spaced_timesteps, uniform_times
 from sadm.diffusion.guidance import AutoGuidance, ClassifierFreeGuidance
 from sadm.diffusion.inpaint import inpaint, inpaint_images
+from sadm.diffusion.inversion import encode, interpolate_images
+from sadm.diffusion.null_space import null_space
+from sadm.diffusion.operators import Averaging, Blur, Grey, Masking, Operator, Projecting
 from sadm.diffusion.path_denoiser import PathDenoiser
 from sadm.diffusion.paths import Path, StraightLine, VarianceExploding, VariancePreserving
+from sadm.diffusion.posterior import Posterior
 from sadm.diffusion.prediction import Prediction, predict
+from sadm.diffusion.restore import restore_images
 from sadm.diffusion.samplers import (
     SOLVERS,
     Solver,
@@ -41,6 +48,9 @@ from sadm.diffusion.weightings import (
 __all__ = [
     "SOLVERS",
     "AutoGuidance",
+    "Averaging",
+    "Blur",
+    "ClassMix",
     "ClassifierFreeGuidance",
     "Cond",
     "Denoised",
@@ -50,12 +60,17 @@ __all__ = [
     "EDMWeighting",
     "EpsWeighting",
     "FlowDenoiser",
+    "Grey",
     "LogNormalSigma",
     "LogitNormalTime",
+    "Masking",
     "MinSNRWeighting",
+    "Operator",
     "Path",
     "PathDenoiser",
+    "Posterior",
     "Prediction",
+    "Projecting",
     "SamplerSettings",
     "SigmoidWeighting",
     "Solver",
@@ -75,6 +90,7 @@ __all__ = [
     "denoising_loss",
     "dpmpp_2m",
     "dpmpp_2m_sde",
+    "encode",
     "euler",
     "generate",
     "heun",
@@ -82,12 +98,16 @@ __all__ = [
     "image_seeds",
     "inpaint",
     "inpaint_images",
+    "interpolate_images",
     "karras_sigmas",
+    "null_space",
     "predict",
     "prepare",
+    "restore_images",
     "sampling_times",
     "schedule_sigmas",
     "solver_nfe",
     "spaced_timesteps",
     "uniform_times",
+    "vary_images",
 ]

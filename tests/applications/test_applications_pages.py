@@ -25,10 +25,14 @@ SMALLER = {
     "sample": "--steps 2",
     "defects": "--steps 2",
     "augment": "--strictness 0 --classifier-steps 5 --draw-at-most 20",
+    "export": "",
+    "inpaint": "--steps 2 --proposals 2",
+    "vary": "--steps 2",
+    "restore": "--steps 2 --proposals 2",
 }
 
 
-@pytest.mark.parametrize("name", ["telling", "defects", "augment"])
+@pytest.mark.parametrize("name", ["telling", "defects", "augment", "inpaint", "vary", "restore"])
 def test_the_code_and_the_commands_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     quick = DetectorSettings(steps=2, batch=4, width=4)
@@ -42,8 +46,16 @@ def test_the_code_and_the_commands_run(name: str, tmp_path: Path, monkeypatch: p
         assert found["facts"]["classes"]["3"]["drawn"] == 20
     elif name == "telling":
         assert found["images"].shape == (4, 1, 16, 16)
-    else:
+    elif name == "defects":
         assert found["image"].shape == found["mask"].shape == (1, 16, 16)
+    elif name == "inpaint":
+        kept = ~found["masks"]
+        assert bool((found["made"] == found["known"])[kept].all())
+        assert not bool((found["made"] == found["known"])[~kept].all())
+    elif name == "vary":
+        assert found["facts"]["mean"]["distance"]["rms"] > 1
+    else:
+        assert len(found["gain"]["values"]) == 3
 
 
 def test_options_of_augment_are_on_the_page_with_their_defaults() -> None:
