@@ -79,7 +79,7 @@ def test_from_a_folder_to_samples_and_a_judgement(class_folder: Path, tmp_path: 
     assert run(["train", "--data", str(class_folder), "--out", out, "--data.held-out", "0.4", *SMALL]) == 0
     assert run(["sample", out, "--count", "5", "--label", "scratched"]) == 0
     images = sorted((tmp_path / "run" / "generated").iterdir())
-    assert [path.name for path in images] == [*(f"000000-{i:06d}.png" for i in range(5)), "grid.png"]
+    assert [path.name for path in images] == [*(f"000000-{i:06d}.png" for i in range(5)), "grid.png", "records.jsonl"]
     with Image.open(images[0]) as image:
         assert (image.size, image.mode) == ((10, 10), "RGB")
     capsys.readouterr()
