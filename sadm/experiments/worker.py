@@ -36,8 +36,11 @@ class LineReporter:
         self.send({"say": f"{self.job}: {text}"})
 
     def send(self, message: dict[str, Any]) -> None:
-        """Writes one message."""
-        print(json.dumps(message), flush=True)
+        """Writes one message; to nobody where the comparison has been killed, so that a training still saves."""
+        try:
+            print(json.dumps(message), flush=True)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 class Orders:
