@@ -28,23 +28,33 @@ def run_cells(form: str) -> None:
     Args:
         form: which of `FORMS` the search chose.
     """
-    for name in CELLS:
+    for name, cell in CELLS.items():
         if not result_path(NAME, name).exists():
-            store(NAME, name, run_cell(name, form))
+            store(NAME, name, run_cell(*cell, form))
 
 
-def run_cell(name: str, form: str) -> dict[str, Any]:
-    """One cell."""
+def run_cell(transfer: str, images: int, method: str, form: str, cheap: bool = True) -> dict[str, Any]:
+    """One cell.
+
+    Args:
+        transfer: one of `TRANSFERS`.
+        images: of the target to train on.
+        method: of fine-tuning.
+        form: which of `FORMS` is compared with plain fine-tuning.
+        cheap: whether also at `SHARE` of its cost.
+    """
     from benchmarks.paired import above_floor, seconds, train_all
     from sadm.core.provenance import provenance
     from sadm.experiments.plan import AUDIT
     from sadm.experiments.runs import Runs
 
-    transfer, images, method = CELLS[name]
     rate = best_rate(method)
-    config, folder = _config(transfer, images, method, rate, form), RUNS / NAME / "grid" / name
+    config, folder = (
+        _config(transfer, images, method, rate, form),
+        RUNS / NAME / "grid" / f"{transfer}-{images}-{method}",
+    )
     cost = method_cost(method, form)
-    steps = {PLAIN: STEPS, STRUCTURE: _steps(cost, 1.0), CHEAP: _steps(cost, SHARE)}
+    steps = {PLAIN: STEPS, STRUCTURE: _steps(cost, 1.0), **({CHEAP: _steps(cost, SHARE)} if cheap else {})}
     floor = train_all(config, folder, steps)
     arms = {}
     for arm, count in steps.items():

@@ -50,5 +50,22 @@ pre-trained on the new images, or as the source model does; those at the output,
 relations, kept."""
 FORM_METHODS = ("full", "lora", "difffit")
 """Methods with which the search tries them."""
+MORE_FORMS: dict[str, dict[str, Any]] = {
+    "hidden, weight 1": {**FORMS["hidden"], "control": {"weight": 1.0}},
+    "hidden, first half": {**FORMS["hidden"], "structure": {**FORMS["hidden"]["structure"], "end": 0.5}},
+    "game, labels": {"signal": "structure", "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2}},
+    "game, labels, half": {
+        "signal": "structure",
+        "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2, "ratio": 0.25},
+    },
+}
+"""What was tried after the grid, because it had gone against structure: a hidden layer at a fifth of the weight, or in the first
+half alone; the paper's game with an encoder that learned the new labels and ascends, at its ratio and at half of it."""
+MORE_METHODS = ("full", "lora")
+"""Methods with which they were tried."""
+CURVE_IMAGES = (10, 5000)
+"""Images of the learning curves, besides the grid's."""
+CURVE_METHODS = 2
+"""Methods with learning curves: the best ones of the grid, fine-tuned plainly."""
 CHOSEN = "hidden - source"
 """The form that the search chose: the smallest FD - floor in the geometric mean over methods, cells, judges and seeds."""

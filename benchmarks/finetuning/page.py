@@ -6,9 +6,10 @@ from typing import Any
 
 from benchmarks.common import change, result_path, stored
 from benchmarks.finetuning.cells import CELLS, CHEAP, STRUCTURE
-from benchmarks.finetuning.grid import FORMS, JUDGES, RATES, TRANSFERS
-from benchmarks.finetuning.search import best_rate, mean_excess
-from benchmarks.finetuning.summary import over_cells, row, stored_cells
+from benchmarks.finetuning.curves import curves
+from benchmarks.finetuning.grid import JUDGES, RATES, TRANSFERS
+from benchmarks.finetuning.rows import over_cells, row, stored_cells
+from benchmarks.finetuning.search import ROUNDS, best_rate, mean_excess
 from benchmarks.finetuning.trainings import NAME
 
 DEFINITIONS = """A plain model of five classes of Fashion-MNIST (16x16 pixels, 0.7 million parameters) is adapted to another
@@ -36,13 +37,16 @@ def section() -> str | None:
         lines += [*grid_lines(cells), ""]
     else:
         lines += ["The comparison has not been run yet; below is what was searched before it.", ""]
+    if found := curves():
+        lines += [*curve_lines(found), ""]
     if result_path(NAME, "shapes").exists():
         lines += [*shape_lines(stored(NAME, "shapes")), ""]
     if rates:
         lines += [*rate_lines(rates), ""]
-    forms = [method for method in RATES if result_path(NAME, f"forms-{method}").exists()]
-    if forms:
-        lines += [*form_lines(forms), ""]
+    for stage in ROUNDS:
+        methods = [method for method in RATES if result_path(NAME, f"{stage}-{method}").exists()]
+        if methods:
+            lines += [*form_lines(stage, methods), ""]
     return "\n".join(lines)
 
 
@@ -55,13 +59,8 @@ def grid_lines(cells: list[dict[str, Any]]) -> list[str]:
         f"|{' --- |' * (3 + 3 * len(JUDGES) + 6)}",
     ]
     for found in map(row, cells):
-        judged = [
-            f"{number(facts['fd_plain'])} | {number(facts['fd_structure'])} | {change(facts['fd_ratio'], 'no ratio')}"
-            for facts in found["judges"].values()
-        ]
-        copies = " | ".join(f"{rate:.1%}" for rate in found["copy_rate"].values())
         lines.append(
-            f"| {found['transfer']} | {found['images']} | {found['method']} | {' | '.join(judged)} | {copies} | "
+            f"| {found['transfer']} | {found['images']} | {found['method']} | {judged_cells(found)} | {copied(found)} | "
             f"{found['trainable_share']:.2%} | {found['adapter_bytes'] / 1e3:.0f} | {found['state_bytes'] / 1e6:.2f} | "
             f"{found['cost_ratio']:.2f} |"
         )
@@ -120,22 +119,55 @@ def rate_lines(methods: list[str]) -> list[str]:
     return lines
 
 
-def form_lines(methods: list[str]) -> list[str]:
-    """The search for a form of structure."""
+def form_lines(stage: str, methods: list[str]) -> list[str]:
+    """A round of the search for a form of structure."""
+    forms = ROUNDS[stage][0]
     lines = [
-        "### Search: form of structure, equal steps",
+        "### Search: form of structure, equal steps" + ("" if stage == "forms" else ", after the grid"),
         "",
         "Change of the same mean against plain fine-tuning with the same seeds; cost of a step beside a plain one in brackets.",
         "",
-        f"| method | {' | '.join(FORMS)} |",
-        f"| --- |{' --- |' * len(FORMS)}",
+        f"| method | {' | '.join(forms)} |",
+        f"| --- |{' --- |' * len(forms)}",
     ]
     for method in methods:
-        found = stored(NAME, f"forms-{method}")
+        found = stored(NAME, f"{stage}-{method}")
         plain = mean_excess(found, "plain")
-        shown = [f"{change(mean_excess(found, form) / plain)} ({cost_of(found, form):.2f})" for form in FORMS]
+        shown = [f"{change(mean_excess(found, form) / plain)} ({cost_of(found, form):.2f})" for form in forms]
         lines.append(f"| {method} | {' | '.join(shown)} |")
     return lines
+
+
+def curve_lines(found: dict[str, dict[str, list[dict[str, Any]]]]) -> list[str]:
+    """Learning curves of the best methods."""
+    lines = [
+        "### From ten images to five thousand",
+        "",
+        "The methods that are best plain, at equal cost; with fewer images than a batch, batches are of all images.",
+        "",
+        f"| transfer | method | images | {' | '.join(f'{judge}: plain | structure | change' for judge in JUDGES)} | "
+        "copies, plain | structure |",
+        f"|{' --- |' * (5 + 3 * len(JUDGES))}",
+    ]
+    for transfer, methods in found.items():
+        for method, rows in methods.items():
+            lines += [
+                f"| {transfer} | {method} | {one['images']} | {judged_cells(one)} | {copied(one)} |" for one in rows
+            ]
+    return lines
+
+
+def judged_cells(found: dict[str, Any]) -> str:
+    """Cells of a table: plain, structure and change, by judge."""
+    return " | ".join(
+        f"{number(facts['fd_plain'])} | {number(facts['fd_structure'])} | {change(facts['fd_ratio'], 'no ratio')}"
+        for facts in found["judges"].values()
+    )
+
+
+def copied(found: dict[str, Any]) -> str:
+    """Cells of a table: share of copies, plain and with structure; nothing where a training diverged."""
+    return " | ".join("none finished" if rate is None else f"{rate:.1%}" for rate in found["copy_rate"].values())
 
 
 def cells_of(stage: str, method: str) -> list[dict[str, Any]]:

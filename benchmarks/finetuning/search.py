@@ -11,7 +11,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmarks.common import RUNS, result_path, rounded, store, stored
-from benchmarks.finetuning.grid import FORM_METHODS, FORMS, JUDGES, RATES, SEARCH_SEEDS, STEPS
+from benchmarks.finetuning.grid import (
+    FORM_METHODS,
+    FORMS,
+    JUDGES,
+    MORE_FORMS,
+    MORE_METHODS,
+    RATES,
+    SEARCH_SEEDS,
+    STEPS,
+)
 from benchmarks.finetuning.trainings import NAME, cell_config
 
 CELLS = (("classes", 500), ("textures", 50))
@@ -26,12 +35,20 @@ def run_rates() -> None:
             store(NAME, f"rates-{method}", compared("rates", method, rates[0], arms, SEARCH_SEEDS[:1]))
 
 
-def run_forms() -> None:
-    """Tries every form of structure, at the learning rate that suits plain fine-tuning."""
-    for method in FORM_METHODS:
-        if not result_path(NAME, f"forms-{method}").exists():
-            arms = {"plain": {}, **FORMS}
-            store(NAME, f"forms-{method}", compared("forms", method, best_rate(method), arms, SEARCH_SEEDS))
+ROUNDS: dict[str, tuple[Mapping[str, dict[str, Any]], tuple[str, ...]]] = {
+    "forms": (FORMS, FORM_METHODS),
+    "more-forms": (MORE_FORMS, MORE_METHODS),
+}
+"""Rounds of the search for a form of structure: what was tried, with which methods."""
+
+
+def run_forms(stage: str) -> None:
+    """Tries every form of one of `ROUNDS`, at the learning rate that suits plain fine-tuning."""
+    forms, methods = ROUNDS[stage]
+    for method in methods:
+        if not result_path(NAME, f"{stage}-{method}").exists():
+            arms = {"plain": {}, **forms}
+            store(NAME, f"{stage}-{method}", compared(stage, method, best_rate(method), arms, SEARCH_SEEDS))
 
 
 def compared(
@@ -93,3 +110,13 @@ def mean_excess(found: Mapping[str, Any], arm: str) -> float:
             return math.inf
         logs += [math.log(max(value, 1e-12)) for judge in JUDGES for value in row["excess"][judge]]
     return math.exp(sum(logs) / len(logs))
+
+
+def best_form() -> str:
+    """The form of the first round with the smallest FD - floor, in the geometric mean over methods too."""
+
+    def mean(form: str) -> float:
+        found = [mean_excess(stored(NAME, f"forms-{method}"), form) for method in FORM_METHODS]
+        return math.prod(found) ** (1 / len(found))
+
+    return min(FORMS, key=mean)

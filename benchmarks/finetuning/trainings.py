@@ -42,7 +42,7 @@ def cell_config(
 
     own = {
         "data": {"source": domain(transfer), "limit": images},
-        "optimiser": {"steps": STEPS, "batch": BATCH, "learning_rate": rate},
+        "optimiser": {"steps": STEPS, "batch": min(BATCH, images), "learning_rate": rate},
         "log": {"samples": 0, "every": 50},
     }
     return finetune_config(relative(source_model()), method, merge(own, change or {}))

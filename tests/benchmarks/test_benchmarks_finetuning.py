@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from benchmarks.finetuning import cells, grid, page, search, shapes, summary
+from benchmarks.finetuning import cells, curves, grid, page, rows, search, shapes, summary
 from sadm.core.config import merge
 from sadm.training.config import load_train_config
 
@@ -61,7 +61,7 @@ def results(monkeypatch: pytest.MonkeyPatch) -> dict:
         def exists(self) -> bool:
             return self.name in held
 
-    for module in (cells, page, search, summary):
+    for module in (cells, curves, page, rows, search, summary):
         monkeypatch.setattr(module, "result_path", lambda _, name: Path(name))
         monkeypatch.setattr(module, "stored", lambda _, name: held[name])
     return held
@@ -81,10 +81,33 @@ def test_counts_are_those_of_the_shapes() -> None:
 
 
 def test_every_form_is_a_configuration() -> None:
-    for form in grid.FORMS.values():
+    for form in [*grid.FORMS.values(), *grid.MORE_FORMS.values()]:
         change = merge(form, {"start_from": "somewhere"})
         assert load_train_config(grid.RECIPE, overrides=change).signal == form["signal"]
-    assert grid.CHOSEN in grid.FORMS
+
+
+def test_the_chosen_form_is_the_best_one_of_the_stored_search() -> None:
+    assert search.best_form() == grid.CHOSEN
+
+
+def test_curves_are_of_the_best_methods_and_hold_the_cells_of_the_grid(results: dict) -> None:
+    for number, name in enumerate(cells.CELLS):
+        results[name] = cell(name)
+        scale = {"lora": 0.5, "dora": 0.7}.get(results[name]["method"], 1 + 0.01 * number)
+        for arm in (cells.PLAIN, cells.STRUCTURE):
+            excess = results[name]["arms"][arm]["excess"]
+            results[name]["arms"][arm] = {
+                **results[name]["arms"][arm],
+                "excess": {judge: [scale * value for value in values] for judge, values in excess.items()},
+            }
+    assert curves.best_methods() == ["lora", "dora"]
+    assert curves.curves() == {}
+    results[curves.point("classes", 10, "lora")] = cell("classes-50-lora") | {"images": 10}
+    found = curves.curves()
+    assert [row["images"] for row in found["classes"]["lora"]] == [10, 50, 500]
+    assert [row["images"] for row in found["textures"]["dora"]] == [50, 500]
+    assert "| classes | lora | 10 |" in (page.section() or "")
+    assert summary.summary()["curves"] == found
 
 
 def test_the_arms_of_a_cell_are_those_of_a_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
