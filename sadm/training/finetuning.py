@@ -8,8 +8,9 @@ from typing import Any
 from sadm.core.config import merge
 from sadm.core.errors import UserError
 from sadm.finetuning.config import METHODS
-from sadm.training.config import TrainConfig, load_train_config
-from sadm.training.model_folder import Model, load_model
+from sadm.models import LatentCodec
+from sadm.training.config import ProcessConfig, SamplingConfig, TrainConfig, load_train_config
+from sadm.training.model_folder import AUTOENCODER, DESCRIPTION, model_description, model_spec
 from sadm.training.net_config import NetConfig
 from sadm.training.run import CONFIG, read_run_config
 
@@ -36,7 +37,8 @@ USUAL: dict[str, Any] = {
 def finetune_config(source: str | Path, method: str, change: dict[str, Any] | None = None) -> TrainConfig:
     """The configuration of a fine-tuning: network, process, image size and sampling of the model, and what suits the method.
 
-    Of a run folder, noise levels, weighting and label dropout are those that the model learned with.
+    Noise levels, weighting and label dropout are those that the model learned with; the usual ones for a model that does not
+    say, such as an imported one.
 
     Args:
         source: a run or model folder.
@@ -48,12 +50,12 @@ def finetune_config(source: str | Path, method: str, change: dict[str, Any] | No
     """
     if method not in METHODS:
         raise UserError(f"unknown fine-tuning method '{method}'; there are {', '.join(METHODS)}.")
-    model = load_model(source)
-    values = merge(USUAL, {"start_from": str(source), "finetune": {"method": method}, **taken_from(model)})
-    if (Path(source) / CONFIG).is_file():  # how it learned, as far as it goes on in the same way
-        learned = read_run_config(source).process.model_dump(mode="json")
-        values = merge(values, {"process": {**learned, "sigma_data": model.spec.sigma_data}})
-    values = merge(values, {"optimiser": {"learning_rate": learning_rate(method, model.spec.net)}})
+    spec, learned = model_spec(source), learned_with(source)
+    values = merge(USUAL, {"start_from": str(source), "finetune": {"method": method}, **taken_from(source)})
+    values = merge(
+        values, {"process": {**learned, **spec.process.model_dump(mode="json"), "sigma_data": spec.sigma_data}}
+    )
+    values = merge(values, {"optimiser": {"learning_rate": learning_rate(method, spec.net)}})
     return load_train_config(overrides=merge(values, change or {}))
 
 
@@ -67,19 +69,38 @@ def learning_rate(method: str, net: NetConfig) -> float:
     return float(f"{LEARNING_RATES[method] * WIDTH / width:.2g}")
 
 
-def taken_from(model: Model) -> dict[str, Any]:
-    """The keys of a configuration that a model fixes, and how it is sampled."""
-    spec = model.spec
-    data: dict[str, Any] = {}
-    if model.autoencoder is not None:
-        codec = model.codec()
-        assert codec is not None  # noqa: S101 - for the type checker
-        data = {"autoencoder": model.autoencoder, "resolution": spec.shape[1] * codec.factor}
+def learned_with(source: str | Path) -> dict[str, Any]:
+    """How a model learned, as keys of `ProcessConfig`: from its description, or from the run that it lies in.
+
+    Raises:
+        UserError: its description or the run's configuration is damaged.
+    """
+    if (Path(source) / CONFIG).is_file():
+        return read_run_config(source).process.model_dump(mode="json")
+    folder, description = model_description(source)
+    try:
+        return ProcessConfig.model_validate(description.get("learned", {})).model_dump(mode="json")
+    except ValueError as error:
+        raise UserError(
+            f"the model in {folder} can't be fine-tuned: {DESCRIPTION} says how it learned, and {error}"
+        ) from error
+
+
+def taken_from(source: str | Path) -> dict[str, Any]:
+    """The keys of a configuration that a model fixes, and how it is sampled; its weights are not loaded.
+
+    Raises:
+        UserError: its description is damaged.
+    """
+    (folder, description), spec = model_description(source), model_spec(source)
+    try:
+        sampling = SamplingConfig.model_validate(description["sampling"])
+    except (KeyError, ValueError) as error:
+        raise UserError(f"the model in {folder} can't be loaded: {error}") from error
+    autoencoder = folder / AUTOENCODER
+    if autoencoder.is_dir():
+        pixels = spec.shape[1] * LatentCodec.from_folder(autoencoder).factor
+        data: dict[str, Any] = {"autoencoder": str(autoencoder), "resolution": pixels}
     else:
         data = {"channels": spec.shape[0], "resolution": spec.shape[1]}
-    return {
-        "data": data,
-        "net": spec.net.model_dump(mode="json"),
-        "process": {**spec.process.model_dump(mode="json"), "sigma_data": spec.sigma_data},
-        "sampling": model.sampling.model_dump(mode="json"),
-    }
+    return {"data": data, "net": spec.net.model_dump(mode="json"), "sampling": sampling.model_dump(mode="json")}

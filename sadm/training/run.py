@@ -334,7 +334,13 @@ class _Session:
         step, network = learner.step, learner.ema.module
         if self.early is not None:
             step, network = self.early.best_step or step, self.early.network()
-        facts = {"step": step, "weights": "ema", "data": self._data_facts(), "provenance": provenance()}
+        facts = {
+            "step": step,
+            "weights": "ema",
+            "learned": self.config.process.model_dump(mode="json"),
+            "data": self._data_facts(),
+            "provenance": provenance(),
+        }
         if autoencoder is not None:
             facts["latents"] = True
         weights, adapter = network.state_dict(), self._adapter(learner)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -176,14 +178,28 @@ def test_the_usual_configuration_fits_the_model(base: Path, tmp_path: Path) -> N
         finetune_config(base, "lorra")
 
 
-def test_of_a_run_the_noise_levels_that_it_learned_at_go_along(tmp_path: Path) -> None:
+@pytest.mark.parametrize("inside", ["", "model"])
+def test_the_noise_levels_that_a_model_learned_at_go_along(tmp_path: Path, inside: str) -> None:
     learned = {"p_mean": -0.4, "p_std": 0.9, "label_dropout": 0.2}
     train(tiny_config(signal="none", process=learned), tmp_path / "run", images=tiny_images())
-    config = finetune_config(tmp_path / "run", "lora")
+    config = finetune_config(tmp_path / "run" / inside, "lora")
     assert {key: getattr(config.process, key) for key in learned} == learned
     assert config.process.sigma_data == load_model(tmp_path / "run").spec.sigma_data
-    alone = finetune_config(tmp_path / "run" / "model", "lora")
-    assert alone.process.p_mean == load_train_config().process.p_mean
+
+
+@pytest.mark.parametrize("said", [None, {"p_std": -1.0}])
+def test_a_model_that_does_not_say_how_it_learned_goes_on_as_usual(base: Path, tmp_path: Path, said: Any) -> None:
+    shutil.copytree(base, tmp_path / "model")
+    path = next((tmp_path / "model").rglob("model.json"))
+    description = json.loads(path.read_text())
+    description.pop("learned", None)
+    path.write_text(json.dumps(description if said is None else description | {"learned": said}))
+    (tmp_path / "model" / "config.yaml").unlink(missing_ok=True)
+    if said is None:
+        assert finetune_config(tmp_path / "model", "lora").process.p_mean == load_train_config().process.p_mean
+    else:
+        with pytest.raises(UserError, match=r"model.json says how it learned, and.*\n.*p_std"):
+            finetune_config(tmp_path / "model", "lora")
 
 
 def test_a_damaged_adapter_is_said(base: Path, tmp_path: Path) -> None:
