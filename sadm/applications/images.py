@@ -12,8 +12,23 @@ from sadm.core.progress import Reporter
 from sadm.data import Fit, ImageSet, Split, open_source
 from sadm.data.imageset import named_parts
 from sadm.training.config import SamplingConfig
-from sadm.training.model_folder import Model
+from sadm.training.model_folder import Model, load_model
 from sadm.training.run import CONFIG, read_run_config, split_for
+
+
+def open_model(path: str | Path, device: str, policy: str | None = None, **sampling: Any) -> Model:
+    """Loads a model.
+
+    Args:
+        path: a run or model folder.
+        device: see `load_model`.
+        policy: file of the usage policy that holds for it; None = that in its folder, if there is one.
+        sampling: other settings of its sampler; None leaves one as it is.
+
+    Raises:
+        UserError: there is none, or a setting makes no sense.
+    """
+    return with_sampling(dataclasses.replace(load_model(path, device), policy=policy), **sampling)
 
 
 def images_for(run: str | Path, model: Model, source: str | None, reporter: Reporter) -> ImageSet:

@@ -58,6 +58,8 @@ class AugmentOptions:
     classifier_steps: Annotated[
         int | None, tyro.conf.arg(help="Steps of each classifier; None = 32 times through the images, 300 to 3000.")
     ] = None
+    policy: str | None = None
+    """File of a usage policy; None = policy.yaml in the model's or run's folder, if it is there."""
     device: str = "auto"
     """'auto' = the accelerator if there is one, else 'cpu'."""
     json: bool = False
@@ -86,7 +88,7 @@ def run(arguments: list[str]) -> None:
     )
     measured = options.classifiers if options.measure else 0
     with ConsoleReporter() as reporter:
-        facts = augment(options.model, out, settings, options.data, measured, options.device, reporter)
+        facts = augment(options.model, out, settings, options.data, measured, options.device, reporter, options.policy)
     if options.json:
         say(json.dumps(facts, indent=1, ensure_ascii=False))
         return

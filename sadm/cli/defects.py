@@ -71,6 +71,8 @@ class DefectsOptions:
     """Train small detectors with and without them, ask them about the run's held-out images, and write detection.json."""
     detectors: int = 5
     """With --measure: detectors of each kind."""
+    policy: str | None = None
+    """File of a usage policy; None = policy.yaml in the model's or run's folder, if it is there."""
     seed: int = 0
     """Seed of everything random."""
     device: str = "auto"
@@ -85,17 +87,17 @@ def run(arguments: list[str]) -> None:
     from sadm.applications.defects.folder import write_defects
     from sadm.applications.defects.gain import measure_gain
     from sadm.applications.defects.shapes import check_region
-    from sadm.applications.images import held_out_split, images_for, with_sampling
+    from sadm.applications.images import held_out_split, images_for, open_model
     from sadm.core.devices import resolve_device
     from sadm.core.files import write_json
     from sadm.data.masks import read_mask
-    from sadm.training.model_folder import load_model
 
     region = None if options.region is None else read_mask(options.region)
     place = Place.parse(options.place, region)
     with ConsoleReporter() as reporter:
-        model = load_model(options.run, options.device)
-        model = with_sampling(model, steps=options.steps, guidance_scale=options.guidance_scale)
+        model = open_model(
+            options.run, options.device, options.policy, steps=options.steps, guidance_scale=options.guidance_scale
+        )
         images = images_for(options.run, model, options.data, reporter)
         if region is not None:
             check_region(region, (images.shape[1], images.shape[2]))

@@ -103,6 +103,7 @@ def run(arguments: list[str]) -> None:
         model = with_adapters(options.model, [Adapter.parse(text) for text in options.adapter], options.device)
     else:
         model = load_model(options.model, options.device)
+    model = dataclasses.replace(model, policy=options.policy)
     policy, out = policy_of(options.model, options.policy), Path(options.out or Path(options.model) / "generated")
     enforce(policy, options.model, "draw", model.hash)  # before the time is spent
     enforce_count(policy, options.count, out)
@@ -131,7 +132,7 @@ def run(arguments: list[str]) -> None:
             images = list(model.sample(options.count, options.seed, labels, size=size, **how))
     named = (*model.spec.class_names, None)  # the null class has no name
     settings = {name: getattr(sampling, name) for name in ("solver", "steps", "guidance_scale")}
-    with generated_images(out, model, "sadm sample", policy=options.policy) as outputs:
+    with generated_images(out, model, "sadm sample") as outputs:
         for index, image in enumerate(images):
             label = None if labels is None else named[int(labels[index])]
             name = f"{options.seed:06d}-{index:06d}.png"

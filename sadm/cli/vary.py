@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import tyro
-
-from sadm.cli.options import parse, required
+from sadm.cli.editing import EditOptions
+from sadm.cli.options import parse
 from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter
 from sadm.core.terminal import say
@@ -26,59 +25,33 @@ examples:
 
 
 @dataclasses.dataclass(frozen=True)
-class VaryOptions:
+class VaryOptions(EditOptions):
     """Options of ``sadm vary``."""
 
-    model: tyro.conf.Positional[str]
-    """A run folder, or the model folder inside."""
-    images: str | None = None
-    """The images: anything that `sadm train --data` takes (required)."""
-    out: str | None = None
-    """The folder to write (required)."""
     strength: float = 0.5
     """Share of the way from noise that is taken, above 0 and at most 1: 0.2 changes details, of 0.9 little is left."""
-    proposals: int = 4
-    """Variations of each image."""
-    label: str | None = None
-    """Class name or index; None = each image's own, where it is known."""
     mix: tuple[str, ...] = ()
     """CLASS=WEIGHT of several classes: what is likely in all of them."""
     between: tuple[str, str] | None = None
     """Names of two of the images, or their numbers from 0: the way from one to the other, instead of variations."""
     count: int = 7
     """Images on that way, the two included."""
-    limit: int | None = None
-    """The first so many images; None = all."""
-    guidance_scale: float | None = None
-    """Guide towards the class; 1 = off; None = the run's own."""
-    steps: int | None = None
-    """Sampling steps; None = the run's own."""
-    resize: bool = False
-    """Crop, resize and convert images that are not of the model's size and channels."""
-    seed: int = 0
-    """Seed of everything random."""
-    device: str = "auto"
-    """'auto' = the accelerator if there is one, else 'cpu'."""
 
 
 def run(arguments: list[str]) -> None:
     """Parses the arguments, draws, and says what was written."""
     options: VaryOptions = parse(VaryOptions, arguments, "vary", DESCRIPTION)
-    source, out = (required(getattr(options, name), name, "vary") for name in ("images", "out"))
-    from sadm.applications.images import with_sampling
-    from sadm.applications.proposals import images_to_edit
+    _, out = options.needed("vary", "images", "out")
     from sadm.applications.spaces import Space
     from sadm.applications.varying import Wish, parse_mix, write_between, write_variations
-    from sadm.training.model_folder import load_model
 
     wish = Wish(options.strength, options.label, parse_mix(options.mix), options.proposals, options.seed)
     wish.check()
     if options.between is not None and (options.label is not None or options.mix):
         raise UserError("--between goes from class to class by itself; leave --label and --mix out.")
     with ConsoleReporter() as reporter:
-        model = load_model(options.model, options.device)
-        model = with_sampling(model, steps=options.steps, guidance_scale=options.guidance_scale)
-        images = images_to_edit(source, Space(model).picture, options.resize, options.limit, reporter)
+        model = options.open_model()
+        images = options.open_images(Space(model).picture, reporter)
         if options.between is not None:
             facts = write_between(model, images, options.between, out, options.count)
         else:

@@ -113,22 +113,20 @@ def generated_images(
     model: Model,
     tool: str,
     about: Mapping[str, Any] | None = None,
-    policy: str | Path | None = None,
 ) -> Iterator[GeneratedImages]:
     """Opens a folder for images that a model makes or changes.
 
     Args:
         out: the folder; made where it is missing.
-        model: what makes them.
+        model: what makes them; a policy that was given for it comes before that of its folder (see `policy_of`).
         tool: the command, for the marks.
         about: all that decides what is in the folder, for JSON. With it, a second call goes on where the first one stopped, and
             is refused where it would make other images; without, files of the same name are written over.
-        policy: file of the usage policy; None = that of the model's folder, if there is one (see `policy_of`).
 
     Raises:
         UserError: the folder holds something else, or can't be written; the policy forbids it.
     """
-    rules = policy_of(model.folder, policy) if model.folder or policy is not None else None
+    rules = policy_of(model.folder, model.policy) if model.folder or model.policy is not None else None
     enforce(rules, model.folder, "draw", model.hash)
     folder = Path(out)
     if about is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
@@ -141,9 +142,24 @@ def test_a_folder_holds_no_more_images_than_allowed(finished: Path, tmp_path: Pa
         with pytest.raises(UserError, match=r"\(max_images: 2\) forbids this: .* would hold 3 generated images"):
             outputs.add("c.png", image, seed=1)
     assert sorted(read_records(tmp_path / "out")) == ["a.png", "b.png"]
+    given = dataclasses.replace(model, policy=str(_written(tmp_path)))
     with pytest.raises(UserError, match="require_audit"):
-        generated_images(tmp_path / "other", model, "a test", policy=_written(tmp_path)).__enter__()
+        generated_images(tmp_path / "other", given, "a test").__enter__()
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [("inpaint", ["--mask", "box:0.3"]), ("vary", []), ("restore", ["--damage", "noise", "--noise", "0.1"])],
+)
+def test_a_policy_given_to_one_command_holds(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str, options: list[str]
+) -> None:
+    out = tmp_path / "made"
+    where = ["--images", "digits", "--limit", "2", "--out", str(out), *options]
+    assert run([command, str(finished), *where, "--policy", str(_written(tmp_path))]) == USER_ERROR
+    assert "(require_audit: true) forbids this" in " ".join(capsys.readouterr().err.split())
+    assert not out.exists()
 
 
 def _written(folder: Path) -> Path:

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import torch
 
+from sadm.applications.images import open_model
 from sadm.core.errors import UserError
 from sadm.core.progress import Reporter
 from sadm.data import ImageSet
 from sadm.evaluation import HeldOutParts
 from sadm.evaluation.downstream.measure import FEWEST
 from sadm.training.config import TrainConfig
-from sadm.training.model_folder import Model, load_model
+from sadm.training.model_folder import Model
 from sadm.training.run import read_run_config, split_for
 from sadm.training.trained import refuse_other_images
 
@@ -50,7 +51,9 @@ class Opened:
         return self.training.labels
 
 
-def open_trained(run: str | Path, data: str | None, device: str, reporter: Reporter) -> Opened:
+def open_trained(
+    run: str | Path, data: str | None, device: str, reporter: Reporter, policy: str | None = None
+) -> Opened:
     """Opens a run and its images.
 
     Args:
@@ -58,12 +61,13 @@ def open_trained(run: str | Path, data: str | None, device: str, reporter: Repor
         data: where its images are now; None = where they were.
         device: see `load_model`.
         reporter: see `split_for`.
+        policy: see `open_model`.
 
     Raises:
         UserError: there is no run, its model knows no classes or draws several shapes, or the images are not those that it was
             trained on, or too few.
     """
-    config, model = read_run_config(run), load_model(run, device)
+    config, model = read_run_config(run), open_model(run, device, policy)
     if data is not None:
         config = config.model_copy(update={"data": config.data.model_copy(update={"source": data})})
     source, spec = config.data.source, model.spec

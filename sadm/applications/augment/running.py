@@ -35,6 +35,7 @@ def augment(
     classifiers: int = 0,
     device: str = "auto",
     reporter: Reporter | None = None,
+    policy: str | None = None,
 ) -> dict[str, Any]:
     """Fills unbalanced classes with images of a model that pass the filters; see docs/augment.md.
 
@@ -48,6 +49,7 @@ def augment(
         classifiers: of each kind, that measure what the images are worth; 0 = nothing is measured. It may be asked for later.
         device: see `load_model`.
         reporter: told about progress.
+        policy: file of a usage policy; None = that in the model's folder, if there is one.
 
     Returns:
         What is in ``augment.json``: counts by class and filter, and what was measured.
@@ -57,7 +59,7 @@ def augment(
         InterruptedRun: stopped by Ctrl-C or SIGTERM.
     """
     shown, asked, folder = reporter or Silent(), settings or AugmentSettings(), Path(out)
-    opened = open_trained(run, data, device, shown)
+    opened = open_trained(run, data, device, shown, policy)
     names = opened.training.class_names
     missing = missing_images(counts_of(opened.training), names, asked, opened.source)
     as_read = has_class_folders(opened.source)
