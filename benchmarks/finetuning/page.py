@@ -17,14 +17,14 @@ domain in a few hundred steps: *classes* = the other five classes, *textures* = 
 compared with structure at equal cost; learning rates were chosen for plain fine-tuning, the form of structure on the same search
 seeds. FDs have the floor subtracted. Copies: the share of the judged images that the audit calls copies of training images.
 State: weights, gradients, two moments of Adam and the average of what learns."""
-STANDING = """**Where it stands.** The goals were a mean of -15 % at equal cost, -20 % with fifty images, and plain fine-tuning's FD at
-70 % of its cost. None was reached: at this size structure guidance does not pay in fine-tuning, and `sadm finetune` is
-plain unless it is asked for structure. What was tried is below: relations in a hidden layer and at the output; of an
-encoder pre-trained on the new images, and of the source model; with and without an adversary. Part of the loss is the
-price alone: a method that has not finished learning after these steps misses each one that structure costs. Classes that
-are like the old ones lose most. Few images of a far domain, where a gain would be expected, show one in the mean, with an
-interval that includes none. The paper's gain on DiffFit (-10 to -18 %, in Inception's features, on networks a thousand
-times larger) is neither confirmed nor refuted by this."""
+STANDING = """**Where it stands.** The goals were a mean of -15 % at equal cost, -20 % with fifty images, and plain
+fine-tuning's FD at 70 % of its cost. None was reached: at this size structure guidance does not pay in fine-tuning,
+and `sadm finetune` is plain unless it is asked for structure. What was tried is below: relations in a hidden layer
+and at the output; of an encoder pre-trained on the new images, and of the source model; with and without an
+adversary. Part of the loss is the price alone: a method that has not finished learning after these steps misses each
+one that structure costs. Classes that are like the old ones lose most. Few images of a far domain, where a gain would
+be expected, show one in the mean, with an interval that includes none. The paper's gain on DiffFit (-10 to -18 %, in
+Inception's features, on networks a thousand times larger) is neither confirmed nor refuted by this."""
 
 
 def section() -> str | None:

@@ -39,7 +39,8 @@ from sadm.models.weights import load_diffusers_dit, load_dit_checkpoint
 from sadm.models.weights.files import read_weights
 from sadm.training.checkpoint import load_checkpoint
 from sadm.training.config import TrainConfig
-from sadm.training.model_folder import load_model, model_spec
+from sadm.training.description import model_spec
+from sadm.training.model_folder import load_model
 
 _FIT = Fit(4, 3)
 

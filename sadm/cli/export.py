@@ -105,7 +105,7 @@ def _export_images(options: ExportOptions, out: str) -> None:
     from sadm.core.stopping import StopRequest
     from sadm.data import open_source
     from sadm.data.export import export, pick
-    from sadm.training.model_folder import holds_model
+    from sadm.training.description import holds_model
     from sadm.training.reviews import export_generated, holds_generated
 
     if holds_model(options.source):
@@ -135,7 +135,8 @@ def _export_images(options: ExportOptions, out: str) -> None:
 
 
 def _model(options: ExportOptions) -> Any:
-    from sadm.training.model_folder import holds_model, load_model
+    from sadm.training.description import holds_model
+    from sadm.training.model_folder import load_model
     from sadm.training.policy import enforce, policy_of
 
     if not holds_model(options.source):

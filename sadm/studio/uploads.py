@@ -16,7 +16,7 @@ from sadm.core.files import make_folder
 from sadm.core.grids import write_png
 from sadm.data.decoding import EXTENSIONS
 from sadm.studio.workspace import Workspace, plain_name
-from sadm.training.model_folder import model_spec
+from sadm.training.description import model_spec
 
 
 def keep_images(workspace: Workspace, files: Sequence[str] | None) -> Path:

@@ -10,7 +10,7 @@ from sadm.core.errors import UserError
 from sadm.finetuning.config import METHODS
 from sadm.models import LatentCodec
 from sadm.training.config import ProcessConfig, SamplingConfig, TrainConfig, load_train_config
-from sadm.training.model_folder import AUTOENCODER, DESCRIPTION, model_description, model_spec
+from sadm.training.description import AUTOENCODER, DESCRIPTION, model_description, model_spec
 from sadm.training.net_config import NetConfig
 from sadm.training.run import CONFIG, read_run_config
 

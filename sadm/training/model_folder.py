@@ -17,7 +17,7 @@ from torch import nn
 from sadm.core.conditions import Cond
 from sadm.core.devices import resolve_device
 from sadm.core.errors import UserError
-from sadm.core.files import folder_written_atomically, read_object, sha256_of_file, write_json
+from sadm.core.files import folder_written_atomically, sha256_of_file, write_json
 from sadm.core.seeds import generator
 from sadm.data import to_floats, to_uint8
 from sadm.data.ragged import Ragged
@@ -27,16 +27,24 @@ from sadm.models import LatentCodec
 from sadm.training.adapted import AdapterFacts, adapted
 from sadm.training.checkpoint import save_tensors
 from sadm.training.config import SamplingConfig
-from sadm.training.description import check_claims, spec_of
+from sadm.training.description import (
+    AUTOENCODER,
+    DAMAGED,
+    DESCRIPTION,
+    FORMAT,
+    WEIGHTS,
+    check_claims,
+    model_description,
+    model_folder_in,
+    spec_of,
+)
 from sadm.training.fitting import fit_network
 from sadm.training.frequencies import drawn_evenly, labels_at_frequencies
 from sadm.training.process import AnyDenoiser
 from sadm.training.spec import ModelSpec
 from sadm.training.whole import checksums_of, refuse_altered
 
-FORMAT = 1
-_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, OverflowError, OSError, SafetensorError)
-WEIGHTS, DESCRIPTION, AUTOENCODER = "model.safetensors", "model.json", "autoencoder"
+_DAMAGED = (*DAMAGED, SafetensorError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -314,17 +322,6 @@ def autoencoder_files(folder: str | Path) -> list[Path]:
     return [path for path in found if path.name == "config.json" or path.name.startswith("diffusion_pytorch_model.")]
 
 
-def model_folder_in(path: str | Path) -> Path:
-    """The model folder in a run folder, or the folder itself where it has none inside."""
-    inside = Path(path) / "model"
-    return inside if inside.is_dir() else Path(path)
-
-
-def holds_model(path: str | Path) -> bool:
-    """Whether this is a model folder, or a run folder with one."""
-    return (model_folder_in(path) / DESCRIPTION).is_file()
-
-
 def model_hash(path: str | Path) -> str:
     """A hash of a model's weights; of a fine-tuned one, of what learned and of the model that it belongs to.
 
@@ -340,19 +337,6 @@ def model_hash(path: str | Path) -> str:
         raise UserError(f"the model in {folder} can't be loaded: {error}") from error
     own = sha256_of_file(adapter_file(folder, facts.finetune))
     return hashlib.sha256(f"{facts.base_hash} {own}".encode()).hexdigest()
-
-
-def model_spec(path: str | Path) -> ModelSpec:
-    """The specification of a model, without its weights.
-
-    Raises:
-        UserError: there is no model, or its description is damaged.
-    """
-    folder, description = model_description(path)
-    try:
-        return spec_of(description)
-    except _DAMAGED as error:
-        raise UserError(f"the model in {folder} can't be loaded: {error}") from error
 
 
 def load_model(path: str | Path, device: str = "cpu", base: str | Path | None = None) -> Model:
@@ -444,22 +428,3 @@ def _load_adapted(
     source = load_model(where)
     fit_network(net, source.denoiser.net, source.spec, spec, facts.finetune.renamed, facts.seed)
     return adapted(folder, facts, net)
-
-
-def model_description(path: str | Path) -> tuple[Path, dict[str, Any]]:
-    """A model's folder, and its description as it stands there.
-
-    Raises:
-        UserError: there is no model, or its description can't be read.
-    """
-    folder = model_folder_in(path)
-    if not (folder / DESCRIPTION).is_file():
-        raise UserError(
-            f"no model in {path}: expected {DESCRIPTION} there or in its 'model' folder. Train one with: sadm train --out {path}"
-        )
-    description = read_object(folder / DESCRIPTION)
-    if description.get("format") != FORMAT:
-        raise UserError(
-            f"{folder / DESCRIPTION} has format {description.get('format')}; this version reads format {FORMAT}."
-        )
-    return folder, description

@@ -15,7 +15,8 @@ from pydantic import Field
 from sadm.core.config import Config, Fraction, Positive, build_config, read_yaml
 from sadm.core.errors import UserError
 from sadm.core.files import read_object, write_atomically
-from sadm.training.model_folder import model_folder_in, model_hash
+from sadm.training.description import model_folder_in
+from sadm.training.model_folder import model_hash
 
 POLICY, AUDIT = "policy.yaml", "audit.json"
 _CONFIG = "config.yaml"  # by which a run folder is known

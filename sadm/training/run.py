@@ -41,13 +41,14 @@ from sadm.training.adapted import AdapterFacts
 from sadm.training.checkpoint import latest_checkpoint
 from sadm.training.config import FREE_TO_CHANGE, TrainConfig
 from sadm.training.data_config import DataConfig
+from sadm.training.description import model_folder_in
 from sadm.training.early_stop import EarlyStop, hold_back
 from sadm.training.finite import refuse_not_finite
 from sadm.training.grid import grid_labels, write_grid
 from sadm.training.journal import Journal
 from sadm.training.latents import TrainingSet, part_of
 from sadm.training.learner import Learner
-from sadm.training.model_folder import Model, model_folder_in, save_model
+from sadm.training.model_folder import Model, save_model
 from sadm.training.parallel.engine import whole
 from sadm.training.parallel.team import Team, team_for
 from sadm.training.prior import draw_prior

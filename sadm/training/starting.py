@@ -16,8 +16,9 @@ from sadm.data import ImageSet
 from sadm.finetuning.tuning import class_tables, share_that_learns, tune
 from sadm.models import autoencoder_hash
 from sadm.training.config import ProcessConfig, TrainConfig
+from sadm.training.description import model_spec
 from sadm.training.fitting import fit_network, origins
-from sadm.training.model_folder import Model, load_model, model_hash, model_spec
+from sadm.training.model_folder import Model, load_model, model_hash
 from sadm.training.spec import ModelSpec
 
 FITTED = ("label_counts", "augment", "attributes", "pictures", "shapes", "shape_counts", "shape", "class_names")

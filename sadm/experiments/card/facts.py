@@ -11,7 +11,8 @@ from pydantic import Field
 from sadm.core.config import Config, build_config, flatten, read_yaml
 from sadm.core.errors import UserError
 from sadm.core.files import read_object
-from sadm.training.model_folder import model_description, model_hash, model_spec
+from sadm.training.description import model_description, model_spec
+from sadm.training.model_folder import model_hash
 from sadm.training.policy import Policy, audit_of, policy_of, run_of
 from sadm.training.spec import ModelSpec
 

@@ -164,7 +164,7 @@ def _of_run(base: Base, folder: Path) -> Base:
     """With shape and classes of the run whose configuration that was, where its model lies beside it."""
     if not (folder / "model.json").is_file():
         return base
-    from sadm.training.model_folder import model_spec
+    from sadm.training.description import model_spec
 
     spec = model_spec(folder)
     return dataclasses.replace(

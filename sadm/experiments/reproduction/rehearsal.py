@@ -25,7 +25,7 @@ from sadm.experiments.reproduction.plan import Plan, plan_for
 from sadm.experiments.reproduction.running import RUN, Job, reproduce
 from sadm.experiments.reproduction.targets import Target
 from sadm.finetuning.folder import THROUGH_PEFT
-from sadm.training.model_folder import model_spec
+from sadm.training.description import model_spec
 from sadm.training.published import import_model
 from sadm.training.spec import ModelSpec
 

@@ -12,8 +12,8 @@ from sadm.core.errors import UserError
 from sadm.core.files import read_object
 from sadm.studio.context import Studio, shown_to_people
 from sadm.studio.workspace import REPORT
+from sadm.training.description import model_spec
 from sadm.training.journal import read_metrics
-from sadm.training.model_folder import model_spec
 from sadm.training.run import FACTS, SAMPLES, read_run_config
 
 _POINTS = 400  # of the curve
