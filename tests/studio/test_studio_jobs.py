@@ -25,8 +25,8 @@ TRAIN = (
 
 
 def until(jobs: Jobs, name: str, wanted: Callable[[Job], bool]) -> Job:
-    """Tends the queue, as the studio does, until a job is as wanted; half a minute is plenty for what these do."""
-    for _ in range(1200):
+    """Tends the queue, as the studio does, until a job is as wanted; minutes are plenty for what these do, on busy cores too."""
+    for _ in range(8000):
         jobs.tend()
         job = jobs.job(name)
         if wanted(job):
