@@ -115,23 +115,22 @@ def test_what_can_be_detected_is_decided_with_the_stated_chance(spread: float, j
 
 def test_shrinkage_is_the_posterior_mean_by_numerical_integration() -> None:
     y, se = np.array([-0.3, 0.05, -0.1, -0.02]), np.array([0.1, 0.08, 0.15, 0.1])
+    grid, taus = np.linspace(-1.5, 1.5, 241), np.linspace(1e-6, 10 * max(y.std(ddof=1), se.max()), 1200)
+    mu, tau = grid[None, :], taus[:, None]
+    density = np.ones((1, 1))
+    for seen, error in zip(y, se, strict=True):
+        density = density * stats.norm.pdf(seen, mu, np.sqrt(error**2 + tau**2))  # [tau, mu]
 
-    def density(mu: float, tau: float) -> float:
-        return float(np.exp(stats.norm.logpdf(y, mu, np.sqrt(se**2 + tau**2)).sum()))
+    def integral(values: np.ndarray | float) -> float:
+        return float(integrate.trapezoid(integrate.trapezoid(values * density, grid, axis=1), taus))
 
-    def integral(function) -> float:  # type: ignore[no-untyped-def]
-        tau = np.linspace(1e-6, 10 * max(y.std(ddof=1), se.max()), 1200)
-        inner = [integrate.trapezoid([function(mu, t) * density(mu, t) for mu in grid], grid) for t in tau]
-        return float(integrate.trapezoid(inner, tau))
-
-    grid = np.linspace(-1.5, 1.5, 241)
-    mass = integral(lambda mu, tau: 1.0)
+    mass = integral(1.0)
     found = shrunken(list(y), list(se))
     assert found is not None
     for j in (0, 2):
-        weight = lambda tau, j=j: tau**2 / (tau**2 + se[j] ** 2)  # noqa: E731
-        mean = integral(lambda mu, tau, j=j, w=weight: mu + w(tau) * (y[j] - mu)) / mass
-        second = integral(lambda mu, tau, j=j, w=weight: w(tau) * se[j] ** 2 + (mu + w(tau) * (y[j] - mu)) ** 2) / mass
+        weight = tau**2 / (tau**2 + se[j] ** 2)
+        mean = integral(mu + weight * (y[j] - mu)) / mass
+        second = integral(weight * se[j] ** 2 + (mu + weight * (y[j] - mu)) ** 2) / mass
         assert found[j].mean == pytest.approx(mean, abs=2e-3)
         assert found[j].sd == pytest.approx(math.sqrt(second - mean**2), abs=2e-3)
 
