@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -16,6 +17,7 @@ from sadm.experiments.planning.signals import probe_config, random_images, signa
 from sadm.experiments.planning.subject import base_for
 from sadm.experiments.planning.tracking import LiveBytes
 from sadm.finetuning.tuning import tune
+from sadm.models.gelu import CHUNK, gelu_tanh
 from sadm.structure import Schedule
 from sadm.training.config import TrainConfig, load_train_config
 from sadm.training.learner import Learner
@@ -107,6 +109,21 @@ def test_what_fake_tensors_keep_is_what_real_ones_do(recompute: bool) -> None:
         forward = tracker.held - output.nbytes
     assert found.kept(4) == forward
     assert kept((3, 8, 8), config, 4).kept(4) > 2 * forward if recompute else found.moment(4) > 0
+
+
+@pytest.mark.parametrize("chunks", [0.5, 1.0, 3.2])
+def test_of_a_gelu_in_chunks_without_numbers_one_says_what_all_hold(chunks: float) -> None:
+    def held(x: torch.Tensor) -> tuple[int, int]:
+        with LiveBytes() as tracker:
+            y = gelu_tanh(x)
+            kept = tracker.held
+            y.sum().backward()
+        return kept, tracker.peak
+
+    size = round(chunks * CHUNK)
+    with FakeTensorMode():
+        without = held(torch.zeros(size, requires_grad=True))
+    assert without == held(torch.zeros(size, requires_grad=True))
 
 
 def test_live_bytes_are_those_of_storages_that_live() -> None:
