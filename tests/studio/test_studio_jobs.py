@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,15 @@ def until(jobs: Jobs, name: str, wanted: Callable[[Job], bool]) -> Job:
             return job
         time.sleep(0.05)
     raise AssertionError(f"{job.state}\n{job.log}")
+
+
+@pytest.fixture(autouse=True)
+def nothing_goes_on(tmp_path: Path) -> Iterator[None]:
+    """Jobs outlive a test that failed, as they outlive the studio."""
+    yield
+    for started in tmp_path.rglob("started"):
+        with contextlib.suppress(ProcessLookupError, ValueError):
+            os.killpg(int(started.read_text()), signal.SIGKILL)
 
 
 def state(*states: str) -> Callable[[Job], bool]:
