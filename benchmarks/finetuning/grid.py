@@ -51,10 +51,10 @@ relations, kept."""
 FORM_METHODS = ("full", "lora", "difffit")
 """Methods with which the search tries them."""
 MORE_FORMS: dict[str, dict[str, Any]] = {
-    "hidden, weight 1": {**FORMS["hidden"], "control": {"weight": 1.0}},
-    "hidden, first half": {**FORMS["hidden"], "structure": {**FORMS["hidden"]["structure"], "end": 0.5}},
-    "game, labels": {"signal": "structure", "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2}},
-    "game, labels, half": {
+    "hidden - weight 1": {**FORMS["hidden"], "control": {"weight": 1.0}},
+    "hidden - first half": {**FORMS["hidden"], "structure": {**FORMS["hidden"]["structure"], "end": 0.5}},
+    "game - labels": {"signal": "structure", "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2}},
+    "game - labels - half": {
         "signal": "structure",
         "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2, "ratio": 0.25},
     },

@@ -11,6 +11,7 @@ from scipy import stats
 
 from benchmarks.finetuning import cells, curves, grid, page, rows, search, shapes, summary
 from sadm.core.config import merge
+from sadm.experiments.config import CompareConfig
 from sadm.training.config import load_train_config
 
 SEEDS = len(grid.REPORT_SEEDS)
@@ -84,6 +85,8 @@ def test_every_form_is_a_configuration() -> None:
     for form in [*grid.FORMS.values(), *grid.MORE_FORMS.values()]:
         change = merge(form, {"start_from": "somewhere"})
         assert load_train_config(grid.RECIPE, overrides=change).signal == form["signal"]
+    for forms, _ in search.ROUNDS.values():  # their names are those of arms
+        assert CompareConfig(train=load_train_config(grid.RECIPE), arms=forms).arms.keys() == forms.keys()
 
 
 def test_the_chosen_form_is_the_best_one_of_the_stored_search() -> None:
