@@ -15,6 +15,8 @@ RUNS, RESULT, LATENTS = "runs", "result.json", "latents"
 STRUCTURE, AUDIT, DOWNSTREAM, REPRESENTATION = "structure_metric", "audit", "downstream", "representation"
 MEASUREMENTS = (STRUCTURE, AUDIT, REPRESENTATION, DOWNSTREAM)
 """Options of a comparison, and what its results then hold; the quicker ones first."""
+GRID_IMAGES = 60
+"""Samples of an arm that a report shows."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,13 +11,13 @@ import torch
 from sadm.data import ImageSet, Split, to_uint8
 from sadm.evaluation import nearest_neighbours
 from sadm.experiments.config import CompareConfig
+from sadm.experiments.plan import GRID_IMAGES
 from sadm.experiments.report import Pictures
 from sadm.experiments.run_audits import read_pairs
 from sadm.experiments.runs import Runs
 from sadm.training.grid import grid_labels
 from sadm.training.model_folder import load_model
 
-GRID_IMAGES = 60
 NEIGHBOURS = 8
 
 

@@ -20,11 +20,11 @@ from sadm.experiments.cost import read_costs
 from sadm.experiments.engine import evaluator_for
 from sadm.experiments.hopeless import Course, Hopeless
 from sadm.experiments.measured import measured
-from sadm.experiments.plan import MEASUREMENTS, RunJob
+from sadm.experiments.plan import GRID_IMAGES, MEASUREMENTS, RunJob
 from sadm.experiments.report import Pictures, render_report
 from sadm.experiments.report.verdict import verdict_sentence
 from sadm.experiments.runs import EQUAL_COST, Gathered, gather
-from sadm.experiments.samples import GRID_IMAGES, sample_pictures
+from sadm.experiments.samples import sample_pictures
 from sadm.experiments.statistics import outcome
 from sadm.experiments.yardstick import Yardstick
 from sadm.training.config import SamplingConfig

@@ -20,9 +20,9 @@ from sadm.experiments.cost import SLICE, ArmCost, measure_costs, read_costs
 from sadm.experiments.devices import devices_for
 from sadm.experiments.engine import evaluator_for
 from sadm.experiments.jobs import Laboratory
+from sadm.experiments.plan import GRID_IMAGES
 from sadm.experiments.poc.plan import Speed, groups_of
 from sadm.experiments.pool import Pool
-from sadm.experiments.samples import GRID_IMAGES
 from sadm.training.learner import Learner
 from sadm.training.model_folder import Model
 from sadm.training.signals import prepare_signals
