@@ -18,6 +18,7 @@ from PIL import Image
 from safetensors.torch import save
 
 from sadm.core.files import sha256_of_file
+from sadm.core.marking import Mark, to_xmp, write_marked_png
 from sadm.data.cache.manifest import Manifest, Shard, TensorKind, shard_file
 from sadm.models import DiT
 from sadm.models.weights import SchedulerFacts
@@ -232,3 +233,35 @@ def forge_checkpoint(folder: Path, values: Any) -> None:
     (folder / TENSORS).write_bytes(save({"/weights/a": torch.ones(2), "/weights/b/0": torch.zeros(1)}))
     sums = {name: sha256_of_file(folder / name) for name in (TENSORS, VALUES)}
     (folder / CHECKSUMS).write_text(json.dumps(sums), "utf-8")
+
+
+def mark() -> Mark:
+    """One that says something in every field."""
+    return Mark(
+        "sadm vary", True, "a" * 64, "b" * 64, 17, "良品", {"strength": 0.4, "of": ["x<&>", None]}, version="0.1.0"
+    )
+
+
+def marked(folder: Path) -> list[bytes]:
+    """Images with marks: as they are written, and carried over into other formats."""
+    path = folder / "marked.png"
+    write_marked_png(path, np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8), mark())
+    found = [path.read_bytes()]
+    packet = to_xmp(mark()).encode()
+    for kind, options in (("JPEG", {"xmp": packet}), ("WEBP", {"xmp": packet}), ("TIFF", {"tiffinfo": {700: packet}})):
+        buffer = io.BytesIO()
+        Image.open(io.BytesIO(picture("PNG"))).save(buffer, kind, **options)
+        found.append(buffer.getvalue())
+    return found
+
+
+def records() -> list[dict[str, Any]]:
+    """Lines beside generated images: of an image, and of a review."""
+    image = {"file": "a.png", "seed": 3, "label": "good", "edited": False, "details": {"index": 0}, "pixels": "a" * 64}
+    review = {"file": "a.png", "approved": True, "reason": "sharp", "reviewer": "me", "pixels": "a" * 64}
+    return [image, review]
+
+
+POLICY = (
+    b"owner: us\nlicences: {a: ours}\nrequire_audit: true\nmax_copy_rate: 0.01\nmax_images: 20\nforbidden: [b, c]\n"
+)

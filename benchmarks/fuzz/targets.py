@@ -15,6 +15,9 @@ from benchmarks.fuzz import files
 from benchmarks.fuzz.mutations import Draw, as_json, changed, lines_of_json, mutated, one_of
 from benchmarks.fuzz.running import Target
 from sadm.core.config import build_config, parse_yaml
+from sadm.core.errors import UserError
+from sadm.core.marking import from_xmp, to_xmp
+from sadm.core.verifying import verify
 from sadm.data.cache.manifest import MANIFEST, read_manifest
 from sadm.data.cache.store import TensorStore
 from sadm.data.decoding import decode, pillow_settings
@@ -41,6 +44,9 @@ from sadm.training.checkpoint import load_checkpoint
 from sadm.training.config import TrainConfig
 from sadm.training.description import model_spec
 from sadm.training.model_folder import load_model
+from sadm.training.outputs import RECORDS, read_records
+from sadm.training.policy import read_policy
+from sadm.training.reviews import REVIEWS, read_reviews
 
 _FIT = Fit(4, 3)
 
@@ -188,6 +194,26 @@ def _open_npz(path: Path) -> None:
     open_arrays(path, _FIT, str(path))
 
 
+def _mark(path: Path) -> None:
+    found = verify(path)
+    if found.verdict == "damaged":
+        raise UserError(found.reason)
+    assert found.mark is None or isinstance(found.mark.tool, str)  # noqa: S101 - what is measured
+
+
+def _xmp(data: bytes, folder: Path) -> None:
+    try:
+        from_xmp(data)
+    except ValueError as error:  # as it says; `read_mark` names the file
+        raise UserError(str(error)) from error
+
+
+def _records(data: bytes, folder: Path) -> None:
+    for name, read in ((RECORDS, read_records), (REVIEWS, read_reviews)):
+        (folder / name).write_bytes(data)
+        read(folder)
+
+
 TARGETS = {
     "yaml": Target(4000, _yaml, _read_yaml),
     "config_values": Target(20000, lambda folder: changed(_configs()), _build),
@@ -239,4 +265,12 @@ TARGETS = {
         4000, _seeds(files.tars), _in_file("a.tar", lambda path: list_shards(parse_address(str(path)), [path]))
     ),
     "parquet": Target(600, _seeds(files.parquets), _in_file("a.parquet", lambda path: list_source(str(path)))),
+    "marks": Target(8000, _seeds(files.marked), _in_file("a.png", _mark)),
+    "xmp": Target(8000, lambda folder: mutated([to_xmp(files.mark()).encode()]), _xmp),
+    "records": Target(
+        4000,
+        lambda folder: lines_of_json(files.records()),
+        _records,
+    ),
+    "policy": Target(3000, lambda folder: mutated([files.POLICY]), _in_file("policy.yaml", read_policy)),
 }
