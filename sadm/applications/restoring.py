@@ -138,7 +138,8 @@ class Restorer:
         injury.shape(model.spec.shape)
         if injury.kind == UNKNOWN:
             condition_of(model.spec, damaged=torch.zeros(1, *model.spec.shape))  # refuses one that was not shown damage
-        self.model, self.injury, self.resample, self.jump = model, injury, resample, jump
+        self.model, self.injury, self.jump = model, injury, jump
+        self.resample = 1 if injury.kind == NOISE else resample  # all is known: there is nothing to bring to agree
         self.settings: SamplerSettings = sampler_settings(model.sampling)
 
     def __call__(

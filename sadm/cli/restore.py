@@ -41,7 +41,7 @@ class RestoreOptions(EditOptions):
     noise: float = 0.0
     """Standard deviation of noise, in shares of the range from black to white; with any known damage."""
     resample: int = 4
-    """How often each part of the way from noise is walked, for all damage but blur: more fits better, and takes longer."""
+    """How often each part of the way from noise is walked, for mask, lowres and grey: more fits better, and takes longer."""
     jump: int = 1
     """Steps of each such part."""
 

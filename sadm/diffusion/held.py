@@ -22,26 +22,28 @@ Hold = Callable[[torch.Tensor, float, Callable[[], torch.Tensor]], torch.Tensor]
 """Puts what is known into z [B, C, H, W] at a time; the third argument draws unit noise like z."""
 
 
-def visits(steps: int, resample: int = 1, jump: int = 1) -> list[int]:
+def visits(steps: int, resample: int = 1, jump: int = 1, last: int | None = None) -> list[int]:
     """The order in which the times of a grid are visited, as indices from 0 (noisiest) to `steps` (clean).
 
-    Arriving for the first time at index ``steps - 1``, and at each `jump` steps before that, it goes back `jump` steps, and
-    does so ``resample - 1`` times.
+    Arriving for the first time at index `last`, and at each `jump` steps before that, it goes back `jump` steps, and does so
+    ``resample - 1`` times.
 
     Args:
         steps: of the grid; it has one time more.
         resample: how often each stretch is walked down; 1 = no going back.
         jump: length of a stretch, in steps.
+        last: the least noisy index that is gone back from; None = ``steps - 1``.
 
     Raises:
         ValueError: fewer than one of any.
     """
     if min(steps, resample, jump) < 1:
         raise ValueError(f"expected steps, resample and jump of at least 1, got {steps}, {resample} and {jump}")
+    last = steps - 1 if last is None else min(last, steps - 1)
     order = [0]
     for index in range(1, steps + 1):
         order.append(index)
-        if index >= jump and index < steps and (steps - 1 - index) % jump == 0:
+        if jump <= index <= last and (last - index) % jump == 0:
             order += [*range(index - jump, index + 1)] * (resample - 1)
     return order
 
@@ -69,13 +71,16 @@ def held_sampling(
     resample: int,
     jump: int,
     name: str,
+    down_to: float = 0.0,
 ) -> torch.Tensor:
     """`ddpm` along `visits`, with `hold` applied at the start and after each step down; `name` is for messages.
 
-    Steps of `draw` are counted on beyond those of the grid; for the rest see `inpaint`.
+    Steps of `draw` are counted on beyond those of the grid; for the rest see `inpaint`. It goes back from noise levels of at least
+    `down_to`: where nothing is held, going back and forth would forget what was held above.
     """
     grid, on_path = checked_times(times, path), OnPath(denoiser, path, cond)
-    order = visits(len(grid) - 1, resample, jump)
+    last = sum(path.sigma(time) >= down_to for time in grid) - 1
+    order = visits(len(grid) - 1, resample, jump, last)
     z = hold(noise * path.beta(grid[0]), grid[0], lambda: noise)
     for move, (before, after) in enumerate(pairwise(order)):
         here, there = grid[before], grid[after]

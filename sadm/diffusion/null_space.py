@@ -12,7 +12,7 @@ step as if it were new; since it is the same in all of them, the more steps ther
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -20,9 +20,11 @@ from sadm.core.conditions import Cond
 from sadm.diffusion.denoised import Denoiser
 from sadm.diffusion.held import held_sampling
 from sadm.diffusion.ode import CONTRACT
-from sadm.diffusion.on_path import Draw
+from sadm.diffusion.on_path import Draw, checked_times
 from sadm.diffusion.operators import Projecting
 from sadm.diffusion.paths import Path
+
+_SAME = 1e-9  # relative difference of noise levels that rounding may leave
 
 
 def null_space(
@@ -47,14 +49,14 @@ def null_space(
     Args:
         denoiser: the contract; put it in eval mode first.
         noise: unit Gaussian [B, C, H, W].
-        times: falling times of the path [steps + 1], usually ending in 0.
+        times: falling times of the path [steps + 1], usually ending in 0; that of y's own level is added to them.
         cond: conditioning of the batch.
         path: in whose coordinates z is kept.
         draw: ``draw(step) -> unit Gaussian [B, C, H, W]``; steps are counted on beyond those of the grid.
         operator: A.
         measured: y, in the shape of ``operator(noise)``.
         noise_level: standard deviation of y's noise.
-        resample, jump: see `visits`; DDNM calls it time travel.
+        resample, jump: see `visits`, which DDNM calls time travel; at noise levels above y's alone.
 
     Returns:
         z at the last time [B, C, H, W], in the dtype of `noise`, not clamped.
@@ -70,13 +72,29 @@ def null_space(
 
     def put_back(z: torch.Tensor, time: float, fresh: Callable[[], torch.Tensor]) -> torch.Tensor:
         alpha, beta = path.alpha(time), path.beta(time)
-        if beta < alpha * of_known:
+        if beta < alpha * of_known * (1 - _SAME):
             return z
-        added = math.sqrt(beta**2 - (alpha * of_known) ** 2)
+        added = math.sqrt(max(0.0, beta**2 - (alpha * of_known) ** 2))
         put = alpha * known + added * operator.kept(fresh()) if added else alpha * known
         return z - operator.kept(z) + put
 
-    return held_sampling(denoiser, noise, times, cond, path, draw, put_back, resample, jump, "null-space sampling")
+    times, last = with_level(checked_times(times, path), path, of_known), of_known * (1 - _SAME)
+    return held_sampling(
+        denoiser, noise, times, cond, path, draw, put_back, resample, jump, "null-space sampling", last
+    )
+
+
+def with_level(grid: Sequence[float], path: Path, sigma: float) -> torch.Tensor:
+    """Falling times with that of a noise level among them, unless it is there or beyond the noisiest or the least noisy above 0.
+
+    What was measured with noise is exact at its own level alone: at a noisier one it is known under more noise than it has.
+    """
+    sigmas = [path.sigma(time) for time in grid]
+    above = sum(there > sigma * (1 + _SAME) for there in sigmas)
+    inside = above and any(0 < there < sigma * (1 - _SAME) for there in sigmas)
+    there = inside and sigmas[above] > sigma * (1 - _SAME)
+    own = [path.time(sigma)] if inside and not there else []
+    return torch.tensor([*grid[:above], *own, *grid[above:]], dtype=torch.float64)
 
 
 def check_measured(expected: torch.Tensor, measured: torch.Tensor, noise_level: float) -> None:

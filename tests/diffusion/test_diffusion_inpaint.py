@@ -56,6 +56,8 @@ def test_stretches_are_walked_again_from_the_least_noisy_up() -> None:
     assert visits(3, resample=2) == [0, 1, 0, 1, 2, 1, 2, 3]
     assert visits(5, resample=3, jump=2) == [0, 1, 2, 0, 1, 2, 0, 1, 2, 3, 4, 2, 3, 4, 2, 3, 4, 5]
     assert visits(2, resample=2, jump=5) == [0, 1, 2]  # no stretch is so long
+    assert visits(4, resample=2, last=2) == [0, 1, 0, 1, 2, 1, 2, 3, 4]
+    assert visits(2, resample=2, last=9) == [0, 1, 0, 1, 2]
 
 
 @pytest.mark.parametrize(("steps", "resample", "jump"), [(1, 1, 1), (7, 4, 1), (7, 3, 2), (10, 5, 10)])

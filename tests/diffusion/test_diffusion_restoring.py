@@ -20,7 +20,7 @@ from sadm.diffusion import (
     karras_sigmas,
     uniform_times,
 )
-from sadm.diffusion.null_space import null_space
+from sadm.diffusion.null_space import null_space, with_level
 from sadm.diffusion.operators import Averaging, Blur, Grey, Masking, Operator, Projecting
 from sadm.diffusion.posterior import Posterior
 
@@ -106,6 +106,47 @@ def test_time_travel_brings_it_closer_to_the_conditional_distribution() -> None:
         errors.append(float((found.flatten()[made] - expected).abs().max()))
     assert errors[0] > 0.08
     assert errors[2] < 0.5 * errors[1] < 0.5 * errors[0]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=repr)
+@pytest.mark.parametrize("resample", [1, 6])
+def test_noise_alone_is_taken_away_as_the_posterior_has_it_however_often_resampled(resample: int, path: Path) -> None:
+    """Correlated pixels under noise of a level that the grid lacks; all is linear in the noise drawn, so the mean is exact."""
+    zero, covariance = torch.zeros(1, 1, 2, 3, dtype=torch.float64), smooth_covariance(6)
+    measured = torch.tensor([0.9, -0.4, 0.1, 0.8, -0.2, 0.7], dtype=torch.float64).view(1, 1, 2, 3)
+    denoiser, level = CorrelatedOnPath(path, torch.zeros(1, 2, 3, dtype=torch.float64), covariance), 0.4
+    how = {"operator": Masking(torch.zeros(1, 1, 1, 1)), "measured": measured, "noise_level": level}
+    grid = path.time(karras_sigmas(8, 0.02, 10.0))
+    found = null_space(denoiser, zero, grid, Cond(), path, lambda step: zero, resample=resample, **how)
+    gain = covariance @ torch.linalg.inv(covariance + level**2 * torch.eye(6))
+    # On the way down from its own level the mean goes through E[x | z] at each of the grid's: for Gaussians that is exact.
+    torch.testing.assert_close(found.flatten(), gain @ measured.flatten(), rtol=0, atol=1e-7)
+
+
+def test_what_is_missing_agrees_with_what_was_measured_under_noise() -> None:
+    """Correlated pixels, of which half are known, with noise: resampled above the noise, the mean comes near its own."""
+    path, zero, covariance = VariancePreserving(), torch.zeros(1, 1, 2, 3, dtype=torch.float64), smooth_covariance(6)
+    made, level = torch.tensor([0, 0, 1, 1, 1, 0]).bool(), 0.1
+    operator = Masking(made.view(1, 1, 2, 3))
+    measured = operator(torch.tensor([0.5, -0.4, 0, 0, 0, 0.7], dtype=torch.float64).view(1, 1, 2, 3))
+    of_y = covariance[~made][:, ~made] + level**2 * torch.eye(3)
+    expected = covariance[:, ~made] @ torch.linalg.inv(of_y) @ measured.flatten()[~made]
+    errors = []
+    for resample in (1, 8, 48):
+        how = {"operator": operator, "measured": measured, "noise_level": level, "resample": resample}
+        denoiser = CorrelatedOnPath(path, torch.zeros(1, 2, 3, dtype=torch.float64), covariance)
+        found = null_space(denoiser, zero, times_of(path, 12), Cond(), path, lambda step: zero, **how)
+        errors.append(float((found.flatten() - expected).abs().max()))
+    assert errors[2] < 0.6 * errors[0]
+    assert errors[1] < errors[0]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=repr)
+def test_the_level_of_what_was_measured_is_among_the_times(path: Path) -> None:
+    grid = [path.time(sigma) for sigma in (8.0, 1.0, 0.25)] + [0.0]
+    assert with_level(grid, path, 0.5).tolist() == [*grid[:2], path.time(0.5), *grid[2:]]
+    for level in (0.0, 0.25, 1.0, 8.0, 9.0, 0.1):  # there already, or noisier or less noisy than all
+        assert with_level(grid, path, level).tolist() == grid
 
 
 def test_without_damage_nothing_is_made() -> None:
