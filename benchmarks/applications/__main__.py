@@ -5,9 +5,10 @@ from __future__ import annotations
 import benchmarks.applications
 from benchmarks.applications.defects import run_defects
 from benchmarks.applications.page import summary
+from benchmarks.applications.restore import run_restore
 from benchmarks.common import command_line_of_parts
 
-PARTS = {"defects": run_defects}
+PARTS = {"defects": run_defects, "restore": run_restore}
 
 
 def run(parts: list[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.applications import restore_page
 from benchmarks.common import result_path, rounded, stored
 
 NAME = "applications"
@@ -22,7 +23,7 @@ test images; they know of one training of each generator."""
 
 def section() -> str | None:
     """The stored results; None where there are none."""
-    parts = [part for part in (_defects(),) if part is not None]
+    parts = [part for part in (_defects(), restore_page.section()) if part is not None]
     return (
         "\n".join(["## What a factory asks for", "", "`python -m benchmarks.applications --run`", "", *parts])
         if parts
@@ -32,10 +33,19 @@ def section() -> str | None:
 
 def summary() -> dict[str, Any]:
     """The gains, for JSON."""
-    if not result_path(NAME, "defects").exists():
+    parts = {"defects": _defects_in_short(), "restore": restore_page.summary()}
+    found = {name: part for name, part in parts.items() if part is not None}
+    if not found:
         raise SystemExit(f"no stored result: run python -m benchmarks.{NAME} --run")
+    return found
+
+
+def _defects_in_short() -> dict[str, Any] | None:
+    if not result_path(NAME, "defects").exists():
+        return None
     found = stored(NAME, "defects")
-    return {"defects": rounded({key: found[key] for key in ("arms", "gains", "good", "defects", "test", "seeds")})}
+    result: dict[str, Any] = rounded({key: found[key] for key in ("arms", "gains", "good", "defects", "test", "seeds")})
+    return result
 
 
 def _defects() -> str | None:

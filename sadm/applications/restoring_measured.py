@@ -14,9 +14,11 @@ from sadm.core.intervals import mean_interval
 from sadm.core.progress import Reporter, Silent
 from sadm.core.seeds import generator
 from sadm.data import ImageSet, to_floats, to_uint8
-from sadm.evaluation.fidelity import line_accuracy, psnr, ssim
+from sadm.evaluation.fidelity import feature_distance, line_accuracy, psnr, ssim
 
-MEASURES = {"psnr": psnr, "ssim": ssim, "lines": line_accuracy}
+MEASURES = {"psnr": psnr, "ssim": ssim, "features": feature_distance, "lines": line_accuracy}
+DISTANCES = ("features",)
+"""Measures of which less is better."""
 ONE, MEAN = "sadm, one proposal", "sadm, mean of proposals"
 _BEST_PSNR = 60.0  # decibels; what is equal would be infinitely good, and bytes can't show better
 
@@ -29,7 +31,7 @@ def measure_restoring(
     seed: int = 0,
     reporter: Reporter | None = None,
 ) -> dict[str, Any]:
-    """Damages images, restores them, and compares with what they were: PSNR (dB), SSIM and the accuracy of lines.
+    """Damages images, restores them, and compares with what they were by `MEASURES`.
 
     Args:
         restorer: its injury's masks, if it has any, are those of these images.
@@ -40,9 +42,9 @@ def measure_restoring(
         reporter: told about progress.
 
     Returns:
-        For JSON: ``methods``, by name and measure the mean over images with its interval and values; ``gains``, the same of the
-        paired differences between the mean of proposals and each filter; ``uncertainty``, the correlation over pixels between the
-        spread of the proposals and the mean's error.
+        For JSON: ``methods``, by name and measure the mean over images with its interval and values; ``gains``, the same of what
+        the mean of proposals is better by than each filter, image by image (above 0 = better, also for a distance);
+        ``uncertainty``, the correlation over pixels between the spread of the proposals and the mean's error.
 
     Raises:
         ValueError: an unknown injury without damaged images.
@@ -69,7 +71,7 @@ def measure_restoring(
     scores = {name: _scores(restored, images) for name, restored in found.items()}
     gains = {
         name: {
-            measure: _interval([a - b for a, b in zip(scores[MEAN][measure], scores[name][measure], strict=True)])
+            measure: _interval(_better_by(measure, scores[MEAN][measure], scores[name][measure]))
             for measure in MEASURES
         }
         for name in filters
@@ -90,6 +92,11 @@ def _scores(restored: torch.Tensor, sound: torch.Tensor) -> dict[str, list[float
     restored = to_floats(to_uint8(restored))
     found = {name: measure(restored, sound).tolist() for name, measure in MEASURES.items()}
     return found | {"psnr": [min(value, _BEST_PSNR) for value in found["psnr"]]}
+
+
+def _better_by(measure: str, ours: Sequence[float], theirs: Sequence[float]) -> list[float]:
+    sign = -1 if measure in DISTANCES else 1
+    return [sign * (a - b) for a, b in zip(ours, theirs, strict=True)]
 
 
 def _interval(values: Sequence[float]) -> dict[str, Any]:

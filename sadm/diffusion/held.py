@@ -75,8 +75,8 @@ def held_sampling(
 ) -> torch.Tensor:
     """`ddpm` along `visits`, with `hold` applied at the start and after each step down; `name` is for messages.
 
-    Steps of `draw` are counted on beyond those of the grid; for the rest see `inpaint`. It goes back from noise levels of at least
-    `down_to`: where nothing is held, going back and forth would forget what was held above.
+    Steps of `draw` are counted on beyond those of the grid; for the rest see `inpaint`. It goes back from noise levels of at
+    least `down_to`: where nothing is held, going back and forth would forget what was held above.
     """
     grid, on_path = checked_times(times, path), OnPath(denoiser, path, cond)
     last = sum(path.sigma(time) >= down_to for time in grid) - 1

@@ -1,4 +1,4 @@
-"""How close a restored image is to the sound one: error, structure, and whether its lines are where they should be.
+"""How close a restored image is to the sound one: error, structure, features, and whether its lines are where they should be.
 
 All take images [N, C, H, W], floating point in [-1, 1], and give one number for each.
 """
@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter, maximum_filter, sobel
 
+from sadm.core.seeds import generator
+
 RANGE = 2.0  # of pixels in [-1, 1]
+_WIDTH = 32  # channels of the random convolutions
 _EDGE = 0.5  # gradient, in the image's range per pixel of a step edge: half of a step from black to white
 
 
@@ -38,6 +42,33 @@ def ssim(found: torch.Tensor, sound: torch.Tensor) -> torch.Tensor:
     height, width = values.shape[2:]
     inner = values[:, :, margin : height - margin, margin : width - margin]
     return torch.from_numpy(inner.mean((1, 2, 3)))
+
+
+def feature_distance(found: torch.Tensor, sound: torch.Tensor) -> torch.Tensor:
+    """Distance in features, place by place [N], in [0, 2]; 0 = equal.
+
+    The formula of LPIPS (Zhang et al. 2018, arXiv 1801.03924): at each place the channels of each layer are brought to length 1,
+    and the squares of their differences are summed, then averaged over places and layers. The layers are convolutions with fixed
+    random weights, two at full and two at half the resolution: what it says of texture and edges was not learned from people.
+    """
+    check_pair(found, sound)
+    layers = zip(_features(found), _features(sound), strict=True)
+    distances = [(ours - theirs).square().sum(1).mean((1, 2)) for ours, theirs in layers]  # [N] each
+    return torch.stack(distances).mean(0)
+
+
+def _features(images: torch.Tensor) -> list[torch.Tensor]:
+    """Layers [N, 32, h, w], float64, whose channels have length 1 at each place, or 0 where nothing responds."""
+    channels, found = images.shape[1], []
+    draws = generator(0, "features of fidelity", channels)
+    first = torch.randn(_WIDTH, channels, 3, 3, generator=draws, dtype=torch.float64) / (9 * channels) ** 0.5
+    second = torch.randn(_WIDTH, _WIDTH, 3, 3, generator=draws, dtype=torch.float64) / (9 * _WIDTH) ** 0.5
+    x = images.detach().cpu().double()
+    for maps in (x, F.avg_pool2d(x, 2)):
+        for weight in (first, second):
+            maps = F.relu(F.conv2d(F.pad(maps, (1, 1, 1, 1), mode="replicate"), weight))
+            found.append(maps / maps.norm(dim=1, keepdim=True).clamp_min(1e-8))
+    return found
 
 
 def line_accuracy(found: torch.Tensor, sound: torch.Tensor, tolerance: int = 1) -> torch.Tensor:

@@ -23,10 +23,12 @@ from sadm.applications.restoring_measured import MEAN, ONE, measure_restoring
 from sadm.applications.variety import measure_variety
 from sadm.applications.varying import Wish, parse_mix, write_between, write_variations
 from sadm.cli.main import run
+from sadm.core.conditions import Cond
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.grids import write_png
 from sadm.core.marking import EDITED, read_mark
 from sadm.data import ImageSet, load_split, to_floats
+from sadm.diffusion import EDMDenoiser
 from sadm.training.model_folder import Model, load_model
 from sadm.training.outputs import read_records
 
@@ -355,6 +357,39 @@ def test_every_known_damage_is_restored_with_a_map(kind, more, trained, images, 
     assert "in the mean (standard deviation)" in capsys.readouterr().out
 
 
+class _Repeats(torch.nn.Module):
+    """A network that answers with what it is told, so that with EDM's preconditioning x0_hat tends to it as sigma grows."""
+
+    def __init__(self, sigma_data: float) -> None:
+        super().__init__()
+        self.sigma_data, self.told = sigma_data, []
+
+    def forward(self, x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor:
+        assert cond.image is not None
+        self.told.append(cond.image)
+        sigma = torch.exp(4 * c_noise)[:, None, None, None]
+        root = (sigma**2 + self.sigma_data**2).sqrt()
+        return (
+            (cond.image - self.sigma_data**2 / root * x) * root / (sigma * self.sigma_data)
+        )  # x0_hat = what it is told
+
+
+def test_each_damaged_image_reaches_the_network_at_every_step(images: ImageSet, tmp_path: Path) -> None:
+    shown = tmp_path / "shown"
+    assert run(["train", "--out", str(shown), *TINY, "--data.tell=damage"]) == 0
+    model = load_model(shown)
+    sampling = model.sampling.model_copy(update={"batch": 2})
+    net = _Repeats(model.spec.sigma_data)
+    denoiser = EDMDenoiser(net, model.spec.sigma_data)
+    repeating = dataclasses.replace(model, denoiser=denoiser, sampling=sampling)
+    damaged = to_floats(images.images)
+    found = Restorer(repeating, Injury("unknown"))(damaged, range(3), [1, 2, 3], torch.tensor([0, 1, 2]))
+    torch.testing.assert_close(found, damaged, rtol=0, atol=1e-4)
+    assert [len(told) for told in net.told] == [2] * 5 + [1] * 5  # of Heun's three steps, in two batches
+    for step, told in enumerate(net.told):
+        assert torch.equal(told, damaged[:2] if step < 5 else damaged[2:])
+
+
 def test_what_was_measured_is_met(model: Model, images: ImageSet) -> None:
     sound, seeds = to_floats(images.images), [1, 2, 3]
     labels = torch.tensor([0, 1, 2])
@@ -401,11 +436,34 @@ def test_measuring_compares_with_filters_on_the_same_images(model: Model, images
             methods[MEAN]["ssim"]["mean"] - methods["median"]["ssim"]["mean"], abs=1e-5
         )
         assert gain["low"] < gain["mean"] < gain["high"]
+        distances = [methods[name]["features"]["mean"] for name in ("median", MEAN)]
+        assert found["gains"]["median"]["features"]["mean"] == pytest.approx(distances[0] - distances[1], abs=1e-5)
         json.dumps(found, allow_nan=False)
     restorer = Restorer(model, Injury("noise", noise=0.1))
     restorer.injury = Injury("unknown")
     with pytest.raises(ValueError, match="give what the images look like damaged"):
         measure_restoring(restorer, images)
+
+
+def test_a_wiener_filter_undoes_a_known_blur() -> None:
+    """Sharp stripes and smooth noise: closer to them than what was blurred, and as it is where there is no contrast."""
+    injury = Injury("blur", width=0.8, noise=0.01)
+    sound = torch.where(torch.arange(24) % 6 < 3, 0.6, -0.6).expand(2, 1, 24, 24).contiguous()
+    source = torch.Generator().manual_seed(1)
+    damaged = damage(sound, injury, lambda shape: torch.randn(*shape, generator=source))
+    restored = filters_for(injury)["wiener"](damaged, injury, (1, 24, 24))
+    assert float((restored - sound).square().mean()) < 0.5 * float((damaged - sound).square().mean())
+    flat = torch.full((2, 1, 8, 6), 0.25)
+    torch.testing.assert_close(filters_for(injury)["wiener"](flat, injury, (1, 8, 6)), flat)
+
+
+def test_levels_are_stretched_from_black_to_white() -> None:
+    injury = Injury("unknown")
+    sound = torch.where(torch.arange(12) < 6, -1.0, 1.0).expand(2, 1, 12, 12).contiguous()
+    levels = filters_for(injury)["levels"]
+    torch.testing.assert_close(levels(0.5 + 0.2 * sound, injury, (1, 12, 12)), sound)
+    flat = torch.full((2, 1, 8, 6), 0.25)
+    torch.testing.assert_close(levels(flat, injury, (1, 8, 6)), flat)
 
 
 def test_filters_fill_holes_and_enlarge(hole: Path, images: ImageSet) -> None:

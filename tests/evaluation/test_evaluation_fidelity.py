@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from sadm.evaluation.fidelity import line_accuracy, psnr, ssim
+from sadm.core.seeds import generator
+from sadm.evaluation.fidelity import feature_distance, line_accuracy, psnr, ssim
 
 
 def images(seed: int, *shape: int) -> torch.Tensor:
@@ -51,6 +52,42 @@ def test_ssim_of_equal_images_is_one_at_any_size() -> None:
         one = images(3, 2, 1, side, side)
         torch.testing.assert_close(ssim(one, one), torch.ones(2, dtype=torch.float64))
         assert float(ssim(one, images(4, 2, 1, side, side)).max()) < 0.9
+
+
+def responses(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Convolution [32, H, W] of [C, H, W], borders repeated, cut off at 0; one number after the other."""
+    padded = np.pad(image, ((0, 0), (1, 1), (1, 1)), mode="edge")
+    height, width = image.shape[1:]
+    found = np.empty((len(weights), height, width))
+    for row in range(height):
+        for column in range(width):
+            found[:, row, column] = (weights * padded[None, :, row : row + 3, column : column + 3]).sum((1, 2, 3))
+    return np.maximum(found, 0)
+
+
+def test_the_distance_in_features_is_that_of_unit_vectors_at_each_place() -> None:
+    draws = generator(0, "features of fidelity", 3)
+    first = torch.randn(32, 3, 3, 3, generator=draws, dtype=torch.float64).numpy() / 27**0.5
+    second = torch.randn(32, 32, 3, 3, generator=draws, dtype=torch.float64).numpy() / 288**0.5
+    pair = [images(1, 1, 3, 6, 8), images(2, 1, 3, 6, 8)]
+    layers = []
+    for image in pair:
+        own = []
+        for x in (image[0].numpy(), image[0].unfold(1, 2, 2).unfold(2, 2, 2).mean((3, 4)).numpy()):
+            low = responses(x, first)
+            own += [low, responses(low, second)]
+        layers.append(own)
+    expected = []
+    for ours, theirs in zip(*layers, strict=True):
+        places = [
+            np.square(a / np.linalg.norm(a) - b / np.linalg.norm(b)).sum()
+            for a, b in zip(ours.reshape(32, -1).T, theirs.reshape(32, -1).T, strict=True)
+        ]
+        expected.append(np.mean(places))
+    assert float(feature_distance(*pair)) == pytest.approx(np.mean(expected), rel=1e-9)
+    assert float(feature_distance(pair[0], pair[0])) == 0
+    with pytest.raises(ValueError, match="expected two sets of images"):
+        feature_distance(pair[0], pair[1][0])
 
 
 def square(left: int, side: int = 8) -> torch.Tensor:
