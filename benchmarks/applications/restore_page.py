@@ -23,13 +23,13 @@ WORDS = {
 }
 MEAN = "sadm, mean of proposals"
 MEASURES = {"psnr": "PSNR (dB)", "features": "distance in features", "lines": "lines"}
-TOLD = """{images} line drawings of 32x32 pixels, made by the benchmark and not learned from, are damaged and restored, {proposals}
-proposals of each ([restore.md](restore.md)). The model was trained on {drawings} others for {steps} steps of {batch}, with
-`--data.tell damage`: half of the time it saw what an image looks like damaged. Damage of the upper rows is known (`--damage`), of the
-lower ones it is not (`--damage unknown`). "Best filter" is, for each measure, the best in the mean of those that suit the damage:
-nothing, a median, bicubic enlargement, a Wiener filter, stretched levels, and for holes OpenCV's inpainting{opencv}. In brackets: by
-how much the mean of proposals is better than that filter on the same images, with its 95 % interval over images; below 0 the filter
-is better. A distance in features is better the smaller it is."""
+TOLD = """{images} line drawings of 32x32 pixels, made by the benchmark and not learned from, are damaged and restored,
+{proposals} proposals of each ([restore.md](restore.md)). The model was trained on {drawings} others for {steps} steps of
+{batch}, with `--data.tell damage`: half of the time it saw what an image looks like damaged. Damage of the upper rows is known
+(`--damage`), of the lower ones it is not (`--damage unknown`). "Best filter" is, for each measure, the best in the mean of
+those that suit the damage: nothing, a median, bicubic enlargement, a Wiener filter, stretched levels, and for holes OpenCV's
+inpainting{opencv}. In brackets: by how much the mean of proposals is better than that filter on the same images, with its 95 %
+interval over images; below 0 the filter is better. A distance in features is better the smaller it is."""
 
 
 def section() -> str | None:

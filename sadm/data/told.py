@@ -127,6 +127,9 @@ class Told:
                 masks.index_copy_(0, mirrored, masks.index_select(0, mirrored).flip(-1))
             shown.append(as_picture(masks) * kept[:, 1, None, None, None])
         if self.damage is not None:
-            damaged = self.damage(x0, damage_seeds(self.seed, step, batch, share))
-            shown.append(damaged * kept[:, 2, None, None, None])
+            rows, seeds = kept[:, 2].nonzero().flatten().tolist(), damage_seeds(self.seed, step, batch, share)
+            damaged = torch.zeros_like(x0)
+            if rows:  # what is left out is not worth making
+                damaged[rows] = self.damage(x0[rows], [seeds[row] for row in rows])
+            shown.append(damaged)
         return Cond(attributes=attributes, image=torch.cat(shown, dim=1) if shown else None)
