@@ -9,6 +9,7 @@ import secrets
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import gradio as gr
 from fastapi import FastAPI, Request, Response
@@ -36,6 +37,10 @@ _TABS = (
     ("tab_jobs", work.build),
 )
 _CONTRAST = {
+    "body_text_color_subdued": "*neutral_600",
+    "body_text_color_subdued_dark": "*neutral_300",
+    "input_placeholder_color": "*neutral_600",
+    "input_placeholder_color_dark": "*neutral_300",
     "block_info_text_color": "*neutral_600",
     "block_info_text_color_dark": "*neutral_300",
     "block_label_text_color": "*neutral_700",
@@ -43,8 +48,17 @@ _CONTRAST = {
     "block_title_text_color": "*neutral_700",
     "block_title_text_color_dark": "*neutral_200",
     "link_text_color": "*primary_800",
+    "link_text_color_dark": "*primary_300",
+    "button_primary_background_fill": "*primary_700",
+    "button_primary_background_fill_dark": "*primary_700",
+    "button_primary_background_fill_hover": "*primary_800",
+    "button_primary_background_fill_hover_dark": "*primary_800",
+    "button_cancel_background_fill": "*neutral_200",
+    "button_cancel_background_fill_dark": "*neutral_600",
+    "button_cancel_text_color": "*neutral_900",
+    "button_cancel_text_color_dark": "white",
 }
-"""Greys of the theme that are too faint to be read by everybody (WCAG 2.1 asks for 4.5:1)."""
+"""Colours of the theme that are too faint to be read by everybody (WCAG 2.1 asks for 4.5:1)."""
 _REPORTS_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; frame-ancestors 'none'"
 
 
@@ -52,11 +66,27 @@ def build_page(studio: Studio) -> gr.Blocks:
     """All tabs."""
     with gr.Blocks(title=studio.text["title"], analytics_enabled=False) as page:
         gr.Markdown(f"# {studio.text['title']}\n\n{studio.text['about'].format(folder=studio.workspace.folder)}")
+        timers: dict[gr.Tab, list[gr.Timer]] = {}
         with gr.Tabs():
             for key, build in _TABS:
-                with gr.Tab(studio.text[key], id=key) as tab:
+                with gr.Tab(studio.text[key], id=key, elem_id=key) as tab:
+                    there = set(page.blocks)
                     build(studio, tab)
+                    made = [page.blocks[number] for number in page.blocks.keys() - there]
+                    timers[tab] = [block for block in made if isinstance(block, gr.Timer)]
+        for tab in timers:
+            _look_at_one(tab, timers)
     return page
+
+
+def _look_at_one(tab: gr.Tab, timers: dict[gr.Tab, list[gr.Timer]]) -> None:
+    """Has a tab that is opened look for news, and all others rest."""
+    every = [timer for of_one in timers.values() for timer in of_one]
+
+    def turn() -> list[Any]:
+        return [gr.Timer(active=timer in timers[tab]) for timer in every]
+
+    tab.select(turn, None, every, queue=False, show_progress="hidden")
 
 
 def build_app(

@@ -35,13 +35,20 @@ def train(
 ) -> list[str]:
     """A training."""
     words = ["train", *options(out=str(out), recipe=recipe, data=_source(data), signal=signal)]
-    words += options(
-        optimiser__steps=_whole("steps", steps), data__resolution=_whole("size", resolution), data__flip=flip
-    )
-    return [*words, "--data.tell", *tell] if tell else words
+    return [*words, *_training("", steps, resolution, flip, tell)]
 
 
-def compare(out: Path, data: str, recipe: str, seeds: int, lang: str) -> list[str]:
+def compare(
+    out: Path,
+    data: str,
+    recipe: str,
+    seeds: int,
+    lang: str,
+    steps: int | None,
+    resolution: int | None,
+    flip: bool,
+    tell: Sequence[str],
+) -> list[str]:
     """A comparison of plain and structure-guided training, with a report."""
     many = _whole("seeds", seeds)
     if not many or many < 2:
@@ -50,7 +57,17 @@ def compare(out: Path, data: str, recipe: str, seeds: int, lang: str) -> list[st
         )
     chosen = [str(100 + number) for number in range(many)]
     words = ["compare", *options(out=str(out), recipe=recipe, data=_source(data), lang=lang)]
-    return [*words, "--audit", "--seeds", *chosen]
+    return [*words, "--audit", *_training("train.", steps, resolution, flip, tell), "--seeds", *chosen]
+
+
+def _training(prefix: str, steps: int | None, resolution: int | None, flip: bool, tell: Sequence[str]) -> list[str]:
+    """Options that all trainings have."""
+    values: dict[str, Value] = {
+        f"{prefix}optimiser.steps": _whole("steps", steps),
+        f"{prefix}data.resolution": _whole("size", resolution),
+        f"{prefix}data.flip": flip,
+    }
+    return [*options(**values), *([f"--{prefix}data.tell", *tell] if tell else [])]
 
 
 def sample(

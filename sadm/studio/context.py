@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import html
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import gradio as gr
 
@@ -51,6 +53,34 @@ def shown_to_people(function: Callable[..., Any]) -> Callable[..., Any]:
             raise gr.Error(printable(str(error)), duration=None, print_exception=False) from error
 
     return wrapped
+
+
+def picture(path: Path | None, about: str) -> str:
+    """A picture for `gr.HTML`, with words for those who can't see it; small ones are enlarged with their pixels as they are.
+
+    Args:
+        path: within the workspace; None = there is none, which is left empty.
+        about: the words.
+    """
+    if path is None:
+        return ""
+    words = html.escape(about)
+    style = "width: 100%; max-width: 420px; image-rendering: pixelated"
+    source = f"/gradio_api/file={quote(str(path))}"
+    return f'<figure><figcaption>{words}</figcaption><img src="{source}" alt="{words}" style="{style}"></figure>'
+
+
+def choices(kind: type[gr.Dropdown] | type[gr.Radio], names: Sequence[Any], chosen: str | None) -> Any:
+    """A menu brought up to date. What is chosen stays as it is, if it is still there: whoever chooses another one while this is
+    on its way to the page keeps the other one.
+
+    Args:
+        kind: of menu.
+        names: to choose from; pairs of what is read and what is meant, or both in one.
+        chosen: at present.
+    """
+    meant = [name[1] if isinstance(name, tuple) else name for name in names]
+    return kind(names) if chosen in meant else kind(names, value=next(iter(meant), None))
 
 
 def describe(studio: Studio, job: Job) -> str:

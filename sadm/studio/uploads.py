@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import shutil
 import uuid
 from collections.abc import Mapping, Sequence
@@ -9,29 +11,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sadm.core.errors import UserError
 from sadm.core.files import make_folder
 from sadm.core.grids import write_png
-from sadm.data.decoding import EXTENSIONS
+from sadm.data.decoding import EXTENSIONS, check_size, opened, pillow_settings, reason_of, upright
+from sadm.data.fitting import Fit
 from sadm.studio.workspace import Workspace, plain_name
 from sadm.training.description import model_spec
+
+_PNG, _SIDE = "data:image/png;base64,", 512
 
 
 def keep_images(workspace: Workspace, files: Sequence[str] | None) -> Path:
     """Copies uploaded files into a folder of their own, which commands read as a source.
 
     Raises:
-        UserError: there are none, or one has a name that no image has. (What is inside is checked by the command that reads it.)
+        UserError: there are none, or one is no image that can be read.
     """
     if not files:
         raise UserError("no images were uploaded.")
     for file in files:
-        if Path(file).suffix.lower() not in EXTENSIONS:
-            raise UserError(
-                f"{Path(file).name} is no image by its name; expected one of {', '.join(sorted(EXTENSIONS))}."
-            )
+        picture_of(file)
     folder = make_folder(workspace.uploads / "images" / uuid.uuid4().hex[:12])
     for number, file in enumerate(files):
         path = Path(file)
@@ -39,20 +41,70 @@ def keep_images(workspace: Workspace, files: Sequence[str] | None) -> Path:
     return folder
 
 
+def picture_of(file: str) -> Image.Image:
+    """An uploaded image as it is seen: upright, in mode L, RGB or RGBA.
+
+    Raises:
+        UserError: it has a name that no image has, or can't be read; with the reason.
+    """
+    path = Path(file)
+    if path.suffix.lower() not in EXTENSIONS:
+        raise UserError(f"{path.name} is no image by its name; expected one of {', '.join(sorted(EXTENSIONS))}.")
+    fit = Fit()
+    try:
+        with pillow_settings(fit), opened(path) as image:
+            check_size(image)
+            return upright(image, fit)[0]
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged files make Pillow's decoders raise almost any type
+        raise UserError(f"{path.name} can't be used: {reason_of(error)}.") from error
+
+
+def to_paint_on(files: Sequence[str] | None) -> dict[str, str]:
+    """The first of the uploaded images, small, for the field to paint in; all of them are checked.
+
+    Raises:
+        UserError: one can't be read; with the reason.
+    """
+    pictures = [picture_of(file) for file in files or []]
+    if not pictures:
+        return {"picture": "", "mask": ""}
+    side = min(pictures[0].size)
+    square = ImageOps.fit(pictures[0], (min(side, _SIDE),) * 2)  # the part that a command takes which is told to resize
+    buffer = io.BytesIO()
+    square.save(buffer, "PNG")
+    return {"picture": _PNG + base64.b64encode(buffer.getvalue()).decode("ascii"), "mask": ""}
+
+
 def painted_mask(workspace: Workspace, painted: Mapping[str, Any] | None) -> Path | None:
-    """What was painted over a picture, as a file: white where there is paint; None where nothing was painted.
+    """What was painted, as a file: white where there is paint; None where nothing was painted.
 
     Args:
         workspace: where the file goes.
-        painted: of Gradio's editor: ``layers``, each [H, W, 4], uint8.
+        painted: value of the field to paint in (sadm/studio/pages/painting.py): ``mask``, a PNG as a data URL, opaque where
+            there is paint.
+
+    Raises:
+        UserError: it is no such thing.
     """
-    layers = [np.asarray(layer) for layer in (painted or {}).get("layers") or [] if layer is not None]
-    marked = [layer[..., 3] > 0 for layer in layers if layer.ndim == 3 and layer.shape[2] == 4]
-    if not marked or not np.any(marked):
+    sent = (painted or {}).get("mask") or ""
+    if not sent:
         return None
-    mask = np.where(np.any(marked, axis=0), 255, 0).astype(np.uint8)
+    try:
+        data = base64.b64decode(str(sent).removeprefix(_PNG), validate=True)
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            if max(image.size) > _SIDE:
+                raise UserError(
+                    f"the painted mask has {image.width} x {image.height} pixels; expected {_SIDE} at most."
+                )
+            paint = np.asarray(image.convert("RGBA"))[..., 3]  # [H, W]
+    except (OSError, ValueError) as error:
+        raise UserError(f"the painted mask can't be read ({error}). Paint it again.") from error
+    if not np.any(paint >= 128):
+        return None
     path = workspace.uploads / "masks" / f"{uuid.uuid4().hex[:12]}.png"
-    write_png(path, mask[..., None])
+    write_png(path, np.where(paint >= 128, 255, 0).astype(np.uint8)[..., None])
     return path
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
@@ -12,8 +13,6 @@ from typing import Any
 
 import pytest
 
-from studio_process import PATIENCE, serving
-
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 # No sandbox, since containers have none to give; the rest keeps the browser itself from asking anybody anything.
 OPTIONS = (
@@ -22,11 +21,19 @@ OPTIONS = (
 ).split()
 TINY = (
     "--data=digits --data.limit=60 --signal=none --net.patch=4 --net.width=8 --net.depth=1 --net.heads=1 --optimiser.steps=3 "
-    "--optimiser.batch=4 --sampling.steps=2 --log.samples=4"
+    "--optimiser.batch=4 --sampling.steps=2 --log.samples=4 --log.every=1"
 ).split()
+# One process for what would take two: most of their time is the start.
+SCRIPT = """
+import json, sys
+from sadm.cli.main import run
+sys.exit(max(run(words) for words in json.loads(sys.argv[1])))
+"""
 
 if os.environ.get("SADM_BROWSER_TESTS") != "1":
     collect_ignore_glob = ["test_*.py"]
+else:
+    from studio_process import PATIENCE, serving
 
 
 @pytest.fixture(scope="session")
@@ -38,10 +45,11 @@ def browser_type_launch_args(browser_type_launch_args: dict[str, Any]) -> dict[s
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A workspace with a small training in it."""
+    """A workspace with a small training and four images that it has made."""
     workspace = tmp_path_factory.mktemp("studio")
-    command = [sys.executable, "-m", "sadm", "train", f"--out={workspace / 'runs' / 'tiny'}", *TINY]
-    subprocess.run(command, check=True, timeout=300, capture_output=True)
+    run, out = workspace / "runs" / "tiny", workspace / "images" / "tiny-drawn"
+    commands = [["train", f"--out={run}", *TINY], ["sample", str(run), f"--out={out}", "--count=4"]]
+    subprocess.run([sys.executable, "-c", SCRIPT, json.dumps(commands)], check=True, timeout=600, capture_output=True)
     return workspace
 
 
@@ -52,13 +60,23 @@ def studio(folder: Path) -> Iterator[str]:
         yield address
 
 
+@pytest.fixture(scope="session")
+def japanese(folder: Path) -> Iterator[str]:
+    """Address of a studio that speaks Japanese, of the same workspace."""
+    with serving(folder, "--lang=ja") as address:
+        yield address
+
+
 @pytest.fixture
-def page(page: Any) -> Any:
-    """A page that waits, and that fails where the browser asks another machine or reports a mistake of ours."""
-    page.set_default_timeout(PATIENCE)
-    asked, mistakes = set(), []
-    page.on("request", lambda request: asked.add(request.url.split("/")[2]) if request.url.startswith("http") else None)
-    page.on("pageerror", lambda error: mistakes.append(str(error)))
-    yield page
-    assert {host.partition(":")[0] for host in asked} <= {"127.0.0.1"}
+def context(context: Any) -> Iterator[Any]:
+    """Pages that wait, and that fail where the browser asks another machine or reports a mistake of ours."""
+    context.set_default_timeout(PATIENCE)
+    asked: set[str] = set()
+    mistakes: list[str] = []
+    context.on("request", lambda request: asked.add(request.url))
+    context.on("weberror", lambda error: mistakes.append(str(error.error)))
+    yield context
+    ours = ("http://127.0.0.1:", "ws://127.0.0.1:", "data:", "blob:")
+    assert [url for url in sorted(asked) if not url.startswith(ours)] == []
+    assert any(url.startswith(ours[0]) for url in asked)
     assert mistakes == []

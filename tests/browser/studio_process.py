@@ -1,7 +1,9 @@
-"""A studio of its own process."""
+"""A studio of its own process, and what a person does with its page."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import signal
 import socket
 import subprocess
@@ -9,10 +11,16 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-PATIENCE = 120_000
+from sadm.core.files import locked
+from sadm.studio.jobs import Jobs
+
+PATIENCE = 180_000
 """Milliseconds that a test waits for what is to happen; nothing here measures time."""
+TABS = ("train", "runs", "draw", "defects", "edit", "augment", "review", "jobs")
 
 
 class serving:  # noqa: N801 - reads as a word
@@ -27,18 +35,69 @@ class serving:  # noqa: N801 - reads as a word
 
     def __enter__(self) -> str:
         self.process = subprocess.Popen(self.command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + PATIENCE / 1000
+        deadline = time.monotonic() + 2 * PATIENCE / 1000
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
-                urllib.request.urlopen(self.address, timeout=5).close()  # noqa: S310 - our own address
+                urllib.request.urlopen(self.address, timeout=60).close()  # noqa: S310 - our own address
             except urllib.error.HTTPError:
                 return self.address  # it answers, if only to ask for a password
             except OSError:
                 time.sleep(0.3)
             else:
                 return self.address
+        self.process.kill()
         raise AssertionError(f"the studio did not start: {' '.join(self.command)}")
 
     def __exit__(self, *error: object) -> None:
         self.process.send_signal(signal.SIGINT)
-        self.process.wait(timeout=60)
+        self.process.wait(timeout=120)
+
+
+def tab(page: Any, name: str) -> None:
+    """Opens a tab, one of `TABS`; where there is little room, from the menu of those that have none."""
+    button = page.locator(f".tab-container button#tab_{name}-button:visible")
+    if button.count() == 0:
+        page.locator(".overflow-menu > button").click()
+        button = page.locator(f".overflow-dropdown button:nth-child({1 + _hidden(page, name)})")
+    button.click()
+    page.locator(f"#tab_{name}[role=tabpanel]").wait_for()
+
+
+def _hidden(page: Any, name: str) -> int:
+    """Place of a tab in the menu of those that have no room."""
+    return TABS.index(name) - (len(TABS) - page.locator(".overflow-dropdown button").count())
+
+
+def opened(page: Any, studio: str, name: str | None = None) -> None:
+    """Loads the page, and opens a tab."""
+    page.goto(studio)
+    page.wait_for_selector("#train-start")
+    if name is not None:
+        tab(page, name)
+
+
+def fill(page: Any, where: str, text: str) -> None:
+    """Types into a field."""
+    page.fill(f"{where} textarea, {where} input[type=text], {where} input[type=number]", text)
+
+
+def newest(folder: Path) -> dict[str, Any]:
+    """What the newest job of a workspace was asked to do."""
+    return json.loads(sorted((folder / "jobs").glob("*/job.json"))[-1].read_text(encoding="utf-8"))
+
+
+@contextlib.contextmanager
+def busy(folder: Path) -> Iterator[Jobs]:
+    """A workspace in which a job runs, so that all others wait; in the end they are taken out. It costs no time: what makes a
+    job run is that somebody holds its lock."""
+    jobs = Jobs(folder / "jobs")
+    before = {job.name for job in jobs.all()}
+    held = jobs.folder / "00000000-holds-the-queue"
+    held.mkdir()
+    with locked(held, "working"):
+        (held / "started").write_text("")
+        (held / "job.json").write_text(json.dumps({"title": "Holds the queue", "command": ["train"]}))
+        yield jobs
+        for name in {job.name for job in jobs.all()} - before - {held.name}:
+            jobs.remove(name)
+    jobs.remove(held.name)

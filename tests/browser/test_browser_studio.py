@@ -1,210 +1,305 @@
-"""The studio as a person uses it, in a real browser."""
+"""The studio as a person works with it, in a real browser."""
 
 from __future__ import annotations
 
-import base64
+import json
 import re
-import threading
-import urllib.error
-import urllib.request
+import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from studio_process import serving
+from sadm.studio.jobs import Jobs
+from studio_process import PATIENCE, busy, fill, newest, opened, tab
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: make studio-test")
 expect = playwright.expect
-expect.set_options(timeout=120_000)
+expect.set_options(timeout=PATIENCE)
 
 
-def tab(page, name: str) -> None:
-    page.get_by_role("tab", name=name, exact=True).click()
-
-
-def opened(page, studio: str, name: str | None = None) -> None:
-    page.goto(studio)
-    page.wait_for_selector("#train-start")
-    if name is not None:
-        tab(page, name)
+@pytest.fixture
+def waiting(studio: str, folder: Path) -> Iterator[Jobs]:
+    """Something runs already, so that what a test starts waits."""
+    with busy(folder) as jobs:
+        yield jobs
 
 
 def test_a_training_is_started_seen_and_drawn_from(page, studio: str, folder: Path) -> None:
     opened(page, studio)
-    page.fill("#train-name textarea, #train-name input", "first one")
-    page.fill("#train-steps input", "3")
+    fill(page, "#train-name", "first one")
+    fill(page, "#train-steps", "3")
     page.click("#train-start")
     expect(page.locator("#train-said")).to_contain_text("In the queue: Training first-one")
-    tab(page, "Work")
+    tab(page, "jobs")
     expect(page.locator("#work-job")).to_contain_text("Training first-one – done")
     assert (folder / "runs" / "first-one" / "model" / "model.json").is_file()
-    tab(page, "Trainings")
+    tab(page, "runs")
     expect(page.locator("#runs-facts")).to_contain_text("Finished after 3 steps")
-    tab(page, "Draw")
+    expect(page.locator("#runs-samples img")).to_be_visible()
+    tab(page, "draw")
     page.locator("#draw-run input").click()
     page.get_by_role("option", name="first-one").click()
-    page.fill("#draw-count input", "3")
+    expect(page.locator("#draw-run input")).to_have_value("first-one")
+    fill(page, "#draw-count", "3")
+    fill(page, "#draw-seed", "7")
+    fill(page, "#draw-guidance", "1.5")
     page.click("#draw-start")
     expect(page.locator("#draw-said")).to_contain_text("In the queue: Images from first-one")
-    expect(page.locator(".thumbnail-item img:visible, .grid-wrap img:visible").first).to_be_visible()
+    assert {"--count=3", "--seed=7", "--guidance_scale=1.5".replace("_", "-")} <= set(newest(folder)["command"])
+    expect(page.locator("#draw-images button img:visible")).to_have_count(3)
+    (made,) = (folder / "images").glob("first-one-drawn-*")
+    records = [json.loads(line) for line in (made / "records.jsonl").read_text().splitlines()]
+    assert len(records) == 3
+    assert len({record["seed"] for record in records}) == 3
 
 
-def test_work_goes_on_when_the_page_is_closed_and_two_pages_see_the_same(page, studio: str, context) -> None:
+def test_work_is_in_no_page(page, studio: str, folder: Path, context) -> None:
+    """A page is closed while work goes on, another one reloaded, two see the same; what was stopped goes on."""
     opened(page, studio)
-    page.fill("#train-name textarea, #train-name input", "long")
-    page.fill("#train-steps input", "1000000")
+    fill(page, "#train-name", "long")
+    fill(page, "#train-steps", "1000000")
     page.click("#train-start")
     expect(page.locator("#train-said")).to_contain_text("long")
     page.close()
     pages = [context.new_page() for _ in range(2)]
     for one in pages:
-        one.set_default_timeout(120_000)
-        opened(one, studio, "Work")
-        expect(one.locator("#work-job")).to_contain_text(re.compile(r"Training long – running: training \d+%"))
+        opened(one, studio, "jobs")
+        expect(one.locator("#work-job")).to_contain_text(re.compile(r"Training long – running: training \d+%, .* left"))
+    tab(pages[0], "runs")
+    expect(pages[0].locator("#runs-facts")).to_contain_text(re.compile(r"Step \d+ of 1000000; .* images seen"))
+    expect(pages[0].locator("#runs-facts")).to_contain_text("The watchdog has had nothing to do.")
+    tab(pages[0], "jobs")
     pages[0].click("#work-stop")
     for one in pages:
         expect(one.locator("#work-job")).to_contain_text("Training long – stopped")
         expect(one.locator("#work-log textarea")).to_have_value(re.compile("Stopped and saved at step"))
     pages[1].reload()
-    opened(pages[1], studio, "Work")
+    pages[1].wait_for_selector("#train-start")
+    tab(pages[1], "jobs")
+    pages[1].click("#work-go-on")
+    expect(pages[0].locator("#work-log textarea")).to_have_value(re.compile("Going on from step"))
+    pages[0].click("#work-stop")
+    expect(pages[1].locator("#work-job")).to_contain_text("Training long – stopped")
     pages[1].click("#work-remove")
     expect(pages[0].locator("#work-job")).not_to_contain_text("Training long")
+    assert (folder / "runs" / "long").is_dir()
+
+
+def test_what_waits_can_be_taken_out(page, studio: str, folder: Path, waiting: Jobs, tmp_path: Path) -> None:
+    """A comparison, classes, defects and a restoration are asked for behind what runs; each has the words that it was given."""
+    Image.linear_gradient("L").resize((8, 8)).save(tmp_path / "mine.png")
+    opened(page, studio)
+    fill(page, "#train-name", "pair")
+    fill(page, "#train-steps", "5")
+    fill(page, "#train-seeds", "2")
+    page.click("#compare-start")
+    expect(page.locator("#train-said")).to_contain_text("In the queue: Comparison pair-compare")
+    words = newest(folder)["command"]
+    assert words[0] == "compare"
+    assert {"--data=digits", "--train.optimiser.steps=5", "--lang=en"} <= set(words)
+    assert words[-3:] == ["--seeds", "100", "101"]
+    for name, kind in (("augment", "augment"), ("defects", "defects")):
+        tab(page, name)
+        page.click(f"#{name}-start")
+        expect(page.locator(f"#{name}-said")).to_contain_text("In the queue")
+        assert newest(folder)["command"][:2] == [kind, str(folder / "runs" / waited_for(folder))]
+    tab(page, "edit")
+    page.set_input_files("#edit-files input[type=file]", str(tmp_path / "mine.png"))
+    expect(page.locator("#edit-files")).to_contain_text("mine")
+    page.click("#edit-restore")
+    expect(page.locator("#edit-said")).to_contain_text("In the queue")
+    assert newest(folder)["command"][0] == "restore"
+    assert "--damage=unknown" in newest(folder)["command"]
+    tab(page, "jobs")
+    expect(page.locator("#work-job label")).to_have_count(len(waiting.all()))
+    page.locator("#work-job label", has_text="Comparison pair-compare").click()
+    page.click("#work-stop")
+    expect(page.locator("#work-job")).to_contain_text("Comparison pair-compare – stopped")
+    assert not (folder / "runs" / "pair-compare").exists()
+
+
+def waited_for(folder: Path) -> str:
+    """The newest training, which menus show first."""
+    runs = [path.parent for path in (folder / "runs").glob("*/config.yaml")]
+    return max(runs, key=lambda path: path.stat().st_mtime).name
+
+
+def test_a_report_is_opened_and_can_load_and_run_nothing(page, studio: str, folder: Path, context) -> None:
+    pair = folder / "runs" / "done-compare"
+    pair.mkdir()
+    (pair / "compare.yaml").write_text("seeds: [100, 101]\n")
+    (pair / "report.html").write_text(
+        "<h1>It pays</h1><script>document.body.textContent = 'a script ran'</script>"
+        "<img src='http://elsewhere.example/pixel.png'>"
+    )
+    opened(page, studio, "runs")
+    with context.expect_page() as opening:
+        page.get_by_role("link", name="Report of done-compare").click()
+    expect(opening.value.locator("body")).to_contain_text("It pays")
+    assert opening.value.evaluate("performance.getEntriesByType('resource').length") == 0
 
 
 def test_a_mistake_is_a_note_and_not_a_traceback(page, studio: str) -> None:
     opened(page, studio)
-    page.fill("#train-data textarea, #train-data input", " ")
+    fill(page, "#train-data", " ")
     page.click("#train-start")
     expect(page.get_by_text("no images were named")).to_be_visible()
-    tab(page, "Restore and vary")
+    tab(page, "edit")
     page.click("#edit-vary")
     expect(page.get_by_text("no images were uploaded")).to_be_visible()
 
 
-def test_a_bad_file_fails_with_a_reason(page, studio: str, tmp_path: Path) -> None:
-    (tmp_path / "broken.png").write_bytes(b"\x89PNG no image at all")
-    opened(page, studio, "Restore and vary")
-    page.set_input_files("#edit-files input[type=file]", str(tmp_path / "broken.png"))
-    expect(page.locator("#edit-files")).to_contain_text("broken")
-    page.click("#edit-vary")
-    expect(page.locator("#edit-said")).to_contain_text("In the queue")
-    tab(page, "Work")
-    expect(page.locator("#work-job")).to_contain_text(re.compile("Vary with .* – failed"))
-    expect(page.locator("#work-log textarea")).not_to_have_value(re.compile("Traceback"))
+@pytest.fixture(scope="module")
+def bad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Files that are no images, or none that can be used."""
+    there = tmp_path_factory.mktemp("bad")
+    (there / "notes.txt").write_text("no image")
+    with zipfile.ZipFile(there / "images.zip", "w") as archive:
+        archive.writestr("a.png", b"")
+    (there / "zip.png").write_bytes((there / "images.zip").read_bytes())
+    (there / "broken.png").write_bytes(b"\x89PNG no image at all")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    Image.fromarray(noise).save(there / "whole.png")
+    (there / "truncated.png").write_bytes((there / "whole.png").read_bytes()[:6000])
+    Image.new("1", (20_000, 20_000)).save(there / "huge.png")
+    (there / "empty.png").write_bytes(b"")
+    return there
 
 
-def test_an_upload_is_varied_and_reviewed(page, studio: str, folder: Path, tmp_path: Path) -> None:
-    Image.linear_gradient("L").resize((8, 8)).save(tmp_path / "mine.png")
-    opened(page, studio, "Restore and vary")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("notes.txt", "notes.txt is no image by its name"),
+        ("images.zip", "images.zip is no image by its name"),
+        ("zip.png", "zip.png can't be used: not an image"),
+        ("broken.png", "broken.png can't be used: not an image"),
+        ("truncated.png", "truncated.png can't be used: image file is truncated"),
+        ("huge.png", "20000 x 20000 pixels are more than the limit"),
+        ("empty.png", "empty"),
+    ],
+)
+def test_a_bad_file_is_refused_with_its_reason(
+    page, studio: str, folder: Path, bad: Path, name: str, reason: str
+) -> None:
+    jobs = len(list((folder / "jobs").glob("*")))
+    opened(page, studio, "edit")
+    page.set_input_files("#edit-files input[type=file]", str(bad / name))
+    expect(page.get_by_text(reason).first).to_be_visible()
+    if name != "empty.png":  # which Gradio itself does not take
+        page.click("#edit-vary")
+        expect(page.get_by_text(reason)).to_have_count(2)
+    assert len(list((folder / "jobs").glob("*"))) == jobs
+
+
+def test_a_mask_is_painted_with_mouse_and_keys_and_filled(page, studio: str, folder: Path, tmp_path: Path) -> None:
+    gradient = Image.linear_gradient("L").resize((8, 8))
+    gradient.save(tmp_path / "mine.png")
+    opened(page, studio, "edit")
+    page.click("#edit-fill")
+    expect(page.get_by_text("no images were uploaded")).to_be_visible()
     page.set_input_files("#edit-files input[type=file]", str(tmp_path / "mine.png"))
     expect(page.locator("#edit-files")).to_contain_text("mine")
-    page.click("#edit-vary")
-    expect(page.locator("#edit-said")).to_contain_text("In the queue")
-    tab(page, "Work")
-    expect(page.locator("#work-job")).to_contain_text(re.compile("Vary with .* – done"))
-    tab(page, "Review")
-    expect(page.locator("#review-counts")).to_contain_text(re.compile(r"0 approved, 0 rejected, \d+ to go"))
-    page.fill("#review-reason textarea, #review-reason input", "too dark")
-    page.click("#review-reject")
-    expect(page.locator("#review-counts")).to_contain_text("0 approved, 1 rejected")
-    page.click("#review-approve")
-    expect(page.locator("#review-counts")).to_contain_text("1 approved, 1 rejected")
+    page.click("#edit-fill")
+    expect(page.get_by_text("nothing is painted")).to_be_visible()
+    canvas = page.locator("#edit-paint canvas")
+    box = canvas.bounding_box()
+    side = box["width"] / 8  # of a pixel of the image
+    page.locator("#edit-paint .brush").fill("32")
+    page.mouse.move(box["x"] + 0.5 * side, box["y"] + 0.5 * side)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 2.5 * side, box["y"] + 0.5 * side, steps=4)  # the first three pixels of the first row
+    page.mouse.up()
+    page.mouse.click(box["x"] + 6.5 * side, box["y"] + 6.5 * side)
+    page.locator("#edit-paint .undo").click()
+    canvas.focus()
+    for key in (*["ArrowRight"] * 3, "ArrowDown", "Space"):  # from the middle, half a brush a time: pixel 5.5, 4.5
+        page.keyboard.press(key)
+    fill(page, "#edit-proposals", "1")
+    page.click("#edit-fill")
+    expect(page.locator("#edit-said")).to_contain_text("In the queue: Fill what is painted")
+    words = dict(word[2:].split("=", 1) for word in newest(folder)["command"] if "=" in word)
+    with Image.open(words["mask"]) as image:
+        mask = np.asarray(image.convert("L"))
+    expected = np.zeros((8, 8), bool)
+    expected[0, :3] = True
+    expected[4, 5] = True
+    assert ((mask == 255) == expected).all()
+    tab(page, "jobs")
+    expect(page.locator("#work-job label").first).to_contain_text(re.compile("Fill what is painted with .* – done"))
+    (made,) = (
+        path for path in Path(words["out"]).rglob("*.png") if "mine" in path.as_posix() and "uncert" not in path.name
+    )
+    with Image.open(made) as image:
+        filled = np.asarray(image.convert("L"))
+    assert (filled[~expected] == np.asarray(gradient)[~expected]).all()
+    assert (filled[expected] != np.asarray(gradient)[expected]).any()
+
+
+def test_images_are_reviewed_one_by_one_and_the_approved_ones_leave(page, studio: str, folder: Path) -> None:
+    opened(page, studio, "review")
+    page.locator("#review-folder input").click()
+    page.get_by_role("option", name="tiny-drawn").click()
+    counts = page.locator("#review-counts")
+    expect(counts).to_contain_text("0 approved, 0 rejected, 4 to go")
+    expect(page.locator("#review-image img")).to_be_visible()
     page.click("#review-export")
-    expect(page.locator("#review-counts")).to_contain_text("1 images in")
-    assert len(list((folder / "approved").rglob("*.png"))) == 1
+    expect(page.get_by_text("Review them first")).to_be_visible()
+    fill(page, "#review-reason", "too dark")
+    fill(page, "#review-reviewer", "K. Sato")
+    page.click("#review-reject")
+    expect(counts).to_contain_text("0 approved, 1 rejected, 3 to go")
+    expect(page.locator("#review-reason textarea, #review-reason input")).to_have_value("")
+    page.reload()
+    page.wait_for_selector("#train-start")
+    tab(page, "review")
+    page.locator("#review-folder input").click()
+    page.get_by_role("option", name="tiny-drawn").click()
+    expect(counts).to_contain_text("0 approved, 1 rejected, 3 to go")
+    page.click("#review-approve")
+    expect(counts).to_contain_text("1 approved, 1 rejected, 2 to go")
+    page.click("#review-export")
+    expect(counts).to_contain_text("1 images in")
+    reviews = (folder / "images" / "tiny-drawn" / "reviews.jsonl").read_text(encoding="utf-8").splitlines()
+    first, second = map(json.loads, reviews)
+    assert (first["approved"], first["reason"], first["reviewer"]) == (False, "too dark", "K. Sato")
+    left = sorted(path.name for path in (folder / "approved" / "tiny-drawn").glob("*.png"))
+    assert left == [second["file"]]
 
 
-def test_the_keyboard_is_enough(page, studio: str) -> None:
+def test_the_keyboard_is_enough(page, studio: str, folder: Path, waiting: Jobs) -> None:
+    """From the top of the page to a training in the queue, and out of it again, without a mouse."""
+
+    def reach(where: str) -> None:
+        for _ in range(60):
+            if page.evaluate("where => document.activeElement.closest(where) !== null", where):
+                return
+            page.keyboard.press("Tab")
+        raise AssertionError(f"{where} is not reached by the Tab key")
+
     opened(page, studio)
-    page.get_by_role("tab", name="Train", exact=True).focus()
-    page.keyboard.press("ArrowRight")
+    reach("#train-name")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("by keys")
+    reach("#train-steps")
+    page.keyboard.press("Control+A")
+    page.keyboard.type("4")
+    reach("#train-start")
     page.keyboard.press("Enter")
-    page.locator("#train-start, #runs-run").first.wait_for()
-    opened(page, studio)
-    reached = set()
-    page.locator("#train-data textarea, #train-data input").focus()
-    for _ in range(40):
-        reached.add(
-            page.evaluate("document.activeElement.id || document.activeElement.closest('[id^=train-]')?.id || ''")
-        )
-        if "train-start" in reached:
+    expect(page.locator("#train-said")).to_contain_text("In the queue: Training by-keys")
+    assert "--optimiser.steps=4" in newest(folder)["command"]
+    page.evaluate("document.activeElement.blur(); window.getSelection().removeAllRanges(); window.scrollTo(0, 0)")
+    reach("#tab_train-button")
+    for _ in range(12):
+        if page.evaluate("document.activeElement.id") == "tab_jobs-button":
             break
-        page.keyboard.press("Tab")
-    assert {"train-name", "train-steps", "train-start"} <= reached
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_a_phone_shows_everything_without_scrolling_sideways(page, studio: str, scheme: str) -> None:
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": 390, "height": 844})
-    opened(page, studio)
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
-    assert page.locator("#train-start").bounding_box()["width"] > 100
-
-
-def test_twenty_sessions_at_once(studio: str) -> None:
-    """Twenty readers of the page and its configuration, in parallel, ten times each."""
-    failed = []
-
-    def read() -> None:
-        for place in ("/", "/config") * 5:
-            try:
-                with urllib.request.urlopen(studio + place, timeout=60) as answer:  # noqa: S310
-                    answer.read()
-            except OSError as error:
-                failed.append(error)
-
-    threads = [threading.Thread(target=read) for _ in range(20)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failed == []
-
-
-def test_names_of_elsewhere_and_paths_outside_get_nothing(studio: str, folder: Path) -> None:
-    (folder / "secret.txt").write_text("secret")
-
-    def status(place: str, host: str | None = None) -> int:
-        request = urllib.request.Request(studio + place, headers={} if host is None else {"Host": host})  # noqa: S310
-        try:
-            return urllib.request.urlopen(request, timeout=60).status  # noqa: S310
-        except urllib.error.HTTPError as error:
-            return error.code
-
-    assert status("/") == 200
-    assert status("/", "evil.example") == 400
-    for place in (
-        "/reports/..%2F..%2Fetc",
-        "/reports/tiny",
-        f"/gradio_api/file={folder}/secret.txt",
-        "/gradio_api/file=/etc/passwd",
-    ):
-        assert status(place) in (403, 404), place
-
-
-def test_a_password_is_asked_for(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "password").write_text("correct horse\n")
-
-    def status(address: str, password: str | None) -> int:
-        request = urllib.request.Request(address)  # noqa: S310
-        if password is not None:
-            request.add_header("Authorization", "Basic " + base64.b64encode(f"me:{password}".encode()).decode())
-        try:
-            return urllib.request.urlopen(request, timeout=60).status  # noqa: S310
-        except urllib.error.HTTPError as error:
-            return error.code
-
-    with serving(folder, f"--password-file={tmp_path / 'password'}") as address:
-        for place in ("/", "/config", "/reports/tiny"):
-            assert status(address + place, None) == status(address + place, "wrong") == 401
-        assert status(address + "/", "correct horse") == 200
-
-
-def test_the_page_speaks_japanese(page, folder: Path) -> None:
-    with serving(folder, "--lang=ja") as address:
-        page.goto(address)
-        page.wait_for_selector("#train-start")
-        expect(page.locator("#train-start")).to_have_text("学習を始める")
-        expect(page.get_by_role("tab", name="復元と変形")).to_be_visible()
+        page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.locator("#work-job input").first).to_be_visible()
+    reach("#work-job")
+    page.keyboard.press("Space")
+    reach("#work-stop")
+    page.keyboard.press("Enter")
+    expect(page.locator("#work-job")).to_contain_text("Training by-keys – stopped")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import re
 import string
 from pathlib import Path
@@ -15,7 +17,7 @@ from sadm.core.errors import UserError
 from sadm.core.files import write_json
 from sadm.studio import commands
 from sadm.studio.texts import TEXTS
-from sadm.studio.uploads import fitted_mask, keep_images, painted_mask
+from sadm.studio.uploads import fitted_mask, keep_images, painted_mask, to_paint_on
 from sadm.studio.workspace import Workspace, plain_name
 
 PAGES = Path(commands.__file__).parent
@@ -40,7 +42,7 @@ RUN, OUT, IMAGES = Path("/w/runs/a"), Path("/w/images/b"), Path("/w/uploads/c")
     "words",
     [
         commands.train(OUT, "digits", "digits", "hidden", 100, 16, True, ["attributes", "masks"]),
-        commands.compare(OUT, "digits", "digits", 3, "ja"),
+        commands.compare(OUT, "digits", "digits", 3, "ja", 100, 16, True, ["masks"]),
         commands.sample(RUN, OUT, 4, "3", 7, 1.5, 9),
         commands.defects(RUN, OUT, ["dent"], 5, (0.2, 0.8), "0.5,0.5", None, "coco", True),
         commands.augment(RUN, OUT, "50%", True, True),
@@ -78,7 +80,7 @@ def test_every_command_understands_its_words(words: list[str], monkeypatch: pyte
             "steps: 2.5; expected a whole number",
         ),
         (lambda: commands.sample(RUN, OUT, 0, None, 0, 1.0, 0), "count: 0; expected at least 1"),
-        (lambda: commands.compare(OUT, "digits", "digits", 1, "en"), "at least 2"),
+        (lambda: commands.compare(OUT, "digits", "digits", 1, "en", 0, 0, False, []), "at least 2"),
         (lambda: commands.inpaint(RUN, OUT, IMAGES, None, 4, None), "nothing is painted"),
         (lambda: commands.restore(RUN, OUT, IMAGES, "mask", None, 4), "nothing is painted"),
     ],
@@ -135,25 +137,61 @@ def test_uploads_are_copied_under_plain_names(tmp_path: Path) -> None:
     folder = keep_images(space, [str(tmp_path / "a b.PNG"), str(tmp_path / "a-b.png")])
     assert sorted(path.name for path in folder.iterdir()) == ["000-a-b.png", "001-a-b.png"]
     assert folder.is_relative_to(space.uploads)
+    (tmp_path / "broken.png").write_bytes((tmp_path / "a-b.png").read_bytes()[:40])
     for files, message in (
         (None, "no images were uploaded"),
         ([str(tmp_path / "x.exe")], "x.exe is no image by its name"),
+        ([str(tmp_path / "a-b.png"), str(tmp_path / "broken.png")], "broken.png can't be used"),
     ):
         with pytest.raises(UserError, match=message):
             keep_images(space, files)
+    assert len(list((space.uploads / "images").iterdir())) == 1
 
 
-def test_a_painted_mask_is_white_where_any_layer_has_paint(tmp_path: Path) -> None:
+def sent(pixels: np.ndarray) -> dict[str, str]:
+    """Paint as the page sends it."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return {"picture": "", "mask": "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()}
+
+
+def test_a_painted_mask_is_white_where_there_is_paint(tmp_path: Path) -> None:
     space = Workspace(tmp_path / "w")
-    layers = np.zeros((2, 6, 8, 4), np.uint8)
-    layers[0, 1, 2] = (255, 0, 0, 255)
-    layers[1, 4, 5] = (0, 0, 0, 10)
-    path = painted_mask(space, {"layers": [*layers, None], "background": layers[0]})
+    paint = np.zeros((6, 8, 4), np.uint8)
+    paint[1, 2], paint[4, 5], paint[0, 0] = (255, 0, 0, 255), (0, 0, 0, 128), (255, 255, 255, 100)
+    path = painted_mask(space, sent(paint))
     assert path is not None
     with Image.open(path) as image:
         assert np.argwhere(np.asarray(image) == 255).tolist() == [[1, 2], [4, 5]]
-    for nothing in (None, {}, {"layers": []}, {"layers": [np.zeros((6, 8, 4), np.uint8)]}):
+    for nothing in (None, {}, {"mask": ""}, sent(np.zeros((6, 8, 4), np.uint8))):
         assert painted_mask(space, nothing) is None
+
+
+@pytest.mark.parametrize(
+    ("mask", "message"),
+    [
+        ("data:image/png;base64,!", "can't be read"),
+        ("data:image/png;base64,AAAA", "can't be read"),
+        ("/etc/passwd", "can't be read"),
+        (sent(np.full((2, 513, 4), 255, np.uint8))["mask"], "513 x 2 pixels; expected 512 at most"),
+    ],
+)
+def test_a_mask_that_no_page_sends_is_refused(tmp_path: Path, mask: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        painted_mask(Workspace(tmp_path / "w"), {"mask": mask})
+
+
+def test_the_first_upload_is_painted_on_as_a_model_will_see_it(tmp_path: Path) -> None:
+    """The central square, at most 512 pixels wide, upright."""
+    wide = np.zeros((100, 300, 3), np.uint8)
+    wide[:, 100:200] = (10, 200, 30)
+    Image.fromarray(wide).save(tmp_path / "wide.png")
+    shown = to_paint_on([str(tmp_path / "wide.png")])
+    assert shown["mask"] == ""
+    with Image.open(io.BytesIO(base64.b64decode(shown["picture"].partition(",")[2]))) as image:
+        assert image.size == (100, 100)
+        assert (np.asarray(image.convert("RGB")) == (10, 200, 30)).all()
+    assert to_paint_on(None) == to_paint_on([]) == {"picture": "", "mask": ""}
 
 
 def test_a_mask_is_brought_to_the_size_of_the_images(tmp_path: Path) -> None:

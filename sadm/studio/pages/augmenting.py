@@ -22,7 +22,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
         measure = gr.Checkbox(True, label=text["measure_classes"])
         start = gr.Button(text["start_augment"], variant="primary", elem_id="augment-start")
     said = gr.Markdown(elem_id="augment-said")
-    folder = gallery_of_made(studio)
+    folder = gallery_of_made(studio, "augment-images")
 
     @shown_to_people
     def fill(run: str, target: str, with_real: bool, measure: bool) -> tuple[str, Any]:

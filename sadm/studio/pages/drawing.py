@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from sadm.studio import commands
-from sadm.studio.context import Studio, shown_to_people
+from sadm.studio.context import Studio, choices, shown_to_people
 from sadm.studio.pages.runs import classes_of
 from sadm.training.outputs import read_records
 
@@ -22,13 +22,17 @@ def build(studio: Studio, tab: gr.Tab) -> None:
         run = gr.Dropdown(studio.workspace.runs(), label=text["model"], elem_id="draw-run")
         label = gr.Dropdown([], label=text["label"], info=text["label_info"], elem_id="draw-label")
     with gr.Row():
-        count = gr.Number(16, label=text["count"], precision=0, minimum=1, elem_id="draw-count")
-        seed = gr.Number(0, label=text["seed"], precision=0, minimum=0)
-        guidance = gr.Slider(0, 5, 1, step=0.1, label=text["guidance"], info=text["guidance_info"])
+        count = gr.Number(
+            16, label=text["count"], info=text["count_info"], precision=0, minimum=1, elem_id="draw-count"
+        )
+        seed = gr.Number(0, label=text["seed"], info=text["seed_info"], precision=0, minimum=0, elem_id="draw-seed")
+        guidance = gr.Slider(
+            0, 5, 1, step=0.1, label=text["guidance"], info=text["guidance_info"], elem_id="draw-guidance"
+        )
         steps = gr.Number(0, label=text["steps"], info=text["steps_info"], precision=0)
     start = gr.Button(text["start_draw"], variant="primary", elem_id="draw-start")
     said = gr.Markdown(elem_id="draw-said")
-    folder = gallery_of_made(studio)
+    folder = gallery_of_made(studio, "draw-images")
 
     @shown_to_people
     def draw(run: str, count: int, label: str, seed: int, guidance: float, steps: int) -> tuple[str, Any]:
@@ -44,8 +48,7 @@ def follow_runs(studio: Studio, run: gr.Dropdown, label: gr.Dropdown | None = No
     """Keeps the menus of trainings and of their classes up to date."""
 
     def menu(chosen: str | None) -> Any:
-        names = studio.workspace.runs()
-        return gr.Dropdown(names, value=chosen if chosen in names else next(iter(names), None))
+        return choices(gr.Dropdown, studio.workspace.runs(), chosen)
 
     @shown_to_people
     def classes(chosen: str | None) -> Any:
@@ -58,20 +61,27 @@ def follow_runs(studio: Studio, run: gr.Dropdown, label: gr.Dropdown | None = No
         run.change(classes, run, label)
 
 
-def gallery_of_made(studio: Studio) -> gr.Dropdown:
+def gallery_of_made(studio: Studio, elem_id: str) -> gr.Dropdown:
     """A menu of folders of generated images, the newest chosen, above what is in it."""
     text = studio.text
     folder = gr.Dropdown(studio.workspace.made(), label=text["folder"])
-    gallery = gr.Gallery(label=text["made"], columns=8, object_fit="contain", height=420)
+    gallery = gr.Gallery(label=text["made"], columns=8, object_fit="contain", height=420, elem_id=elem_id)
+    shown = gr.State([])
+
+    def images(chosen: str | None, before: list[str]) -> tuple[Any, list[str]]:
+        """What is in a folder; nothing where it is shown already, so that an image that somebody looks at stays."""
+        found = images_in(studio, chosen)
+        names = [path for path, _ in found]
+        return (gr.skip() if names == before else found), names
 
     @shown_to_people
-    def look(chosen: str | None) -> tuple[Any, list[tuple[str, str]]]:
+    def look(chosen: str | None, before: list[str]) -> tuple[Any, Any, list[str]]:
         names = studio.workspace.made()
         chosen = chosen if chosen in names else next(iter(names), None)
-        return gr.Dropdown(names, value=chosen), images_in(studio, chosen)
+        return choices(gr.Dropdown, names, chosen), *images(chosen, before)
 
-    folder.change(lambda chosen: images_in(studio, chosen), folder, gallery, show_progress="hidden")
-    gr.Timer(EVERY).tick(look, folder, [folder, gallery], show_progress="hidden")
+    folder.change(shown_to_people(images), [folder, shown], [gallery, shown], show_progress="hidden")
+    gr.Timer(EVERY).tick(look, [folder, shown], [folder, gallery, shown], show_progress="hidden")
     return folder
 
 

@@ -11,7 +11,8 @@ import gradio as gr
 from sadm.studio import commands
 from sadm.studio.context import Studio, shown_to_people
 from sadm.studio.pages.drawing import follow_runs, gallery_of_made
-from sadm.studio.uploads import keep_images, mask_for
+from sadm.studio.pages.painting import painter
+from sadm.studio.uploads import keep_images, mask_for, to_paint_on
 
 DAMAGE = ("unknown", "mask", "lowres", "blur", "noise", "grey")
 
@@ -22,12 +23,12 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     with gr.Row():
         run = gr.Dropdown(studio.workspace.runs(), label=text["model"], elem_id="edit-run")
         label = gr.Dropdown([], label=text["label"], info=text["edit_label_info"])
-        proposals = gr.Number(4, label=text["proposals"], precision=0, minimum=1)
+        proposals = gr.Number(
+            4, label=text["proposals"], info=text["proposals_info"], precision=0, minimum=1, elem_id="edit-proposals"
+        )
     with gr.Row():
         files = gr.File(label=text["your_images"], file_count="multiple", type="filepath", elem_id="edit-files")
-        paint = gr.ImageEditor(
-            label=text["paint"], type="numpy", image_mode="RGBA", sources=[], height=320, elem_id="edit-paint"
-        )
+        paint = painter(studio, text["paint"], "edit-paint")
     with gr.Row():
         fill = gr.Button(text["fill"], elem_id="edit-fill")
         damage = gr.Dropdown(DAMAGE, value=DAMAGE[0], label=text["damage"], info=text["damage_info"])
@@ -35,7 +36,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
         strength = gr.Slider(0.05, 1, 0.4, step=0.05, label=text["strength"], info=text["strength_info"])
         vary = gr.Button(text["vary"], elem_id="edit-vary")
     said = gr.Markdown(elem_id="edit-said")
-    folder = gallery_of_made(studio)
+    folder = gallery_of_made(studio, "edit-images")
 
     def act(kind: str, words: Callable[..., list[str]]) -> Callable[..., tuple[str, Any]]:
         @shown_to_people
@@ -62,16 +63,5 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     fill.click(act("fill", filled), [run, files, paint, proposals, label], [said, folder])
     restore.click(act("restore", restored), [run, files, paint, damage, proposals], [said, folder])
     vary.click(act("vary", varied), [run, files, paint, strength, proposals, label], [said, folder])
-    files.change(first_picture, files, paint, show_progress="hidden")
+    files.change(shown_to_people(to_paint_on), files, paint, show_progress="hidden")
     follow_runs(studio, run, label)
-
-
-def first_picture(files: list[str] | None) -> dict[str, Any] | None:
-    """The first uploaded image, to be painted on; None for what can't be shown."""
-    from PIL import Image
-
-    try:
-        with Image.open((files or [])[0]) as image:
-            return {"background": image.convert("RGBA").copy(), "layers": [], "composite": None}
-    except (IndexError, OSError, ValueError):
-        return None

@@ -10,9 +10,8 @@ from sadm.applications.defects import LAYOUTS
 from sadm.studio import commands
 from sadm.studio.context import Studio, shown_to_people
 from sadm.studio.pages.drawing import follow_runs, gallery_of_made
+from sadm.studio.pages.painting import painter
 from sadm.studio.uploads import mask_for
-
-_SIDE = 256  # pixels of the field to paint in
 
 
 def build(studio: Studio, tab: gr.Tab) -> None:
@@ -30,14 +29,12 @@ def build(studio: Studio, tab: gr.Tab) -> None:
         place = gr.Textbox("anywhere", label=text["place"], info=text["place_info"])
         layout = gr.Dropdown([*LAYOUTS], value="classes", label=text["layout"])
     with gr.Row():
-        region = gr.ImageEditor(
-            label=text["region"], type="numpy", image_mode="RGBA", canvas_size=(_SIDE, _SIDE), sources=[], height=320
-        )
+        region = painter(studio, text["region"], "defects-region")
         with gr.Column():
             measure = gr.Checkbox(False, label=text["measure"])
             start = gr.Button(text["start_defects"], variant="primary", elem_id="defects-start")
             said = gr.Markdown(elem_id="defects-said")
-    folder = gallery_of_made(studio)
+    folder = gallery_of_made(studio, "defects-images")
 
     @shown_to_people
     def draw(

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from sadm.studio.context import Studio, shown_to_people
+from sadm.studio.context import Studio, choices, picture, shown_to_people
 from sadm.training.outputs import read_records
 from sadm.training.reviews import add_review, export_generated, read_reviews
 
@@ -21,7 +21,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     name = gr.State(None)
     counts = gr.Markdown(elem_id="review-counts")
     with gr.Row():
-        image = gr.Image(interactive=False, height=420, label=text["made"], buttons=[])
+        image = gr.HTML(elem_id="review-image")
         with gr.Column():
             about = gr.JSON(label=text["facts"])
             reason = gr.Textbox(label=text["reason"], elem_id="review-reason")
@@ -32,10 +32,10 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     parts = [folder, name, counts, image, about, reason]
 
     @shown_to_people
-    def look(chosen: str | None) -> tuple[Any, ...]:
+    def look(given: str | None) -> tuple[Any, ...]:
         names = studio.workspace.made()
-        chosen = chosen if chosen in names else next(iter(names), None)
-        return gr.Dropdown(names, value=chosen), *next_of(studio, chosen), ""
+        chosen = given if given in names else next(iter(names), None)
+        return choices(gr.Dropdown, names, given), *next_of(studio, chosen), ""
 
     def decide(approved: bool) -> Callable[..., tuple[Any, ...]]:
         @shown_to_people
@@ -62,11 +62,11 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     export.click(leave, folder, counts)
 
 
-def next_of(studio: Studio, chosen: str | None) -> tuple[str | None, str, str | None, dict[str, Any] | None]:
-    """The first image without a review: its name, where the review stands, its path, and what is known of it."""
+def next_of(studio: Studio, chosen: str | None) -> tuple[str | None, str, str, dict[str, Any] | None]:
+    """The first image without a review: its name, where the review stands, the picture, and what is known of it."""
     text = studio.text
     if chosen is None:
-        return None, text["nothing_chosen"], None, None
+        return None, text["nothing_chosen"], "", None
     source = studio.workspace.images(chosen)
     records, reviews = read_records(source), read_reviews(source)
     open_ = [name for name in sorted(records) if name not in reviews]
@@ -74,7 +74,7 @@ def next_of(studio: Studio, chosen: str | None) -> tuple[str | None, str, str | 
     if not open_:
         said = text["all_reviewed"].format(count=len(records))
         rest = text["reviewed"].format(approved=approved, rejected=len(records) - approved, open=0)
-        return None, f"{said} {rest}", None, None
+        return None, f"{said} {rest}", "", None
     rejected = len(records) - approved - len(open_)
     said = text["reviewed"].format(approved=approved, rejected=rejected, open=len(open_))
-    return open_[0], said, str(source / open_[0]), records[open_[0]]
+    return open_[0], said, picture(source / open_[0], open_[0]), records[open_[0]]

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sadm.core.errors import UserError
 from sadm.core.files import read_object
-from sadm.studio.context import Studio, shown_to_people
+from sadm.studio.context import Studio, choices, picture, shown_to_people
 from sadm.studio.workspace import REPORT
 from sadm.training.description import model_spec
 from sadm.training.journal import read_metrics
@@ -25,30 +25,51 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     """The tab's content."""
     text = studio.text
     with gr.Row():
-        run = gr.Dropdown(studio.workspace.runs(), label=text["run"], elem_id="runs-run", scale=4)
-        again = gr.Button(text["refresh"], scale=1)
+        run = gr.Dropdown(studio.workspace.runs(), label=text["run"], elem_id="runs-run")
+        beside = gr.Dropdown(
+            [], label=text["beside"], info=text["beside_info"], multiselect=True, elem_id="runs-beside"
+        )
     facts = gr.Markdown(elem_id="runs-facts")
     with gr.Row():
-        curve = gr.LinePlot(None, x=text["step"], y=text["loss"], label=text["loss"], height=260)
-        samples = gr.Image(label=text["latest_samples"], interactive=False, height=320, buttons=["download"])
+        curve = gr.LinePlot(
+            None,
+            x=text["step"],
+            y=text["loss"],
+            color=text["run"],
+            label=text["loss"],
+            height=320,
+            elem_id="runs-curve",
+        )
+        samples = gr.HTML(elem_id="runs-samples")
     reports = gr.HTML(elem_id="runs-reports")
+    shown = gr.State(None)
 
     @shown_to_people
-    def look(chosen: str | None) -> tuple[Any, ...]:
+    def look(given: str | None, others: list[str], before: Any) -> tuple[Any, ...]:
         names = studio.workspace.runs()
-        chosen = chosen if chosen in names else next(iter(names), None)
-        menu = gr.Dropdown(names, value=chosen)
+        chosen = given if given in names else next(iter(names), None)
+        menus = choices(gr.Dropdown, names, given), gr.Dropdown(names)
         links = reports_of(studio)
         if chosen is None:
-            return menu, text["no_runs"], None, None, links
+            return *menus, text["no_runs"], None, "", links, None
         folder = studio.workspace.run(chosen)
-        return menu, facts_of(studio, folder), curve_of(studio, folder), samples_of(folder), links
+        together = [chosen, *(name for name in others if name in names and name != chosen)]
+        curves = {name: read_metrics(studio.workspace.run(name)) for name in together}
+        latest = samples_of(folder)
+        now = [str(latest), {name: len(lines) for name, lines in curves.items()}]
+        pictures = (
+            (gr.skip(), gr.skip())
+            if now == before
+            else (
+                curves_of(studio, curves),
+                picture(latest, text["latest_samples"]),
+            )
+        )
+        return *menus, facts_of(studio, folder), *pictures, links, now
 
-    parts = [run, facts, curve, samples, reports]
-    run.input(look, run, parts)
-    again.click(look, run, parts)
-    tab.select(look, run, parts, show_progress="hidden")
-    gr.Timer(EVERY).tick(look, run, parts, show_progress="hidden")
+    given, parts = [run, beside, shown], [run, beside, facts, curve, samples, reports, shown]
+    for happens in (run.input, beside.input, tab.select, gr.Timer(EVERY).tick):
+        happens(look, given, parts, show_progress="hidden")
 
 
 def facts_of(studio: Studio, folder: Path) -> str:
@@ -72,20 +93,21 @@ def facts_of(studio: Studio, folder: Path) -> str:
     return "  \n".join(said)
 
 
-def curve_of(studio: Studio, folder: Path) -> pd.DataFrame | None:
-    """The loss over steps, thinned where there are many."""
-    lines = read_metrics(folder)
-    lines = lines[:: max(1, len(lines) // _POINTS)]
-    if not lines:
-        return None
-    step, loss = studio.text["step"], studio.text["loss"]
-    return pd.DataFrame({step: [line["step"] for line in lines], loss: [line.get("loss") for line in lines]})
+def curves_of(studio: Studio, trainings: dict[str, list[dict[str, float]]]) -> pd.DataFrame | None:
+    """The loss over steps of each training by its name, thinned where there are many."""
+    step, loss, run = (studio.text[key] for key in ("step", "loss", "run"))
+    rows = [
+        {step: line["step"], loss: line.get("loss"), run: name}
+        for name, lines in trainings.items()
+        for line in lines[:: max(1, len(lines) // _POINTS)]
+    ]
+    return pd.DataFrame(rows) if rows else None
 
 
-def samples_of(folder: Path) -> str | None:
+def samples_of(folder: Path) -> Path | None:
     """The last grid of samples."""
     grids = sorted((folder / SAMPLES).glob("step-*.png"))
-    return str(grids[-1]) if grids else None
+    return grids[-1] if grids else None
 
 
 def reports_of(studio: Studio) -> str:

@@ -26,7 +26,9 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     with gr.Row():
         steps = gr.Number(0, label=text["steps"], info=text["steps_info"], precision=0, elem_id="train-steps")
         resolution = gr.Number(0, label=text["resolution"], info=text["resolution_info"], precision=0)
-        seeds = gr.Number(5, label=text["seeds"], precision=0, minimum=2)
+        seeds = gr.Number(
+            5, label=text["seeds"], info=text["seeds_info"], precision=0, minimum=2, elem_id="train-seeds"
+        )
     with gr.Row():
         flip = gr.Checkbox(False, label=text["flip"])
         tell = gr.CheckboxGroup(_words(), label=text["tell"], info=text["tell_info"])
@@ -44,13 +46,15 @@ def build(studio: Studio, tab: gr.Tab) -> None:
         return studio.queue(text["work_train"].format(name=out.name), words, out)
 
     @shown_to_people
-    def compare(data: str, name: str, recipe: str, seeds: int) -> str:
+    def compare(
+        data: str, name: str, recipe: str, seeds: int, steps: int, size: int, flip: bool, tell: list[str]
+    ) -> str:
         out = studio.workspace.new_run(f"{name}-compare")
-        words = commands.compare(out, data, recipe, seeds, studio.lang)
+        words = commands.compare(out, data, recipe, seeds, studio.lang, steps, size, flip, tell)
         return studio.queue(text["work_compare"].format(name=out.name), words, out)
 
     start.click(train, [data, name, recipe, signal, steps, resolution, flip, tell], said)
-    against.click(compare, [data, name, recipe, seeds], said)
+    against.click(compare, [data, name, recipe, seeds, steps, resolution, flip, tell], said)
 
 
 def _words() -> list[str]:

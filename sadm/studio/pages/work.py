@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from sadm.studio.context import Studio, describe, shown_to_people
+from sadm.studio.context import Studio, choices, describe, shown_to_people
 
 EVERY = 2.0
 
@@ -24,12 +24,12 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     log = gr.Textbox(label=text["log"], lines=14, max_lines=14, interactive=False, elem_id="work-log")
 
     @shown_to_people
-    def look(chosen: str | None) -> tuple[Any, Any, str]:
+    def look(given: str | None) -> tuple[Any, Any, str]:
         jobs.tend()
         there = jobs.all()
         names = [one.name for one in there]
-        chosen = chosen if chosen in names else next(iter(names), None)
-        menu = gr.Radio([(describe(studio, one), one.name) for one in there], value=chosen)
+        chosen = given if given in names else next(iter(names), None)
+        menu = choices(gr.Radio, [(describe(studio, one), one.name) for one in there], given)
         said = jobs.job(chosen).log if chosen else ""
         return menu, gr.Markdown(visible=not there), said
 
