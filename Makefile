@@ -37,7 +37,7 @@ studio-test: .venv-studio/stamp
 .venv-studio/stamp: .venv/dev.stamp pyproject.toml constraints.txt
 	rm -rf .venv-studio && $(BIN)/python -m venv .venv-studio
 	$(BIN)/python -c 'import site; print(site.getsitepackages()[0])' >"$$(echo .venv-studio/lib/python3*/site-packages)/dependencies.pth"
-	.venv-studio/bin/pip install -q -c constraints.txt 'gradio>=6.3,<7' 'playwright>=1.49,<2' 'pytest-playwright>=0.6,<1' 'axe-playwright-python>=0.1.7,<1'
+	.venv-studio/bin/pip install -q -c constraints.txt 'gradio>=6.31,<7' 'playwright>=1.49,<2' 'pytest-playwright>=0.6,<1' 'axe-playwright-python>=0.1.7,<1'
 	@touch $@
 
 # The built wheel, alone in an environment of its own, outside the repository.

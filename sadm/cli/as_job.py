@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sadm.core.files import write_atomically
 
 def main() -> None:
     """Runs ``sadm`` with the words in the second argument (JSON), and writes its exit code into the folder."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a studio started with & hands down that it is ignored
     folder, words = Path(sys.argv[1]), json.loads(sys.argv[2])
     code = 1
     try:

@@ -54,18 +54,9 @@ class serving:  # noqa: N801 - reads as a word
 
 
 def tab(page: Any, name: str) -> None:
-    """Opens a tab, one of `TABS`; where there is little room, from the menu of those that have none."""
-    button = page.locator(f".tab-container button#tab_{name}-button:visible")
-    if button.count() == 0:
-        page.locator(".overflow-menu > button").click()
-        button = page.locator(f".overflow-dropdown button:nth-child({1 + _hidden(page, name)})")
-    button.click()
+    """Opens a tab, one of `TABS`."""
+    page.click(f"#tab_{name}-button")
     page.locator(f"#tab_{name}[role=tabpanel]").wait_for()
-
-
-def _hidden(page: Any, name: str) -> int:
-    """Place of a tab in the menu of those that have no room."""
-    return TABS.index(name) - (len(TABS) - page.locator(".overflow-dropdown button").count())
 
 
 def opened(page: Any, studio: str, name: str | None = None) -> None:

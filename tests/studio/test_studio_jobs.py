@@ -80,7 +80,8 @@ def test_a_mistake_fails_and_is_said(tmp_path: Path) -> None:
 def test_a_job_outlives_the_studio_is_stopped_and_gone_on_with_and_killed(tmp_path: Path) -> None:
     """Another process starts it and ends at once."""
     script = (
-        "import sys; from sadm.studio.jobs import Jobs; jobs = Jobs(sys.argv[1]);"
+        "import signal, sys; from sadm.studio.jobs import Jobs; jobs = Jobs(sys.argv[1]);"
+        "signal.signal(signal.SIGINT, signal.SIG_IGN);"  # as it is for what a script starts with &
         "print(jobs.add('train', sys.argv[2:]).name); jobs.tend()"
     )
     command = [sys.executable, "-c", script, str(tmp_path / "jobs"), *long_training(tmp_path / "run")]
