@@ -65,9 +65,9 @@ def picture(path: Path | None, about: str) -> str:
     if path is None:
         return ""
     words = html.escape(about)
-    style = "width: 100%; max-width: 420px; image-rendering: pixelated"
     source = f"/gradio_api/file={quote(str(path))}"
-    return f'<figure><figcaption>{words}</figcaption><img src="{source}" alt="{words}" style="{style}"></figure>'
+    shown = f'<img src="{source}" alt="{words}" style="width: 100%; max-width: 420px; image-rendering: pixelated">'
+    return f'<figure style="width: 100%"><figcaption>{words}</figcaption>{shown}</figure>'
 
 
 def choices(kind: type[gr.Dropdown] | type[gr.Radio], names: Sequence[Any], chosen: str | None) -> Any:

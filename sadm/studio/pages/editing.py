@@ -27,7 +27,9 @@ def build(studio: Studio, tab: gr.Tab) -> None:
             4, label=text["proposals"], info=text["proposals_info"], precision=0, minimum=1, elem_id="edit-proposals"
         )
     with gr.Row():
-        files = gr.File(label=text["your_images"], file_count="multiple", type="filepath", elem_id="edit-files")
+        files = gr.File(
+            label=text["your_images"], file_count="multiple", type="filepath", min_width=280, elem_id="edit-files"
+        )
         paint = painter(studio, text["paint"], "edit-paint")
     with gr.Row():
         fill = gr.Button(text["fill"], elem_id="edit-fill")

@@ -39,6 +39,7 @@ def painter(studio: Studio, label: str, elem_id: str) -> gr.HTML:
         js_on_load=_beside("painting.js"),
         apply_default_css=False,
         container=True,
+        min_width=280,
         elem_id=elem_id,
     )
 

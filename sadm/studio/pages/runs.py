@@ -38,9 +38,10 @@ def build(studio: Studio, tab: gr.Tab) -> None:
             color=text["run"],
             label=text["loss"],
             height=320,
+            min_width=280,
             elem_id="runs-curve",
         )
-        samples = gr.HTML(elem_id="runs-samples")
+        samples = gr.HTML(min_width=280, elem_id="runs-samples")
     reports = gr.HTML(elem_id="runs-reports")
     shown = gr.State(None)
 
