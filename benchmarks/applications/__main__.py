@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+
 import benchmarks.applications
+from benchmarks.applications.augment import CASES, run_augment
 from benchmarks.applications.defects import run_defects
 from benchmarks.applications.page import summary
 from benchmarks.applications.restore import run_restore
 from benchmarks.common import command_line_of_parts
 
-PARTS = {"defects": run_defects, "restore": run_restore}
+PARTS = {
+    "defects": run_defects,
+    "restore": run_restore,
+    **{name: functools.partial(run_augment, name) for name in CASES},
+}
 
 
 def run(parts: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.applications import restore_page
+from benchmarks.applications.augment_page import augment_section, augment_summary
 from benchmarks.common import result_path, rounded, stored
 
 NAME = "applications"
@@ -23,7 +24,7 @@ test images; they know of one training of each generator."""
 
 def section() -> str | None:
     """The stored results; None where there are none."""
-    parts = [part for part in (_defects(), restore_page.section()) if part is not None]
+    parts = [part for part in (_defects(), augment_section(), restore_page.section()) if part is not None]
     return (
         "\n".join(["## What a factory asks for", "", "`python -m benchmarks.applications --run`", "", *parts])
         if parts
@@ -33,19 +34,18 @@ def section() -> str | None:
 
 def summary() -> dict[str, Any]:
     """The gains, for JSON."""
-    parts = {"defects": _defects_in_short(), "restore": restore_page.summary()}
-    found = {name: part for name, part in parts.items() if part is not None}
+    restored = restore_page.summary()
+    found = {**_defects_summary(), **augment_summary(), **({} if restored is None else {"restore": restored})}
     if not found:
         raise SystemExit(f"no stored result: run python -m benchmarks.{NAME} --run")
     return found
 
 
-def _defects_in_short() -> dict[str, Any] | None:
+def _defects_summary() -> dict[str, Any]:
     if not result_path(NAME, "defects").exists():
-        return None
+        return {}
     found = stored(NAME, "defects")
-    result: dict[str, Any] = rounded({key: found[key] for key in ("arms", "gains", "good", "defects", "test", "seeds")})
-    return result
+    return {"defects": rounded({key: found[key] for key in ("arms", "gains", "good", "defects", "test", "seeds")})}
 
 
 def _defects() -> str | None:
