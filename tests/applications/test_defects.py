@@ -90,6 +90,23 @@ def test_anywhere_is_turned_moved_and_whole(images: ImageSet) -> None:
     assert len(places) > 20
 
 
+def test_what_an_edge_had_cut_off_stays_at_an_edge(images: ImageSet) -> None:
+    """A wedge that reaches the right side of its image, where it is 3 pixels wide, and 1 elsewhere."""
+    wedge = torch.zeros(1, 1, 16, 16, dtype=torch.uint8)
+    wedge[:, :, 4:7, 15], wedge[:, :, 5, 12:15] = 255, 255
+    one = dataclasses.replace(images.subset(torch.tensor(marked(images, "dent")[:1])), masks=wedge)
+    shapes = Shapes(one, one.class_names.index("dent"))
+    seen = set()
+    for seed in range(60):
+        mask = shapes.draw(Place(), seed)[0][0]
+        assert int((mask == 255).sum()) == 6
+        ends = torch.stack([mask[0], mask[-1], mask[:, 0], mask[:, -1]]) == 255  # [4, 16]
+        assert int(ends.sum(1).max()) == 3  # its wide end lies along a side
+        seen.add((int(ends.sum(1).argmax()), int(ends[ends.sum(1).argmax()].nonzero()[0])))
+    assert {side for side, _ in seen} == {0, 1, 2, 3}
+    assert len(seen) > 20
+
+
 def test_the_middle_stays_in_the_region(images: ImageSet) -> None:
     region = torch.zeros(1, 16, 16, dtype=torch.uint8)
     region[:, 9:12, 3:7] = 255

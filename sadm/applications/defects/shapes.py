@@ -62,6 +62,7 @@ class Shape(NamedTuple):
         top, left: where it was, in pixels.
         severity: of that defect; NaN where it is not known.
         image: which of the training images it is from.
+        edges: which sides of its image it reaches [1, 3, 3], uint8: 1 in the middle of that side.
     """
 
     mask: torch.Tensor
@@ -69,6 +70,7 @@ class Shape(NamedTuple):
     left: int
     severity: float
     image: int
+    edges: torch.Tensor
 
 
 class Shapes:
@@ -100,7 +102,10 @@ class Shapes:
             (top, left), (bottom, right) = marked.amin(0).tolist(), marked.amax(0).tolist()
             known = float("nan") if column is None else float(images.attributes[image, column])  # type: ignore[index]
             cut = images.masks[image, :, top : bottom + 1, left : right + 1]
-            self.shapes.append(Shape((cut >= MARKED).to(torch.uint8) * 255, top, left, known, image))
+            edges = torch.zeros(1, 3, 3, dtype=torch.uint8)
+            edges[0, [0, 2], 1] = torch.tensor([top == 0, bottom == self.size[0] - 1], dtype=torch.uint8)
+            edges[0, 1, [0, 2]] = torch.tensor([left == 0, right == self.size[1] - 1], dtype=torch.uint8)
+            self.shapes.append(Shape((cut >= MARKED).to(torch.uint8) * 255, top, left, known, image, edges))
         if not self.shapes:
             raise UserError(
                 f"no training image of class '{images.class_names[defect]}' in {images.source} has anything marked; at least one "
@@ -120,10 +125,11 @@ class Shapes:
         shape = candidates[int(torch.randint(len(candidates), (), generator=draws))]
         if place.kind == AS_FOUND:
             return self._pasted(shape.mask, shape.top, shape.left), shape
-        mask = turn(shape.mask, int(torch.randint(len(ORIENTATIONS), (), generator=draws)))
+        orientation = int(torch.randint(len(ORIENTATIONS), (), generator=draws))
+        mask, edges = turn(shape.mask, orientation), turn(shape.edges, orientation)
         height, width = self.size
         if place.kind == ANYWHERE:
-            y, x = self._middle(place.region, mask.shape[1:], draws)
+            y, x = self._middle(place.region, mask.shape[1:], edges[0].bool(), draws)
         else:
             y, x = round(place.y * (height - 1)), round(place.x * (width - 1))
         return self._pasted(mask, y - mask.shape[1] // 2, x - mask.shape[2] // 2), shape
@@ -135,13 +141,15 @@ class Shapes:
         known.sort(key=lambda shape: abs(shape.severity - severity))
         return known[: max(1, len(known) // 5)]
 
-    def _middle(self, region: torch.Tensor | None, sides: torch.Size, draws: torch.Generator) -> tuple[int, int]:
+    def _middle(
+        self, region: torch.Tensor | None, sides: torch.Size, edges: torch.Tensor, draws: torch.Generator
+    ) -> tuple[int, int]:
         """A pixel (y, x) for the middle: all of the shape stays within the image wherever it can."""
-        height, width = self.size
         allowed = torch.ones(self.size, dtype=torch.bool) if region is None else region[0] >= MARKED
         inside = torch.zeros(self.size, dtype=torch.bool)
-        top, left = sides[0] // 2, sides[1] // 2
-        inside[top : height - (sides[0] - 1 - top), left : width - (sides[1] - 1 - left)] = True
+        rows = _middles(sides[0], self.size[0], bool(edges[0, 1]), bool(edges[2, 1]))
+        columns = _middles(sides[1], self.size[1], bool(edges[1, 0]), bool(edges[1, 2]))
+        inside[rows, columns] = True
         places = (allowed & inside).nonzero()
         places = places if len(places) else allowed.nonzero()
         y, x = places[int(torch.randint(len(places), (), generator=draws))].tolist()
@@ -157,6 +165,17 @@ class Shapes:
             :, rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
         ]
         return whole
+
+
+def _middles(side: int, length: int, at_start: bool, at_end: bool) -> slice:
+    """Where a shape's middle may be along one axis, so that all of it is within.
+
+    A defect that reached one end of the axis probably went on beyond: cut off straight, it belongs at that end.
+    """
+    first, last = side // 2, length - 1 - (side - 1 - side // 2)
+    if at_start != at_end:
+        first, last = (first, first) if at_start else (last, last)
+    return slice(first, last + 1)
 
 
 def check_region(region: torch.Tensor, size: tuple[int, int]) -> None:
