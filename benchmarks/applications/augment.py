@@ -101,7 +101,8 @@ def measure_augment(name: str) -> dict[str, Any]:
         started = time.process_time()
         facts = augment(folder / "generator", folder / "filled", settings, classifiers=CLASSIFIERS, reporter=reporter)
     seconds = {"training": result.cpu_seconds + result.pretrain_cpu_seconds, "rest": time.process_time() - started}
-    return {**facts, "rare": case.rare, "kept": case.kept, "cpu_seconds": seconds}
+    budget = config.optimiser.model_dump(include={"steps", "batch"})
+    return {**facts, "rare": case.rare, "kept": case.kept, "generator": budget, "cpu_seconds": seconds}
 
 
 def run_augment(name: str) -> None:

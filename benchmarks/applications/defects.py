@@ -75,7 +75,9 @@ def run_defects() -> None:
         found = measure_detection(
             split.train, split.held_out, added, DETECTORS, reporter=reporter, folder=folder / "detectors"
         )
-    facts = {"source": SOURCE, "kept": KEPT, "cpu_seconds": seconds, **found, "provenance": provenance()}
+    budget = generator_config("none").optimiser.model_dump(include={"steps", "batch"})
+    about = {"source": SOURCE, "kept": KEPT, "generator": budget, "cpu_seconds": seconds}
+    facts = {**about, **found, "provenance": provenance()}
     store(NAME, "defects", facts)
 
 

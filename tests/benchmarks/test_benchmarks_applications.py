@@ -94,6 +94,7 @@ def measured(**gain: float) -> dict[str, Any]:
             "held_out_images": 300,
             "held_out_of_class": {"3": 30},
         },
+        "generator": {"steps": 800, "batch": 32},
         "cpu_seconds": {"training": 1.0, "rest": 2.0},
         "provenance": {"commit": "abc", "torch": "2", "machine": "m"},
     }
