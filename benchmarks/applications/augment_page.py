@@ -109,6 +109,7 @@ def _points(gain: dict[str, Any] | None) -> str:
 def _spent(found: dict[str, Any]) -> str:
     seconds, where, budget = found["cpu_seconds"], found["provenance"], found["generator"]
     return (
-        f"The generator made {budget['steps']:,} steps of {budget['batch']} images. {seconds['training']:.0f} CPU-seconds of training, {seconds['rest']:.0f} of drawing, filtering and measuring. Commit "
+        f"The generator made {budget['steps']:,} steps of {budget['batch']} images. {seconds['training']:.0f} CPU-seconds "
+        f"of training, {seconds['rest']:.0f} of drawing, filtering and measuring. Commit "
         f"{where['commit']}, torch {where['torch']}, {where['machine']}."
     )

@@ -16,10 +16,10 @@ WORDS = {
     "real": "real images alone",
 }
 DEFECTS = """Photographs of brushed metal, {source}. For training there are {good} good images and {defects} with a defect.
-Generators made {steps:,} steps of {batch} images; {added} defects of each arm are added ([defects.md](defects.md)). Detectors make the same number of steps whatever they are
-trained on; where defects are added, every second one that they see is one of these. They are asked about {test_good} good and
-{test_defects} defective images that were held out. Gains are against real images alone, with 95 % intervals over detectors and
-test images; they know of one training of each generator."""
+Generators made {steps:,} steps of {batch} images, and drew {added} defects ([defects.md](defects.md)); as many real ones were
+pasted. Detectors make the same number of steps whatever they are trained on; where defects are added, every second one that
+they see is one of these. They are asked about {test_good} good and {test_defects} defective images that were held out. Gains are
+against real images alone, with 95 % intervals over detectors and test images; they know of one training of each generator."""
 
 
 def section() -> str | None:
