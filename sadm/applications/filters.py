@@ -22,7 +22,7 @@ def filters_for(injury: Injury) -> dict[str, Filter]:
     ``as it is`` enlarges pixels and repeats channels; ``median`` is over 3x3 pixels, of holes over what is known around them;
     ``bicubic`` is Pillow's, for low resolutions; ``opencv`` is its inpainting by Telea's method, where OpenCV is installed;
     ``wiener`` is for known blurs, with an image as likely to have one frequency as another; ``levels``, for damage that is not
-    known, takes the median and stretches what is between its 1st and 99th percentile from black to white.
+    known, stretches what is between the 1st and the 99th percentile of a picture from black to white.
     """
     found: dict[str, Filter] = {"as it is": _as_it_is, "median": _median}
     if injury.kind == LOWRES:
@@ -88,7 +88,7 @@ def _response(side: int, width: float) -> torch.Tensor:
 
 
 def _levels(damaged: torch.Tensor, injury: Injury, shape: tuple[int, int, int]) -> torch.Tensor:
-    images = _median(damaged, injury, shape)
+    images = _as_it_is(damaged, injury, shape)
     low, high = (images.flatten(1).quantile(share, dim=1)[:, None, None, None] for share in (0.01, 0.99))
     return torch.where(high > low, 2 * (images - low) / (high - low).clamp_min(1e-6) - 1, images).clamp(-1, 1)
 
