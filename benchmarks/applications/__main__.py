@@ -13,8 +13,8 @@ from benchmarks.common import command_line_of_parts
 
 PARTS = {
     "defects": run_defects,
-    "restore": run_restore,
     **{name: functools.partial(run_augment, name) for name in CASES},
+    "restore": run_restore,
 }
 
 

@@ -31,6 +31,14 @@ def test_drawings_are_dark_lines_on_paper_and_depend_on_seed_and_index_alone() -
     assert int(few.images.median()) > 220
 
 
+def test_the_report_has_seeds_of_its_own_and_one_model_for_known_and_unknown_damage() -> None:
+    config = restore.training_config("drawings")
+    assert min(config.seed, restore.TRAINING, restore.TEST) >= 100
+    assert restore.TRAINING != restore.TEST
+    assert config.data.tell == ("damage",)
+    assert config.data.tell_dropout == 0.5
+
+
 @pytest.mark.parametrize("kind", restore.UNKNOWN)
 def test_every_image_is_harmed_in_its_own_way(kind: str) -> None:
     sound = to_floats(drawings(4, 4).images)
