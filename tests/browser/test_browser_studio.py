@@ -53,7 +53,8 @@ def test_a_training_is_started_seen_and_drawn_from(page, studio: str, folder: Pa
     (made,) = (folder / "images").glob("first-one-drawn-*")
     records = [json.loads(line) for line in (made / "records.jsonl").read_text().splitlines()]
     assert len(records) == 3
-    assert len({record["seed"] for record in records}) == 3
+    assert {record["seed"] for record in records} == {7}
+    assert {record["details"]["guidance_scale"] for record in records} == {1.5}
 
 
 def test_work_is_in_no_page(page, studio: str, folder: Path, context) -> None:
