@@ -72,6 +72,12 @@ def fill(page: Any, where: str, text: str) -> None:
     page.fill(f"{where} textarea, {where} input[type=text], {where} input[type=number]", text)
 
 
+def choose(page: Any, where: str, name: str) -> None:
+    """Chooses from a menu."""
+    page.locator(f"{where} input").click()
+    page.get_by_role("option", name=name, exact=True).click()
+
+
 def newest(folder: Path) -> dict[str, Any]:
     """What the newest job of a workspace was asked to do."""
     return json.loads(sorted((folder / "jobs").glob("*/job.json"))[-1].read_text(encoding="utf-8"))
