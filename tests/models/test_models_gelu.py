@@ -7,6 +7,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.fx.experimental.proxy_tensor import make_fx
 
 from sadm.core.conditions import Cond
 from sadm.models import DiT
@@ -68,3 +69,10 @@ def test_a_second_derivative_is_refused_with_the_way_out() -> None:
     (slope,) = torch.autograd.grad(net(image, torch.zeros(2), Cond()).square().sum(), image, create_graph=True)
     (curvature,) = torch.autograd.grad(slope.square().sum(), image)
     assert curvature.abs().max() > 0
+
+
+def test_what_is_traced_without_numbers_computes_all_of_them() -> None:
+    """Beyond the first chunk, which stands for all where numbers are counted and not wanted."""
+    x = torch.linspace(-4, 4, 2 * CHUNK + 17)
+    traced = make_fx(lambda values: gelu_tanh(values), tracing_mode="fake")(x)
+    torch.testing.assert_close(traced(x), F.gelu(x, approximate="tanh"), rtol=1e-6, atol=1e-6)
