@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.applications import augment, augment_page, defects, page
+from benchmarks.applications import augment, augment_page, defects, page, restore_page
 from benchmarks.applications.__main__ import PARTS
 
 NAME = "augment-tiny"
@@ -36,7 +36,7 @@ def results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     def store(_: str, name: str, value: Any) -> None:
         result_path(_, name).write_text(json.dumps(value, allow_nan=False))
 
-    for module in (augment, augment_page, page):
+    for module in (augment, augment_page, page, restore_page):
         monkeypatch.setattr(module, "result_path", result_path)
     for module in (augment_page, page):
         monkeypatch.setattr(module, "stored", lambda _, name: json.loads(result_path(_, name).read_text()))
