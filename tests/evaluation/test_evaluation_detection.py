@@ -140,6 +140,20 @@ def test_pasted_defects_are_where_their_masks_say() -> None:
     assert torch.equal(images, again[0])
 
 
+def test_a_pasted_defect_that_an_edge_cut_off_stays_at_an_edge() -> None:
+    """At any of the four, as it is turned; along the edge it is moved."""
+    defect, flat = torch.full((1, 1, 9, 9), 50, dtype=torch.uint8), torch.full((2, 1, 9, 9), 50, dtype=torch.uint8)
+    mask = torch.zeros_like(defect)
+    mask[..., 0:2, 3:7] = 255
+    _, masks = pasted(flat, defect, mask, 40, seed=0)
+    rows = [one[0].nonzero() for one in masks]
+    boxes = [(*found.amin(0).tolist(), *found.amax(0).tolist()) for found in rows]
+    wide = [box for box in boxes if box[3] - box[1] == 3]
+    assert {(box[0], box[2]) for box in wide} == {(0, 1), (7, 8)}
+    assert {(box[1], box[3]) for box in boxes if box not in wide} == {(0, 1), (7, 8)}
+    assert len({box[1] for box in wide}) > 3
+
+
 def test_gains_are_differences_over_paired_seeds() -> None:
     masks = squares(20, 5).masks
     assert masks is not None

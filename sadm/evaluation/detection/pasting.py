@@ -35,8 +35,7 @@ def pasted(
         both = turn(both, turns)
         marked = (both[-1] >= 128).nonzero()
         (top, left), (bottom, right) = marked.amin(0).tolist(), marked.amax(0).tolist()
-        down = int(torch.randint(side - bottom + top, (), generator=draws)) - top
-        across = int(torch.randint(side - right + left, (), generator=draws)) - left
+        down, across = _move(top, bottom, side, draws), _move(left, right, side, draws)
         both = torch.roll(both, (down, across), dims=(1, 2))
         mask = (both[-1:] >= 128).float()  # [1, H, W]
         background = good[under].float()
@@ -48,3 +47,12 @@ def pasted(
         images.append(mixed.round().clamp(0, 255).to(torch.uint8))
         marks.append(mask.to(torch.uint8) * 255)
     return torch.stack(images), torch.stack(marks)
+
+
+def _move(first: int, last: int, side: int, draws: torch.Generator) -> int:
+    """By how much a defect from pixel `first` to `last` of an axis is moved, all of it within; not, if it reaches one end.
+
+    There it probably went on beyond, and cut off straight it belongs at that end.
+    """
+    by = int(torch.randint(side - last + first, (), generator=draws)) - first
+    return 0 if (first == 0) != (last == side - 1) else by
