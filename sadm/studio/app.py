@@ -67,9 +67,8 @@ def build_page(studio: Studio) -> gr.Blocks:
     with gr.Blocks(title=studio.text["title"], analytics_enabled=False) as page:
         gr.Markdown(f"# {studio.text['title']}\n\n{studio.text['about'].format(folder=studio.workspace.folder)}")
         timers: dict[gr.Tab, list[gr.Timer]] = {}
-        with gr.Tabs(
-            overflow_behavior="wrap"
-        ):  # the menu that it has instead can't be read aloud: its button has no name
+        # Wrapped: the button of the menu that it has instead has no name, and can't be read aloud.
+        with gr.Tabs(overflow_behavior="wrap"):
             for key, build in _TABS:
                 with gr.Tab(studio.text[key], id=key, elem_id=key) as tab:
                     there = set(page.blocks)
