@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +58,20 @@ def test_a_training_is_started_seen_and_drawn_from(page, studio: str, folder: Pa
     assert {record["details"]["guidance_scale"] for record in records} == {1.5}
 
 
+@pytest.mark.parametrize(("events", "said"), [(0, "has had nothing to do"), (2, "has acted 2 times")])
+def test_what_the_watchdog_did_is_told(page, studio: str, folder: Path, events: int, said: str) -> None:
+    run = folder / "runs" / f"watched-{events}"
+    shutil.copytree(folder / "runs" / "tiny", run)
+    lines = (run / "metrics.jsonl").read_text().splitlines()
+    (run / "metrics.jsonl").write_text(
+        "".join(json.dumps({**json.loads(line), "events": events}) + "\n" for line in lines)
+    )
+    opened(page, studio, "runs")
+    choose(page, "#runs-run", run.name)
+    expect(page.locator("#runs-facts")).to_contain_text(f"The watchdog {said}")
+    shutil.rmtree(run)
+
+
 def test_work_is_in_no_page(page, studio: str, folder: Path, context) -> None:
     """A page is closed while work goes on, another one reloaded, two see the same; what was stopped goes on."""
     opened(page, studio)
@@ -72,7 +87,6 @@ def test_work_is_in_no_page(page, studio: str, folder: Path, context) -> None:
     tab(pages[0], "runs")
     choose(pages[0], "#runs-run", "long")
     expect(pages[0].locator("#runs-facts")).to_contain_text(re.compile(r"Step \d+ of 1000000; .* images seen"))
-    expect(pages[0].locator("#runs-facts")).to_contain_text("The watchdog has had nothing to do.")
     tab(pages[0], "jobs")
     pages[0].click("#work-stop")
     for one in pages:
