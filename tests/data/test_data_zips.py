@@ -212,6 +212,12 @@ def test_a_truncated_zip_and_one_without_images_are_refused(tmp_path: Path) -> N
         read(pack(tmp_path / "c.zip", {}))
 
 
+def test_a_member_without_a_name_is_passed_over(tmp_path: Path) -> None:
+    path = pack(tmp_path / "a.zip", {"a.png": png(0), "b.png": png(1), "c.png": png(2)})
+    path.write_bytes(path.read_bytes().replace(b"a.png", b"\0.png"))  # what follows a zero is cut off
+    assert read(path).names == ("b.png", "c.png")
+
+
 def test_a_zip_of_any_name_is_told_by_its_content(tmp_path: Path) -> None:
     path = pack(tmp_path / "set.dat", {"a.png": png(0), "b.png": png(1)})
     assert len(read(path)) == 2

@@ -190,6 +190,10 @@ def test_a_truncated_file_is_refused(tmp_path: Path) -> None:
         path.write_bytes(whole[:size])
         with pytest.raises(UserError, match=r"dit.pt is cut short .*Download or copy it again"):
             load_dit_checkpoint(path)
+    place = whole.index(b"PK\x06\x07")  # says how many files it is spread over
+    path.write_bytes(whole[: place + 16] + (2).to_bytes(4, "little") + whole[place + 20 :])
+    with pytest.raises(UserError, match=r"dit.pt is cut short .*Download or copy it again"):
+        load_dit_checkpoint(path)
     old = tmp_path / "old.pt"
     torch.save(small().state_dict(), old, _use_new_zipfile_serialization=False)
     old.write_bytes(old.read_bytes()[:100_000])

@@ -40,7 +40,9 @@ def walk_zip(path: Path, source: str) -> Tree:
         UserError: the zip is damaged.
     """
     archive, lock = _open(path), threading.Lock()
-    members = {_name(info): info for info in archive.infolist() if not info.is_dir()}
+    # A forged member may have no name, which `ZipInfo.is_dir` is not made for.
+    files = [info for info in archive.infolist() if info.filename and not info.filename.endswith("/")]
+    members = {_name(info): info for info in files}
     names = [name for name in members if not any(part.startswith((".", "__MACOSX")) for part in name.split("/"))]
     above = _common_folder(names)
     tree = Tree(source, str(path))

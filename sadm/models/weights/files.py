@@ -36,7 +36,7 @@ def read_weights(path: str | Path) -> Any:
     head = _head_of_weights(path)
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    archive = zipfile.is_zipfile(path)
+    archive = _is_archive(path)
     if not archive and head.startswith(_ZIP):
         raise UserError(
             f"{path} is cut short ({path.stat().st_size:,} bytes; its end is missing). Download or copy it again."
@@ -50,6 +50,14 @@ def read_weights(path: str | Path) -> Any:
     if not all(are_real(part) for part in parts if isinstance(part, Mapping)):
         raise UserError(f"{path} holds tensors that claim more numbers than the file does. Download or copy it again.")
     return content
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether it is a zip from its beginning to its end, as `torch.save` writes them."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # it claims to be a part of several
+        return False
 
 
 def _read_safetensors(path: Path) -> dict[str, torch.Tensor]:
