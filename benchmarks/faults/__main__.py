@@ -17,7 +17,7 @@ from benchmarks.common import ROOT, RUNS, store, stored
 from benchmarks.faults import clocks, damage, disks, kills, locks, memory, poison
 from benchmarks.faults.book import Book, Case
 from benchmarks.faults.command import Host, hosting
-from benchmarks.faults.summary import NAME, counts, table, totals
+from benchmarks.faults.summary import NAME, counts, table, totals, with_fuzzing
 from sadm.core.files import read_json, write_json
 from sadm.core.provenance import provenance
 
@@ -30,7 +30,7 @@ PARTS: dict[str, Part] = {
     "locks": locks.run,
     "poison": poison.run,
 }
-"""Parts that consist of cases. A part of another kind (fuzzing, processes under torchrun) joins by a line here."""
+"""Parts that consist of cases. A part of another kind (processes under torchrun) joins by a line here."""
 MEMORY = "memory"
 QUICK: dict[str, Part] = {
     "kills": functools.partial(kills.run, moments={"train": 3, "evaluate": 1, "encode": 1}),
@@ -78,7 +78,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=[*PARTS, MEMORY], help="these parts alone, of --run")
     options = parser.parse_args()
     if options.chosen == "summary":
-        print(json.dumps(stored(NAME, "result")["totals"], indent=1))
+        print(json.dumps(with_fuzzing(stored(NAME, "result")["totals"]), indent=1))
         return
     if options.chosen == "quick":
         with tempfile.TemporaryDirectory() as folder:
@@ -89,7 +89,7 @@ def main() -> None:
         if not options.only:
             store(NAME, "result", found)
             shutil.rmtree(RUNS / NAME)  # the next --run begins anew
-    print(json.dumps(found["totals"], indent=1))
+    print(json.dumps(found["totals"] if options.chosen == "quick" else with_fuzzing(found["totals"]), indent=1))
     print("\n".join(table(found)))
     for name, cases in found["failed"].items():
         for case, failures in cases.items():

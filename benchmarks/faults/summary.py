@@ -17,7 +17,7 @@ TITLES = {
     "locks": "two runs, SIGTERM",
     "poison": "NaN and infinity",
 }
-"""Parts that consist of cases, and what they are called. Fuzzing and processes under torchrun join here."""
+"""Parts that consist of cases, and what they are called. Processes under torchrun join here."""
 _WORDS = ("phase", "victim")
 
 
@@ -56,10 +56,17 @@ def totals(parts: Mapping[str, Mapping[str, Any]], memory: Mapping[str, Any] | N
         "second_runs_refused": added("refused", "locks"),
         "terminated": added("terminated"),
         "clocks": added("clocks"),
-        "fuzz_inputs": added("fuzz_inputs"),
         "steps_in_memory_test": 0 if memory is None else int(memory["steps"]),
         "failures": added("failures") + grew,
     }
+
+
+def with_fuzzing(found: Mapping[str, int]) -> dict[str, int]:
+    """The counts, with those of the stored results of `benchmarks.fuzz`, which is run by itself."""
+    from benchmarks.fuzz.page import summary
+
+    fuzzed = summary()
+    return {**found, "fuzz_inputs": fuzzed["inputs"], "failures": found["failures"] + fuzzed["failures"]}
 
 
 def table(found: Mapping[str, Any]) -> list[str]:

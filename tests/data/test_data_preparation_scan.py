@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -311,3 +312,22 @@ def test_a_scan_that_is_stopped_goes_on(tmp_path: Path, number: signal.Signals) 
     fill(tmp_path / "again", 30)
     whole = scan(listed(tmp_path / "again"), tmp_path / "other", "again")
     assert [fact.pixels for fact in resumed] == [fact.pixels for fact in whole]
+
+
+@pytest.mark.parametrize(("stays", "problem"), [(False, "missing"), (True, "damaged")])
+def test_a_file_that_goes_between_two_looks_at_it_is_missing_and_not_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stays: bool, problem: str
+) -> None:
+    """A drive that is unplugged: damage would be remembered, and believed when the drive is back."""
+    path = tmp_path / "a.png"
+    Image.new("L", (4, 4)).save(path)
+    read = Path.read_bytes
+
+    def unplugged(self: Path) -> bytes:
+        if not stays:
+            self.unlink()
+            return read(self)
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(Path, "read_bytes", unplugged)
+    assert look(Record("a.png", path)).problem == problem

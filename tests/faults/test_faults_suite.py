@@ -15,7 +15,7 @@ from benchmarks.faults.book import Book
 from benchmarks.faults.command import Host, hosting
 from benchmarks.faults.smallest import differences, not_finite
 from benchmarks.faults.subjects import OUT, Inputs, fresh, reference, subjects
-from benchmarks.faults.summary import counts, table, totals
+from benchmarks.faults.summary import counts, table, totals, with_fuzzing
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +135,11 @@ def test_counts_and_their_page(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "training 2" in text
     assert "- kill -9, train 1: lost" in text
     assert table(result)[-1] in text
+
+
+def test_what_was_fuzzed_is_counted_with_the_faults(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("benchmarks.fuzz.page.summary", lambda: {"inputs": 70, "failures": 2})
+    assert with_fuzzing({"kills": 5, "failures": 1}) == {"kills": 5, "fuzz_inputs": 70, "failures": 3}
 
 
 def test_undisturbed_runs_agree(host: Host, folder: Path) -> None:
