@@ -149,7 +149,8 @@ def test_a_report_is_opened_and_can_load_and_run_nothing(page, studio: str, fold
     with context.expect_page() as opening:
         page.get_by_role("link", name="Report of done-compare").click()
     expect(opening.value.locator("body")).to_contain_text("It pays")
-    assert opening.value.evaluate("performance.getEntriesByType('resource').length") == 0
+    assert opening.value.evaluate("document.querySelector('img').naturalWidth") == 0
+    assert "a script ran" not in opening.value.locator("body").inner_text()
 
 
 def test_a_mistake_is_a_note_and_not_a_traceback(page, studio: str) -> None:

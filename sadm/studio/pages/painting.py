@@ -32,16 +32,16 @@ def painter(studio: Studio, label: str, elem_id: str) -> gr.HTML:
 <button type="button" class="undo">{text["undo"]}</button>
 <button type="button" class="clear">{text["clear"]}</button>
 </div>"""
-    return gr.HTML(
-        {"picture": "", "mask": ""},
-        html_template=template,
-        css_template=_beside("painting.css"),
-        js_on_load=_beside("painting.js"),
-        apply_default_css=False,
-        container=True,
-        min_width=280,
-        elem_id=elem_id,
-    )
+    with gr.Column(min_width=280):  # in a row that is narrower than it and its neighbour, it goes below
+        return gr.HTML(
+            {"picture": "", "mask": ""},
+            html_template=template,
+            css_template=_beside("painting.css"),
+            js_on_load=_beside("painting.js"),
+            apply_default_css=False,
+            container=True,
+            elem_id=elem_id,
+        )
 
 
 def _beside(name: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -23,7 +25,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     with gr.Row():
         image = gr.HTML(elem_id="review-image")
         with gr.Column():
-            about = gr.JSON(label=text["facts"])
+            about = gr.HTML(label=text["facts"], show_label=True, elem_id="review-facts")
             reason = gr.Textbox(label=text["reason"], elem_id="review-reason")
             with gr.Row():
                 approve = gr.Button(text["approve"], variant="primary", elem_id="review-approve")
@@ -62,11 +64,11 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     export.click(leave, folder, counts)
 
 
-def next_of(studio: Studio, chosen: str | None) -> tuple[str | None, str, str, dict[str, Any] | None]:
-    """The first image without a review: its name, where the review stands, the picture, and what is known of it."""
+def next_of(studio: Studio, chosen: str | None) -> tuple[str | None, str, str, str]:
+    """The first image without a review: its name, where the review stands, the picture, and a table of what is known of it."""
     text = studio.text
     if chosen is None:
-        return None, text["nothing_chosen"], "", None
+        return None, text["nothing_chosen"], "", ""
     source = studio.workspace.images(chosen)
     records, reviews = read_records(source), read_reviews(source)
     open_ = [name for name in sorted(records) if name not in reviews]
@@ -74,7 +76,17 @@ def next_of(studio: Studio, chosen: str | None) -> tuple[str | None, str, str, d
     if not open_:
         said = text["all_reviewed"].format(count=len(records))
         rest = text["reviewed"].format(approved=approved, rejected=len(records) - approved, open=0)
-        return None, f"{said} {rest}", "", None
+        return None, f"{said} {rest}", "", ""
     rejected = len(records) - approved - len(open_)
     said = text["reviewed"].format(approved=approved, rejected=rejected, open=len(open_))
-    return open_[0], said, picture(source / open_[0], open_[0]), records[open_[0]]
+    return open_[0], said, picture(source / open_[0], open_[0]), table_of(records[open_[0]])
+
+
+def table_of(facts: dict[str, Any]) -> str:
+    """Facts as a table of HTML: a line for each."""
+    lines = []
+    for name, value in facts.items():
+        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        head = f'<th scope="row" style="text-align: left; padding-right: 1em">{html.escape(name)}</th>'
+        lines.append(f'<tr>{head}<td style="overflow-wrap: anywhere">{html.escape(shown)}</td></tr>')
+    return f"<table>{''.join(lines)}</table>"
