@@ -92,7 +92,7 @@ def test_twenty_sessions_at_once_do_not_collide(studio: str, folder: Path) -> No
 
     def session(number: int) -> None:
         try:
-            client = Client(studio, verbose=False)
+            client = Client(studio, verbose=False, httpx_kwargs={"timeout": PATIENCE / 1000})
             words = ("digits", f"session {number}", "digits", "none", 5, 0, False, [])
             said[number] = client.predict(*words, api_name="/train")
         except Exception as error:
