@@ -49,10 +49,8 @@ def run_cell(transfer: str, images: int, method: str, form: str, cheap: bool = T
     from sadm.experiments.runs import Runs
 
     rate = best_rate(method)
-    config, folder = (
-        _config(transfer, images, method, rate, form),
-        RUNS / NAME / "grid" / f"{transfer}-{images}-{method}",
-    )
+    config = _config(transfer, images, method, rate, form)
+    folder = RUNS / NAME / "grid" / f"{transfer}-{images}-{method}"
     cost = method_cost(method, form)
     steps = {PLAIN: STEPS, STRUCTURE: _steps(cost, 1.0), **({CHEAP: _steps(cost, SHARE)} if cheap else {})}
     floor = train_all(config, folder, steps)

@@ -14,7 +14,7 @@ from benchmarks.finetuning.trainings import NAME
 
 def run_curves(form: str) -> None:
     """Trains what the grid has not; each point is stored as it comes."""
-    for method in best_methods():
+    for method in best_methods(stored_cells()):
         for transfer in TRANSFERS:
             for images in CURVE_IMAGES:
                 name = point(transfer, images, method)
@@ -27,11 +27,11 @@ def point(transfer: str, images: int, method: str) -> str:
     return f"curve-{transfer}-{images}-{method}"
 
 
-def best_methods() -> list[str]:
+def best_methods(cells: list[dict[str, Any]]) -> list[str]:
     """Those with the smallest FD - floor of plain fine-tuning, in the geometric mean over cells, judges and seeds."""
 
     def mean(method: str) -> float:
-        excess = [cell["arms"][PLAIN]["excess"] for cell in stored_cells() if cell["method"] == method]
+        excess = [cell["arms"][PLAIN]["excess"] for cell in cells if cell["method"] == method]
         logs = [math.log(value) for found in excess for judge in JUDGES for value in found[judge]]
         return sum(logs) / len(logs)
 
@@ -40,21 +40,17 @@ def best_methods() -> list[str]:
 
 def curves() -> dict[str, dict[str, list[dict[str, Any]]]]:
     """By transfer and method, rows of the summary by number of images; empty where no point is stored."""
-    if not any(result_path(NAME, point(*where)).exists() for where in _points()):
+    names = [point(transfer, images, method) for transfer in TRANSFERS for images in CURVE_IMAGES for method in RATES]
+    points = [stored(NAME, name) for name in names if result_path(NAME, name).exists()]
+    if not points:
         return {}
-    cells = {(cell["transfer"], cell["images"], cell["method"]): cell for cell in stored_cells()}
-    for where in _points():
-        if result_path(NAME, point(*where)).exists():
-            cells[where] = stored(NAME, point(*where))
-    counts = sorted({*IMAGES, *CURVE_IMAGES})
+    grid = stored_cells()
+    cells = {(cell["transfer"], cell["images"], cell["method"]): cell for cell in [*grid, *points]}
+    counts, methods = sorted({*IMAGES, *CURVE_IMAGES}), best_methods(grid)
     return {
         transfer: {
             method: [row(cells[transfer, images, method]) for images in counts if (transfer, images, method) in cells]
-            for method in best_methods()
+            for method in methods
         }
         for transfer in TRANSFERS
     }
-
-
-def _points() -> list[tuple[str, int, str]]:
-    return [(transfer, images, method) for transfer in TRANSFERS for images in CURVE_IMAGES for method in RATES]

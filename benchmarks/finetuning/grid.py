@@ -38,9 +38,10 @@ RATES = {
 """Learning rates that each method is tried with, plain and with structure alike."""
 JUDGES = ("mlp", "pixels")
 """The deciding judges: a classifier trained on other images, and principal components of the pixels."""
+_OWN = {"encoder_stride": 2, "encoder_steps": 100, "every": 2}
 _SOURCE = {"encoder_training": "source", "every": 2}
 FORMS: dict[str, dict[str, Any]] = {
-    "hidden": {"signal": "hidden", "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2}},
+    "hidden": {"signal": "hidden", "structure": _OWN},
     "hidden - source": {"signal": "hidden", "structure": _SOURCE},
     "game - source": {"signal": "structure", "structure": {**_SOURCE, "adversary": "frozen"}},
     "anchor": {"signal": "anchor", "anchor": {"every": 2}},
@@ -52,12 +53,9 @@ FORM_METHODS = ("full", "lora", "difffit")
 """Methods with which the search tries them."""
 MORE_FORMS: dict[str, dict[str, Any]] = {
     "hidden - weight 1": {**FORMS["hidden"], "control": {"weight": 1.0}},
-    "hidden - first half": {**FORMS["hidden"], "structure": {**FORMS["hidden"]["structure"], "end": 0.5}},
-    "game - labels": {"signal": "structure", "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2}},
-    "game - labels - half": {
-        "signal": "structure",
-        "structure": {"encoder_stride": 2, "encoder_steps": 100, "every": 2, "ratio": 0.25},
-    },
+    "hidden - first half": {"signal": "hidden", "structure": {**_OWN, "end": 0.5}},
+    "game - labels": {"signal": "structure", "structure": _OWN},
+    "game - labels - half": {"signal": "structure", "structure": {**_OWN, "ratio": 0.25}},
 }
 """What was tried after the grid, because it had gone against structure: a hidden layer at a fifth of the weight, or in the first
 half alone; the paper's game with an encoder that learned the new labels and ascends, at its ratio and at half of it."""

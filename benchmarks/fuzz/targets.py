@@ -267,10 +267,6 @@ TARGETS = {
     "parquet": Target(600, _seeds(files.parquets), _in_file("a.parquet", lambda path: list_source(str(path)))),
     "marks": Target(8000, _seeds(files.marked), _in_file("a.png", _mark)),
     "xmp": Target(8000, lambda folder: mutated([to_xmp(files.mark()).encode()]), _xmp),
-    "records": Target(
-        4000,
-        lambda folder: lines_of_json(files.records()),
-        _records,
-    ),
+    "records": Target(4000, lambda folder: lines_of_json(files.records()), _records),
     "policy": Target(3000, lambda folder: mutated([files.POLICY]), _in_file("policy.yaml", read_policy)),
 }

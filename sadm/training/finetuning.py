@@ -13,6 +13,7 @@ from sadm.training.config import ProcessConfig, SamplingConfig, TrainConfig, loa
 from sadm.training.description import AUTOENCODER, DESCRIPTION, model_description, model_spec
 from sadm.training.net_config import NetConfig
 from sadm.training.run import CONFIG, read_run_config
+from sadm.training.spec import ModelSpec
 
 LEARNING_RATES = {
     "full": 4e-3,
@@ -51,7 +52,7 @@ def finetune_config(source: str | Path, method: str, change: dict[str, Any] | No
     if method not in METHODS:
         raise UserError(f"unknown fine-tuning method '{method}'; there are {', '.join(METHODS)}.")
     spec, learned = model_spec(source), learned_with(source)
-    values = merge(USUAL, {"start_from": str(source), "finetune": {"method": method}, **taken_from(source)})
+    values = merge(USUAL, {"start_from": str(source), "finetune": {"method": method}, **taken_from(source, spec)})
     values = merge(
         values, {"process": {**learned, **spec.process.model_dump(mode="json"), "sigma_data": spec.sigma_data}}
     )
@@ -86,13 +87,13 @@ def learned_with(source: str | Path) -> dict[str, Any]:
         ) from error
 
 
-def taken_from(source: str | Path) -> dict[str, Any]:
+def taken_from(source: str | Path, spec: ModelSpec) -> dict[str, Any]:
     """The keys of a configuration that a model fixes, and how it is sampled; its weights are not loaded.
 
     Raises:
         UserError: its description is damaged.
     """
-    (folder, description), spec = model_description(source), model_spec(source)
+    folder, description = model_description(source)
     try:
         sampling = SamplingConfig.model_validate(description["sampling"])
     except (KeyError, ValueError) as error:

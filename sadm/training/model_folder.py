@@ -60,9 +60,7 @@ class Model:
     beside: bool = False  # whether the network has parts that are no plain weights: learned tokens, adapters
     hash: str = ""  # see `model_hash`; "" = it was put together in memory
     folder: str = ""  # that it was loaded from
-    policy: str | None = (
-        None  # file of the usage policy that was given for it; None = that in its folder, if there is one
-    )
+    policy: str | None = None  # file of the usage policy that was given for it; None = that of its folder
 
     @property
     def null_label(self) -> int | None:

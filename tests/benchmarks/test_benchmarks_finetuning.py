@@ -104,7 +104,7 @@ def test_curves_are_of_the_best_methods_and_hold_the_cells_of_the_grid(results: 
                 **results[name]["arms"][arm],
                 "excess": {judge: [scale * value for value in values] for judge, values in excess.items()},
             }
-    assert curves.best_methods() == ["lora", "dora"]
+    assert curves.best_methods(rows.stored_cells()) == ["lora", "dora"]
     assert curves.curves() == {}
     results[curves.point("classes", 10, "lora")] = cell("classes-50-lora") | {"images": 10}
     found = curves.curves()
