@@ -130,7 +130,7 @@ def images_to_edit(
     if resize and height != width:
         raise UserError(f"--resize makes square images; this model's have {width}x{height} pixels. Leave it out.")
     fit = Fit(resolution=height, channels=channels) if resize else Fit()
-    images = named_parts(open_source(source, fit=fit, progress=show))[0][1]
+    images = named_parts(open_source(source, fit=fit, fewest=1, progress=show))[0][1]
     for skipped in images.skipped:
         reporter.say(f"Left out {skipped.path}: {skipped.reason}")
     if images.shape != (channels, height, width):

@@ -22,7 +22,7 @@ class EditOptions:
     model: tyro.conf.Positional[str]
     """A run folder, or the model folder inside."""
     images: str | None = None
-    """The images: anything that `sadm train --data` takes (required)."""
+    """One image, or anything that `sadm train --data` takes (required)."""
     out: str | None = None
     """The folder to write (required)."""
     proposals: int = 4

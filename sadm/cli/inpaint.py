@@ -55,6 +55,4 @@ def run(arguments: list[str]) -> None:
             options.seed,
             reporter,
         )
-    say(
-        f"{count} images in {out}: {options.proposals} proposals for each of {len(images)}; overview.png shows the first."
-    )
+    say(f"Images: {count}, {options.proposals} for each of {len(images)}, in {out}; overview.png shows the first.")

@@ -67,6 +67,6 @@ def run(arguments: list[str]) -> None:
         found = write_restored(restorer, images, out, options.label, options.proposals, options.seed, reporter)
     mean = sum(facts["mean"] for facts in found["images"]) / len(found["images"])
     say(
-        f"{options.proposals} proposals for each of {len(images)} images in {out}. They differ by {mean:.1f} grey levels in the "
-        "mean (standard deviation); sheets/ shows each beside its map, where white is what the model invents."
+        f"Images: {len(images)}, proposals for each: {options.proposals}, in {out}. They differ by {mean:.1f} grey levels in "
+        "the mean (standard deviation); sheets/ shows each beside its map, where white is what the model invents."
     )

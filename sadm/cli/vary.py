@@ -74,4 +74,4 @@ def _of_variations(facts: dict[str, Any], out: str) -> str:
         parts.append(f"{diversity['rms']:.1f} from each other")
     if apart["rms"] is not None:
         parts.append(f"the originals are {apart['rms']:.1f} apart")
-    return f"Variations of {len(facts['images'])} images in {out}: " + "; ".join(parts) + ". More in variations.json."
+    return f"Images varied: {len(facts['images'])}, in {out}: " + "; ".join(parts) + ". More in variations.json."

@@ -17,7 +17,9 @@ _MOST_THREADS = 32  # Pillow decodes without the interpreter's lock
 _MOST_SCANS = 4  # threads that each hold a large scan, besides its tiles
 
 
-def read_listing(listing: Listing, fit: Fit, strict: bool = False, progress: Progress | None = None) -> ImageSet:
+def read_listing(
+    listing: Listing, fit: Fit, strict: bool = False, fewest: int = 2, progress: Progress | None = None
+) -> ImageSet:
     """Decodes a listing into an image set.
 
     With channels left open, the set is grey if no pixel of the fitted images carries colour, whatever the files' modes.
@@ -26,10 +28,11 @@ def read_listing(listing: Listing, fit: Fit, strict: bool = False, progress: Pro
         listing: from the source.
         fit: the shape that is asked for, and how it is reached.
         strict: refuse the source if anything in it is unusable, instead of listing that under `skipped`.
+        fewest: images that there must be, 1 or 2.
         progress: called with (records done, records in all).
 
     Raises:
-        UserError: there are not two usable images, a class has none, sizes differ and no resolution was given, or
+        UserError: there are not `fewest` usable images, a class has none, sizes differ and no resolution was given, or
             `strict` and an image is unusable.
     """
     results = _decode_all(listing, fit, progress)
@@ -48,11 +51,11 @@ def read_listing(listing: Listing, fit: Fit, strict: bool = False, progress: Pro
         skipped=tuple(skipped),
         clean_class=fit.clean_class,
     )
-    _check_enough(readable)
+    _check_enough(readable, fewest)
     return image_set(readable, fit.channels or fewest_channels(readable), class_names_of(readable), fit.frame)
 
 
-def _check_enough(readable: Readable) -> None:
+def _check_enough(readable: Readable, fewest: int) -> None:
     listing, skipped = readable.listing, readable.skipped
     if not readable.records:
         raise UserError(
@@ -68,7 +71,7 @@ def _check_enough(readable: Readable) -> None:
             f"{listing.source}: no image of the class '{name}' can be read: {examples(reasons)}. Mend its images, or "
             "remove them all to leave the class out."
         )
-    if len(readable.of_each) < 2:
+    if len(readable.of_each) < fewest:
         unread = f" ({examples(skipped)} cannot be read)" if skipped else ""
         raise UserError(
             f"{listing.source} holds one readable image, '{readable.records[0].name}'{unread}; at least 2 are needed, since "

@@ -121,6 +121,20 @@ def test_inpainted_files_keep_every_pixel_outside_of_the_mask(trained: Path, hol
     assert record["seed"] == proposals_for(3, 2, 0)[3].seed
 
 
+@pytest.mark.parametrize(
+    "command", ["inpaint --mask box:0.5", "restore --damage noise --noise 0.1", "vary --strength 0.5"]
+)
+def test_one_image_is_enough(trained: Path, images: ImageSet, tmp_path: Path, command: str) -> None:
+    mine = tmp_path / "in" / "mine.png"
+    mine.parent.mkdir()
+    write_png(mine, images.images[0].permute(1, 2, 0).numpy())
+    name, *options = command.split()
+    for source, out in ((mine, tmp_path / "file"), (mine.parent, tmp_path / "folder")):
+        words = [name, str(trained), "--images", str(source), "--out", str(out), *options, "--proposals", "2"]
+        assert run([*words, "--device", "cpu"]) == 0
+        assert {record["details"]["of"] for record in read_records(out).values()} == {"mine.png"}
+
+
 def _first_digits(count: int) -> np.ndarray:
     from sadm.data import open_source
 

@@ -147,10 +147,17 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     assert str(tmp_path) in str(caught.value)
 
 
-def test_a_file_in_place_of_a_folder_is_refused(tmp_path: Path) -> None:
+def test_one_image_is_a_source_where_each_is_worked_on_alone(tmp_path: Path) -> None:
     path = save(picture(0), tmp_path / "one.png")
-    with pytest.raises(UserError, match=r"one\.png is a file; expected a folder.*Give the folder"):
+    with pytest.raises(UserError, match=r"one readable image, 'one\.png'; at least 2"):
         read(path)
+    for source in (path, tmp_path):
+        found = open_source(str(source), fewest=1)
+        assert isinstance(found, ImageSet)
+        assert (found.names, found.images[0].tolist()) == (
+            ("one.png",),
+            np.moveaxis(np.asarray(picture(0)), 2, 0).tolist(),
+        )
 
 
 def test_one_readable_image_is_too_few(tmp_path: Path) -> None:

@@ -58,11 +58,11 @@ def test_the_first_kind_that_fits_is_taken(tmp_path: Path) -> None:
 
 
 def test_a_file_of_no_kind_is_refused_with_all_kinds(tmp_path: Path) -> None:
-    fill(tmp_path, ["one.png"])
+    (tmp_path / "one.txt").write_text("x")
     with pytest.raises(
-        UserError, match=r"one\.png is a file; expected a folder with images\. Give the folder"
+        UserError, match=r"one\.txt is a file; expected a folder with images\. Give the folder"
     ) as caught:
-        open_source(str(tmp_path / "one.png"))
+        open_source(str(tmp_path / "one.txt"))
     assert all(kind.example in str(caught.value) for kind in KINDS)
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import posixpath
 from collections import Counter
+from pathlib import Path
 
 from sadm.core.errors import UserError
 from sadm.data.imageset import HELD_OUT, TRAIN, Note
-from sadm.data.records import Listing, Record, examples
+from sadm.data.records import Listing, Record, examples, readable_name
 from sadm.data.sources.trees import ACCEPTED, Tree
 from sadm.data.sources.words import composed, part_of, quoted
 
@@ -41,6 +42,11 @@ def list_classes(tree: Tree) -> Listing:
         listing.notes.append(Note(tree.source, f"{OTHERS}: {found}"))
     _check_one_layout(tree, listing)
     return listing
+
+
+def list_image(path: Path, source: str) -> Listing:
+    """Lists a file of one image, or of several as pages."""
+    return Listing(source, [Record(readable_name(path.name), path)])
 
 
 def part_folders(tree: Tree) -> dict[str, str]:

@@ -16,7 +16,7 @@ from sadm.data.records import Listing, Progress
 from sadm.data.sources import metadata, parquet
 from sadm.data.sources.address import Address
 from sadm.data.sources.dataset_json import DATASET_JSON, list_dataset_json
-from sadm.data.sources.folders import list_classes
+from sadm.data.sources.folders import list_classes, list_image
 from sadm.data.sources.hub import is_saved, list_hub, list_saved
 from sadm.data.sources.idx import holds_idx, open_idx
 from sadm.data.sources.numpy_files import MAGIC as ARRAY_MAGIC
@@ -168,6 +168,12 @@ KINDS = (
     Kind("a Parquet file", "train.parquet", _starts_with(parquet.MAGIC), _list_parquet, takes_options=True),
     Kind("WebDataset shards", "'train-{000..009}.tar'", _is_shards, _list_shards, takes_options=True),
     Kind("a table that names images", "photos/parts.csv", _is_metadata, _list_metadata),
+    Kind(
+        "one image, or the pages of a scan",
+        "drawing.tif",
+        lambda address: os.path.isfile(address.place) and address.path.suffix.lower() in EXTENSIONS,
+        lambda address, progress: list_image(address.path, address.source),
+    ),
     Kind("a saved data set", "saved/", _in_folder(is_saved), list_saved, takes_options=True),
     Kind(
         "a folder of IDX files",

@@ -39,6 +39,7 @@ def open_source(
     channels: int | None = None,
     fit: Fit | None = None,
     strict: bool = False,
+    fewest: int = 2,
     progress: Progress | None = None,
 ) -> ImageSet | Split:
     """Opens a data set.
@@ -52,6 +53,7 @@ def open_source(
         channels: 1, 3 or 4; None decides from the images.
         fit: instead of these two, all that can be said about how images are read and brought to one shape.
         strict: refuse a source with unreadable files instead of leaving them out.
+        fewest: images that encoded ones must yield: 2 for training, 1 where each image is worked on alone.
         progress: called with (images done, images in all) while images are read or made.
 
     Returns:
@@ -68,7 +70,7 @@ def open_source(
         return open_surfaces(source, fit, progress)
     listing = list_source(source, progress)
     if listing is not None:
-        return read_listing(listing, fit, strict=strict, progress=progress)
+        return read_listing(listing, fit, strict=strict, fewest=fewest, progress=progress)
     if holds_prepared(folder := Path(os.path.expanduser(source))):
         return open_prepared_arrays(folder, source, open_source, functools.partial(open_source, fit=fit))
     address, kind = _found(source)
