@@ -8,32 +8,44 @@ Of a batch of 12, the game relates the noisiest 4: six pairs. A memory adds the 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from benchmarks.common import RUNS, change, command_line, result_path, store, stored
 from benchmarks.structure.page import interval
+
+if TYPE_CHECKING:
+    from sadm.experiments.config import CompareConfig
 
 NAME = "pairs_memory"
 SEEDS = (100, 101, 102, 103)
 STEPS, BATCH = 1500, 12
 GAMES = {
-    f"{adversary}, memory {memory}": {"adversary": adversary, "memory": memory}
+    f"{adversary} - memory {memory}": {"adversary": adversary, "memory": memory}
     for adversary in ("frozen", "ascend")
     for memory in (0, 60, 240)
 }
+
+
+def comparison() -> CompareConfig:
+    """All arms."""
+    from sadm.experiments.config import CompareConfig
+    from sadm.training.config import load_train_config
+
+    small = {"signal": "none", "optimiser": {"batch": BATCH}, "log": {"samples": 0, "every": 100}}
+    games = {arm: {"signal": "structure", "structure": {**game, "every": 1}} for arm, game in GAMES.items()}
+    arms = {"plain": {"signal": "none"}, **games}
+    return CompareConfig(train=load_train_config("digits", overrides=small), arms=arms, seeds=[*SEEDS], groups=1)
 
 
 def run() -> None:
     """Trains what is missing, then stores one row for each arm."""
     from benchmarks.paired import above_floor, seconds, train_all
     from sadm.core.provenance import provenance
-    from sadm.experiments.config import CompareConfig
     from sadm.experiments.runs import Runs
     from sadm.experiments.statistics import paired_ratio
-    from sadm.training.config import load_train_config
 
-    small = {"signal": "none", "optimiser": {"batch": BATCH}, "log": {"samples": 0, "every": 100}}
-    games = {arm: {"signal": "structure", "structure": {**game, "every": 1}} for arm, game in GAMES.items()}
-    arms = {"plain": {"signal": "none"}, **games}
-    config = CompareConfig(train=load_train_config("digits", overrides=small), arms=arms, seeds=[*SEEDS], groups=1)
+    config = comparison()
+    arms = config.arms
     floor = train_all(config, RUNS / NAME, dict.fromkeys(arms, STEPS))
     found = {arm: Runs.read(RUNS / NAME, arm, SEEDS, STEPS) for arm in arms}
     excess = {arm: {judge: above_floor(runs, judge, floor) for judge in floor} for arm, runs in found.items()}

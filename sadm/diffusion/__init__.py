@@ -4,6 +4,7 @@ Nothing here knows of structure guidance.
 """
 
 from sadm.core.conditions import Cond
+from sadm.diffusion.centred import Centred
 from sadm.diffusion.class_mix import ClassMix
 from sadm.diffusion.denoised import Denoised, Denoiser, denoise, denoising_loss
 from sadm.diffusion.densities import Density, LogitNormalTime, LogNormalSigma, Stratified, UniformTime
@@ -50,6 +51,7 @@ __all__ = [
     "AutoGuidance",
     "Averaging",
     "Blur",
+    "Centred",
     "ClassMix",
     "ClassifierFreeGuidance",
     "Cond",

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from sadm.core.conditions import Cond
-from sadm.diffusion import EDMDenoiser, PathDenoiser
+from sadm.diffusion import Centred, EDMDenoiser, PathDenoiser
 from sadm.signals.taps import Taps
 from sadm.structure import DenoiserFeatures
 
@@ -23,7 +23,7 @@ class Source:
             classes that it never learned. None without classes.
     """
 
-    denoiser: EDMDenoiser | PathDenoiser
+    denoiser: EDMDenoiser | PathDenoiser | Centred
     labels: torch.Tensor | None
 
     def cond(self, cond: Cond) -> Cond:

@@ -34,6 +34,7 @@ class _Described(BaseModel):
     augment: tuple[str, ...] = ()
     attributes: tuple[AttributeScale, ...] = ()
     pictures: tuple[Literal["masks", "damage"], ...] = ()
+    centred: bool = False  # older models are not
     shapes: tuple[tuple[Positive, Positive], ...] = ()
     shape_counts: tuple[tuple[Count, ...], ...] = ()
 

@@ -292,6 +292,7 @@ def save_model(
         "augment": list(spec.augment),
         "attributes": [dataclasses.asdict(scale) for scale in spec.attributes],
         "pictures": list(spec.pictures),
+        "centred": spec.centred,
         "shapes": list(spec.shapes),
         "shape_counts": list(spec.shape_counts),
         "sampling": sampling.model_dump(),

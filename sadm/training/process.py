@@ -7,6 +7,7 @@ from collections.abc import Callable
 from torch import nn
 
 from sadm.diffusion import (
+    Centred,
     Density,
     EDMDenoiser,
     EDMWeighting,
@@ -24,9 +25,10 @@ from sadm.diffusion import (
     Weighting,
     X0Weighting,
 )
+from sadm.diffusion.on_path import schedule_of
 from sadm.training.config import DenoiserConfig, ProcessConfig
 
-AnyDenoiser = EDMDenoiser | PathDenoiser
+AnyDenoiser = EDMDenoiser | PathDenoiser | Centred
 SCHEDULES: dict[str, Callable[..., VPSchedule]] = {
     "linear": VPSchedule.linear,
     "scaled_linear": VPSchedule.scaled_linear,
@@ -36,7 +38,7 @@ NOISE_SCALES = {"edm": 1000.0, "vp": 1.0, "flow": 1000.0}
 """What brings each process's c_noise to the hundreds that a sinusoidal embedding tells apart."""
 
 
-def build_denoiser(net: nn.Module, config: DenoiserConfig, sigma_data: float) -> AnyDenoiser:
+def build_denoiser(net: nn.Module, config: DenoiserConfig, sigma_data: float) -> EDMDenoiser | PathDenoiser:
     """A network behind the denoiser's contract.
 
     Args:
@@ -59,8 +61,8 @@ def build_schedule(config: DenoiserConfig) -> VPSchedule:
 def build_density(config: ProcessConfig, denoiser: AnyDenoiser) -> Density:
     """The density of noise levels in training."""
     density: LogNormalSigma | UniformTime = LogNormalSigma(config.p_mean, config.p_std)
-    if isinstance(denoiser, VPDenoiser):
-        density = UniformTime(denoiser.schedule)
+    if (schedule := schedule_of(denoiser)) is not None:
+        density = UniformTime(schedule)
     elif config.density == "uniform":
         density = UniformTime(denoiser.path)
     return Stratified(density) if config.stratified else density

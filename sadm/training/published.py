@@ -7,7 +7,7 @@ from typing import Literal
 
 from sadm.core.errors import UserError
 from sadm.core.provenance import provenance
-from sadm.diffusion import VPDenoiser
+from sadm.diffusion import Centred, VPDenoiser
 from sadm.models import DiT, LatentCodec, UNetAdapter
 from sadm.models.weights import (
     Entry,
@@ -92,6 +92,10 @@ def export_pipeline(model: Model, out: str | Path, autoencoder: str | None) -> t
         UserError: diffusers' pipeline has no such process or network, or there is no autoencoder.
     """
     process, denoiser = model.spec.process, model.denoiser
+    if isinstance(denoiser, Centred):
+        raise UserError(
+            "diffusers' pipelines can't show a damaged image to a network, as this one was trained to expect."
+        )
     if not isinstance(denoiser, VPDenoiser):
         raise UserError(
             f"diffusers' pipelines work on timesteps; this model's process is '{process.kind}'. Train with --process.kind vp."

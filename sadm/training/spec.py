@@ -9,7 +9,8 @@ import torch
 from sadm.core.conditions import AttributeScale
 from sadm.core.errors import UserError
 from sadm.data import ImageSet
-from sadm.data.told import ATTRIBUTES, MASKS, PICTURES, scales_of
+from sadm.data.told import ATTRIBUTES, DAMAGE, MASKS, PICTURES, scales_of
+from sadm.diffusion import Centred
 from sadm.training.augmentation import augmenter_for
 from sadm.training.config import DenoiserConfig, NetConfig, ProcessConfig
 from sadm.training.data_config import DataConfig
@@ -32,6 +33,7 @@ class ModelSpec:
         augment: the columns of `Cond.augment` that the network is told of; empty = it was trained without.
         attributes: the numbers that the network is told of; empty = none.
         pictures: what `Cond.image` shows the network, some of `sadm.data.told.PICTURES` in that order; empty = nothing.
+        centred: whether a damaged image that the network is told of is what it starts from; see `sadm.diffusion.Centred`.
         shapes: heights and widths of the training images, where there are several; the network then takes any.
         shape_counts: for each of these, training images of each class (one number without classes).
     """
@@ -47,6 +49,7 @@ class ModelSpec:
     shape_counts: tuple[tuple[int, ...], ...] = ()
     attributes: tuple[AttributeScale, ...] = ()
     pictures: tuple[str, ...] = ()
+    centred: bool = False
 
     @property
     def picture_channels(self) -> dict[str, int]:
@@ -77,7 +80,8 @@ class ModelSpec:
 
     def around(self, net: torch.nn.Module) -> AnyDenoiser:
         """The denoiser of a network that is there already."""
-        return build_denoiser(net, self.process, self.sigma_data)
+        denoiser = build_denoiser(net, self.process, self.sigma_data)
+        return Centred(denoiser, self.picture_channels[DAMAGE]) if self.centred else denoiser
 
 
 def spec_for(images: TrainingSet, net: NetConfig, process: ProcessConfig, data: DataConfig | None = None) -> ModelSpec:
@@ -99,7 +103,7 @@ def spec_for(images: TrainingSet, net: NetConfig, process: ProcessConfig, data: 
     told = () if augmenter is None else augmenter.names
     shapes, by_shape = _shapes_and_counts(pictures_of(images))
     facts = (images.shape, net, measured, images.class_names, tuple(counts), process.denoiser, told, shapes, by_shape)
-    return ModelSpec(*facts, attributes=scales, pictures=pictures)
+    return ModelSpec(*facts, attributes=scales, pictures=pictures, centred=DAMAGE in pictures)
 
 
 def _shapes_and_counts(images: ImageSet) -> tuple[tuple[tuple[int, int], ...], tuple[tuple[int, ...], ...]]:

@@ -13,6 +13,7 @@ from sadm.core.config import Config, flatten
 from sadm.core.errors import UserError
 from sadm.core.seeds import derive_seed
 from sadm.data import ImageSet
+from sadm.data.told import DAMAGE
 from sadm.finetuning.tuning import class_tables, share_that_learns, tune
 from sadm.models import autoencoder_hash
 from sadm.training.config import ProcessConfig, TrainConfig
@@ -21,7 +22,17 @@ from sadm.training.fitting import fit_network, origins
 from sadm.training.model_folder import Model, load_model, model_hash
 from sadm.training.spec import ModelSpec
 
-FITTED = ("label_counts", "augment", "attributes", "pictures", "shapes", "shape_counts", "shape", "class_names")
+FITTED = (
+    "label_counts",
+    "augment",
+    "attributes",
+    "pictures",
+    "centred",
+    "shapes",
+    "shape_counts",
+    "shape",
+    "class_names",
+)
 """Parts of a model's specification that may differ between the model and what is trained from it."""
 
 
@@ -120,6 +131,11 @@ def _refuse_misfit(config: TrainConfig, model: Model, spec: ModelSpec) -> None:
             "its network's weights. Start from the model that it was fine-tuned from."
         )
     _refuse_other_latents(config, model)
+    if DAMAGE in model.spec.pictures and DAMAGE in spec.pictures and model.spec.centred != spec.centred:
+        raise UserError(
+            f"--start-from {config.start_from}: that model was told of damaged images in an earlier way, in which they were not "
+            "what it starts from. Train it again, or leave 'damage' out of --data.tell."
+        )
     there, here = _flat(model.spec), _flat(spec)
     differing = [
         f"{key} {there.get(key)} there, {here.get(key)} here" for key in here | there if there.get(key) != here.get(key)

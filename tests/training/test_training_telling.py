@@ -16,6 +16,7 @@ from sadm.cli.main import run
 from sadm.core.conditions import AttributeScale, Cond
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.data import ImageSet
+from sadm.diffusion import Centred, EDMDenoiser
 from sadm.models.dit import ATTRIBUTE_TABLE, PICTURE_TABLE, DiT
 from sadm.training.config import DenoiserConfig, NetConfig
 from sadm.training.fitting import fit_network
@@ -236,6 +237,8 @@ def test_a_network_is_shown_damage_and_masks_side_by_side(tmp_path: Path) -> Non
     train(tiny_config(signal="none", data=data), tmp_path / "run", images=marked_images())
     model = load_model(tmp_path / "run")
     assert model.spec.pictures == ("masks", "damage")
+    assert isinstance(model.denoiser, Centred)
+    assert model.spec.centred
     assert model.denoiser.net.picture_embedder.in_channels == 2  # type: ignore[union-attr]
     damaged, masks = torch.randn(3, 1, 8, 8).clamp(-1, 1), torch.zeros(3, 1, 8, 8, dtype=torch.uint8)
     told = condition_of(model.spec, damaged=damaged)
@@ -248,6 +251,22 @@ def test_a_network_is_shown_damage_and_masks_side_by_side(tmp_path: Path) -> Non
         condition_of(model.spec, damaged=damaged[..., :4])
     with pytest.raises(UserError, match="a damaged image was given, but this model was trained without"):
         condition_of(dataclasses.replace(model.spec, pictures=("masks",)), damaged=damaged)
+
+
+def test_a_model_that_was_told_of_damage_in_the_earlier_way_stays_as_it_was(tmp_path: Path) -> None:
+    config = tiny_config(signal="none", data={"tell": ["damage"]})
+    train(config, tmp_path / "run", images=marked_images())
+    description = tmp_path / "run" / "model" / "model.json"
+    facts = json.loads(description.read_text())
+    del facts["centred"]
+    description.write_text(json.dumps(facts))
+    model = load_model(tmp_path / "run")
+    assert not model.spec.centred
+    assert isinstance(model.denoiser, EDMDenoiser)
+    with pytest.raises(UserError, match="was told of damaged images in an earlier way"):
+        train(
+            config.model_copy(update={"start_from": str(tmp_path / "run")}), tmp_path / "more", images=marked_images()
+        )
 
 
 def test_pictures_keep_their_weights_in_a_network_that_is_shown_more() -> None:
