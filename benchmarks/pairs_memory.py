@@ -8,7 +8,7 @@ Of a batch of 12, the game relates the noisiest 4: six pairs. A memory adds the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.common import RUNS, change, command_line, result_path, store, stored
 from benchmarks.structure.page import interval
@@ -80,11 +80,17 @@ def section() -> str | None:
         f"|{' --- |' * (2 + len(judges))}",
     ]
     for row in found["rows"]:
-        ratios = [row["against_plain"][judge] for judge in judges]
-        cells = ["" if row["arm"] == "plain" else f"{change(ratio['mean'])} ({interval(ratio)})" for ratio in ratios]
+        ratios = [{} if row["arm"] == "plain" else row["against_plain"][judge] for judge in judges]
+        cells = [_cell(ratio) for ratio in ratios]
         spent = sum(row["cpu_seconds"]) / len(row["cpu_seconds"])
         lines.append(f"| {row['arm']} | {spent:.0f} | {' | '.join(cells)} |")
     return "\n".join([*lines, ""])
+
+
+def _cell(ratio: dict[str, Any]) -> str:
+    if not ratio:
+        return ""
+    return change(ratio["mean"]) + (f" ({interval(ratio)})" if interval(ratio) else "")
 
 
 if __name__ == "__main__":

@@ -28,14 +28,14 @@ def _without(config: TrainConfig) -> TrainConfig:
 
 
 def test_the_page_shows_gains_against_plain_training(monkeypatch: pytest.MonkeyPatch) -> None:
-    ratio = {"mean": 0.9, "low": 0.8, "high": 1.0}
+    ratio, none = {"mean": 0.9, "low": 0.8, "high": 1.0}, {"mean": None, "low": None, "high": None}
     rows = [
-        {"arm": arm, "excess": {"judge": [1.0]}, "against_plain": {"judge": ratio}, "cpu_seconds": [3.0, 5.0]}
+        {"arm": arm, "excess": {"a": [], "b": []}, "against_plain": {"a": ratio, "b": none}, "cpu_seconds": [3.0, 5.0]}
         for arm in ("plain", "frozen - memory 60")
     ]
     monkeypatch.setattr(pairs_memory, "stored", lambda *_: {"seeds": [100, 101], "rows": rows})
     monkeypatch.setattr(pairs_memory, "result_path", lambda *_: Path(__file__))
     text = pairs_memory.section()
     assert text is not None
-    assert "| plain | 4 |  |" in text
-    assert "| frozen - memory 60 | 4 | -10.0% (-20.0% to +0.0%) |" in text
+    assert "| plain | 4 |  |  |" in text
+    assert "| frozen - memory 60 | 4 | -10.0% (-20.0% to +0.0%) | at the floor |" in text
