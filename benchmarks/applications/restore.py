@@ -43,7 +43,7 @@ def training_config(source: str) -> TrainConfig:
         "data": {"source": source, "held_out": 0.01, "tell": ["damage"], "tell_dropout": 0.5},
         "net": {"patch": 4, "width": 64, "depth": 4, "heads": 4},
         "process": {"p_mean": -0.2, "p_std": 1.2},
-        "optimiser": {"steps": 1500, "batch": 32, "learning_rate": 3e-3, "ema_half_life": 4000},
+        "optimiser": {"steps": 6000, "batch": 32, "learning_rate": 3e-3, "ema_half_life": 4000},
         "sampling": {"steps": 12, "batch": 96},
         "log": {"samples": 0, "every": 50, "checkpoint_every": 250},
     }

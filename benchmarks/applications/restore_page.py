@@ -21,15 +21,16 @@ WORDS = {
     "unknown-grain": "grain and dust",
     "unknown-all": "all of these, each with probability 1/2",
 }
-MEAN = "sadm, mean of proposals"
+MEAN = "sadm, mean"
 MEASURES = {"psnr": "PSNR (dB)", "features": "distance in features", "lines": "lines"}
 TOLD = """{images} line drawings of 32x32 pixels, made by the benchmark and not learned from, are damaged and restored,
 {proposals} proposals of each ([restore.md](restore.md)). The model was trained on {drawings} others for {steps} steps of
 {batch}, with `--data.tell damage`: half of the time it saw what an image looks like damaged. Damage of the upper rows is known
 (`--damage`), of the lower ones it is not (`--damage unknown`). "Best filter" is, for each measure, the best in the mean of
 those that suit the damage: nothing, a median, bicubic enlargement, a Wiener filter, stretched levels, and for holes OpenCV's
-inpainting{opencv}. In brackets: by how much the mean of proposals is better than that filter on the same images, with its 95 %
-interval over images; below 0 the filter is better. A distance in features is better the smaller it is."""
+inpainting{opencv}. "sadm" is the mean (`000002-mean.png`): of the proposals, or of all that fits, where damage is not known.
+In brackets: by how much it is better than that filter on the same images, with its 95 % interval over images; below 0 the filter
+is better. A distance in features is better the smaller it is."""
 
 
 def section() -> str | None:
@@ -65,7 +66,7 @@ def section() -> str | None:
     seconds, where = found["cpu_seconds"], found["provenance"]
     lines += [
         "",
-        "`map` is the correlation over pixels between the map of uncertainty and the error of the mean of proposals. "
+        "`map` is the correlation over pixels between the map of uncertainty and the error of the mean. "
         f"{seconds['training']:.0f} CPU-seconds of training and {seconds['restoring']:.0f} of restoring; one training. Commit "
         f"{where['commit']}, torch {where['torch']}, {where['machine']}.",
         "",
@@ -96,7 +97,7 @@ def best_filter(case: dict[str, Any], measure: str) -> str:
 
 
 def _cells(case: dict[str, Any], measure: str) -> list[str]:
-    """Of the damaged images, of the best filter, and of the mean of proposals with its gain."""
+    """Of the damaged images, of the best filter, and of the mean with its gain."""
     best, methods = best_filter(case, measure), case["methods"]
     digits = 1 if measure == "psnr" else 2 if measure == "lines" else 3
 

@@ -142,6 +142,38 @@ class Restorer:
         self.resample = 1 if injury.kind == NOISE else resample  # all is known: there is nothing to bring to agree
         self.settings: SamplerSettings = sampler_settings(model.sampling)
 
+    def average(
+        self, damaged: torch.Tensor, proposals: torch.Tensor, seeds: Sequence[int], labels: torch.Tensor | None
+    ) -> torch.Tensor:
+        """The mean of all that images may have been: sharp where the model is sure, blurred where it is not.
+
+        Of a damage that is known, the mean of the proposals. Of an unknown one, what the network answers at the highest noise
+        level: there z says nothing of the image, and the estimate of x0 is the mean over all that fits the damaged one, which no
+        number of proposals has to approach.
+
+        Args:
+            damaged: [N, c, h, w], floating point in [-1, 1].
+            proposals: for each [N, P, C, H, W].
+            seeds: one for each image.
+            labels: classes [N], or None.
+
+        Returns:
+            [N, C, H, W], float32 in [-1, 1], on the CPU.
+        """
+        if self.injury.kind != UNKNOWN:
+            return proposals.mean(1)
+        once = dataclasses.replace(self.settings, solver="euler", steps=1, guidance_scale=1.0)
+        return self._drawn(damaged, seeds, labels, once)
+
+    def _drawn(
+        self, damaged: torch.Tensor, seeds: Sequence[int], labels: torch.Tensor | None, settings: SamplerSettings
+    ) -> torch.Tensor:
+        """Images by a network that is shown the damaged ones."""
+        model, told = self.model, condition_of(self.model.spec, damaged=damaged)
+        return generate(
+            model.denoiser, model.spec.shape, seeds, labels, model.null_label, settings, model.device, told=told
+        )
+
     def __call__(
         self, damaged: torch.Tensor, rows: Sequence[int], seeds: Sequence[int], labels: torch.Tensor | None
     ) -> torch.Tensor:
@@ -159,8 +191,7 @@ class Restorer:
         model, settings, cond = self.model, self.settings, Cond(label=labels)
         asked = (seeds, cond, model.null_label, settings)
         if self.injury.kind == UNKNOWN:
-            told, shape = condition_of(model.spec, damaged=damaged), model.spec.shape
-            return generate(model.denoiser, shape, seeds, labels, model.null_label, settings, model.device, told=told)
+            return self._drawn(damaged, seeds, labels, settings)
         if self.injury.kind == MASK and not self.injury.noise:
             assert self.injury.masks is not None  # noqa: S101 - it comes with them
             masks = self.injury.masks[list(rows)]
@@ -237,9 +268,15 @@ def write_restored(
         write_proposals(outputs, wanted, make, describe, names, restorer.settings.batch, shown, stop)
         facts = []
         for row in range(len(images)):
-            own = wanted[row * proposals : (row + 1) * proposals]
+            own, damaged = wanted[row * proposals : (row + 1) * proposals], to_floats(images.images[row])
             drawn = torch.stack([read_picture(outputs.folder / proposal.name) for proposal in own])
-            facts.append({"of": images.names[row], **_write_maps(outputs.folder, row, images.images[row], drawn)})
+            asked = None if labels is None else labels[row : row + 1]
+            (mean,) = restorer.average(damaged[None], drawn[None], [own[0].seed], asked)
+            about_it = {"of": images.names[row], "proposal": "mean", "damage": injury.kind}
+            name = f"{row:06d}-mean.png"
+            if not outputs.has(name):
+                outputs.add(name, mean, seed=own[0].seed, label=names.get(row), edited=True, details=about_it)
+            facts.append({"of": images.names[row], **_write_maps(outputs.folder, row, damaged, drawn, mean)})
         found = {
             "images": facts,
             "units": "standard deviation over proposals, in grey levels of 255",
@@ -254,17 +291,19 @@ def spread_of(proposals: torch.Tensor) -> torch.Tensor:
     return 127.5 * proposals.std(dim=0).amax(dim=0, keepdim=True)
 
 
-def _write_maps(folder: Path, row: int, damaged: torch.Tensor, proposals: torch.Tensor) -> dict[str, float]:
-    """Writes an image's map, and its sheet: as it is, the proposals, and the map."""
+def _write_maps(
+    folder: Path, row: int, damaged: torch.Tensor, proposals: torch.Tensor, mean: torch.Tensor
+) -> dict[str, float]:
+    """Writes an image's map, and its sheet: as it is, the proposals, the mean, and the map."""
     spread = spread_of(proposals)
     grey = (spread / WHITE_AT).clamp(0, 1) * 255  # [1, H, W]
     write_png(folder / MAPS / f"{row:06d}.png", grey.round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
     shape = proposals.shape[1:]
-    before = enlarged(to_floats(damaged), shape)
+    before = enlarged(damaged, shape)
     write_grid(
         folder / SHEETS / f"{row:06d}.png",
-        [before, *proposals, (grey / 127.5 - 1).expand(shape)],
-        len(proposals) + 2,
+        [before, *proposals, mean, (grey / 127.5 - 1).expand(shape)],
+        len(proposals) + 3,
     )
     return {"mean": round(float(spread.mean()), 3), "most": round(float(spread.max()), 3)}
 

@@ -19,7 +19,7 @@ from sadm.evaluation.fidelity import feature_distance, line_accuracy, psnr, ssim
 MEASURES = {"psnr": psnr, "ssim": ssim, "features": feature_distance, "lines": line_accuracy}
 DISTANCES = ("features",)
 """Measures of which less is better."""
-ONE, MEAN = "sadm, one proposal", "sadm, mean of proposals"
+ONE, MEAN = "sadm, one proposal", "sadm, mean"
 _BEST_PSNR = 60.0  # decibels; what is equal would be infinitely good, and bytes can't show better
 
 
@@ -37,13 +37,13 @@ def measure_restoring(
         restorer: its injury's masks, if it has any, are those of these images.
         sound: images that the model has not learned from, in its shape.
         damaged: what they look like damaged [N, c, h, w] in [-1, 1]; None = as the injury has it. Needed where that is unknown.
-        proposals: for each image; the mean of several has the smaller error, one of them is the likelier image.
+        proposals: for each image; their mean (`Restorer.average`) has the smaller error, one of them is the likelier image.
         seed: of noise and proposals.
         reporter: told about progress.
 
     Returns:
         For JSON: ``methods``, by name and measure the mean over images with its interval and values; ``gains``, the same of what
-        the mean of proposals is better by than each filter, image by image (above 0 = better, also for a distance);
+        the mean is better by than each filter, image by image (above 0 = better, also for a distance);
         ``uncertainty``, the correlation over pixels between the spread of the proposals and the mean's error.
 
     Raises:
@@ -67,7 +67,9 @@ def measure_restoring(
     drawn = torch.cat(parts).unflatten(0, (len(sound), proposals))  # [N, P, C, H, W]
     found = {name: made(damaged, injury, model.spec.shape) for name, made in filters_for(injury).items()}
     filters = list(found)
-    found |= {ONE: drawn[:, 0], MEAN: drawn.mean(1)}
+    first = [proposal.seed for proposal in wanted[::proposals]]
+    average = restorer.average(damaged, drawn, first, labels)
+    found |= {ONE: drawn[:, 0], MEAN: average}
     scores = {name: _scores(restored, images) for name, restored in found.items()}
     gains = {
         name: {
@@ -83,7 +85,7 @@ def measure_restoring(
         "proposals": proposals,
         "methods": methods,
         "gains": gains,
-        "uncertainty": _honesty(drawn, images) if proposals > 1 else None,
+        "uncertainty": _honesty(drawn, average, images) if proposals > 1 else None,
     }
 
 
@@ -104,9 +106,9 @@ def _interval(values: Sequence[float]) -> dict[str, Any]:
     return interval.as_dict()
 
 
-def _honesty(drawn: torch.Tensor, sound: torch.Tensor) -> float | None:
-    """Whether errors are where the map says so; None where either is the same everywhere."""
+def _honesty(drawn: torch.Tensor, average: torch.Tensor, sound: torch.Tensor) -> float | None:
+    """Whether the mean's errors are where the map says so; None where either is the same everywhere."""
     spread = torch.cat([spread_of(proposals) for proposals in drawn]).flatten()
-    error = (drawn.mean(1) - sound).abs().amax(1).flatten()
+    error = (average - sound).abs().amax(1).flatten()
     both = torch.corrcoef(torch.stack([spread, error]).double())[0, 1]
     return round(float(both), 4) if bool(torch.isfinite(both)) else None

@@ -361,7 +361,9 @@ def test_every_known_damage_is_restored_with_a_map(kind, more, trained, images, 
         found = pixels(out / "uncertainty" / f"{row:06d}.png").astype(float)
         np.testing.assert_allclose(found, np.minimum(255, spread / 64 * 255), atol=0.6)
         assert facts["images"][row]["mean"] == pytest.approx(spread.mean(), abs=1e-2)
-        assert pixels(out / "sheets" / f"{row:06d}.png").shape[1] == 4 * 64 + 3 * 4
+        mean = pixels(out / f"{row:06d}-mean.png").astype(float)
+        np.testing.assert_allclose(mean, proposals.mean(axis=0), atol=0.6)
+        assert pixels(out / "sheets" / f"{row:06d}.png").shape[1] == 5 * 64 + 4 * 4
         if more == ["--mask", "HOLE"]:
             assert np.all((found > 0) <= (pixels(hole) > 0))  # what is known is not uncertain
             np.testing.assert_array_equal(
@@ -404,6 +406,28 @@ def test_each_damaged_image_reaches_the_network_at_every_step(images: ImageSet, 
         assert torch.equal(told, damaged[:2] if step < 5 else damaged[2:])
 
 
+def test_the_mean_of_unknown_damage_is_the_posterior_mean(images: ImageSet, tmp_path: Path) -> None:
+    """Of images N(y + 0.2, 0.3^2): exact from one evaluation, where proposals scatter about it."""
+    shown = tmp_path / "shown"
+    assert run(["train", "--out", str(shown), *TINY, "--data.tell=damage"]) == 0
+
+    def gaussian(x_t: torch.Tensor, sigma: torch.Tensor, cond: Cond) -> torch.Tensor:
+        assert cond.image is not None
+        variance = sigma.square()[:, None, None, None]
+        return (0.3**2 * x_t + variance * (cond.image + 0.2)) / (0.3**2 + variance)
+
+    model = dataclasses.replace(load_model(shown), denoiser=gaussian)
+    restorer, damaged = Restorer(model, Injury("unknown")), 0.1 * to_floats(images.images)
+    drawn = restorer(damaged, range(3), [1, 2, 3], None)
+    assert float((drawn - damaged - 0.2).std()) > 0.2
+    found = restorer.average(damaged, drawn[:, None], [1, 2, 3], None)
+    torch.testing.assert_close(found, damaged + 0.2, rtol=0, atol=0.01)  # 0.3^2 / 80 of the noise is left
+    known = Restorer(model, Injury("noise", noise=0.1)).average(
+        damaged, torch.stack([drawn, damaged], 1), [1, 2, 3], None
+    )
+    torch.testing.assert_close(known, (drawn + damaged) / 2)
+
+
 def test_what_was_measured_is_met(model: Model, images: ImageSet) -> None:
     sound, seeds = to_floats(images.images), [1, 2, 3]
     labels = torch.tensor([0, 1, 2])
@@ -427,7 +451,7 @@ def test_restoring_goes_on_where_it_was_stopped(model, images, tmp_path, stopped
         write_restored(restorer, damaged, tmp_path / "out", proposals=2)
     assert not (tmp_path / "out" / "restored.json").exists()
     write_restored(restorer, damaged, tmp_path / "out", proposals=2)
-    assert len(stopped_in_the_middle) == 6
+    assert len(stopped_in_the_middle) == 6 + 3
     assert len(list((tmp_path / "out" / "uncertainty").glob("*.png"))) == 3
 
 
