@@ -1,6 +1,9 @@
-"""A training and its prediction, in turn: each in a process of its own, so that none warms what another one needs.
+"""A training and its prediction, side by side: each in a process of its own, so that none warms what another one needs.
 
-python -m benchmarks.plan.measure training digits structure     # what `measure` starts
+Both run at the same time, one thread each. The speed of a core varies by a quarter from minute to minute, with what its
+neighbours do: so the two are each other's neighbours.
+
+python -m benchmarks.plan.measure training digits structure     # what `measure` starts, and prediction digits structure
 """
 
 from __future__ import annotations
@@ -8,8 +11,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sadm.data import ImageSet
+    from sadm.training.config import TrainConfig
 
 RECIPES = ("digits", "fashion_mnist_8", "fashion_mnist_16", "folder32_small")
 ARMS = ("plain", "structure")
@@ -17,7 +25,8 @@ ROUNDS = 3
 STEPS = 60
 """Of a measured training, whose schedule is shortened to that."""
 WARM, SLICE = 3, 3
-SECONDS = 30.0
+SECONDS, BEGINNING = 30.0, 15.0
+"""Of a prediction, and what it takes about before; trainings are repeated for as long."""
 CHANGES: dict[str, Any] = {
     "optimiser": {"steps": STEPS},
     "structure": {"encoder_steps": 10},
@@ -40,24 +49,34 @@ def measure(found: dict[str, Any], say: Callable[[str], None]) -> Iterator[dict[
             done = rounds.setdefault(recipe, [])
             if len(done) > number:
                 continue
-            measured = {"plain": apart("training", recipe, "plain")}
-            predicted = apart("prediction", recipe)
-            measured["structure"] = apart("training", recipe, "structure")
-            done.append({arm: {"predicted": predicted[arm], "measured": measured[arm]} for arm in ARMS})
+            done.append({arm: side_by_side(recipe, arm) for arm in ARMS})
             say(f"{recipe}, round {number + 1}: {done[-1]}")
             yield {"recipes": rounds, "steps": STEPS, "provenance": provenance()}
 
 
-def apart(kind: str, *words: str) -> dict[str, Any]:
-    """What a process of its own prints."""
-    command = [sys.executable, "-m", "benchmarks.plan.measure", kind, *words]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603
-    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return result
+def side_by_side(recipe: str, arm: str) -> dict[str, Any]:
+    """What two processes print that run at the same time.
+
+    Raises:
+        CalledProcessError: one of them failed.
+    """
+    commands = {
+        name: [sys.executable, "-m", "benchmarks.plan.measure", kind, recipe, arm]
+        for name, kind in (("predicted", "prediction"), ("measured", "training"))
+    }
+    started = {
+        name: subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603
+        for name, command in commands.items()
+    }
+    printed = {name: process.communicate()[0] for name, process in started.items()}
+    for name, process in started.items():
+        if process.returncode:
+            raise subprocess.CalledProcessError(process.returncode, commands[name])
+    return {name: json.loads(text.splitlines()[-1]) for name, text in printed.items()}
 
 
-def prediction(recipe: str) -> dict[str, Any]:
-    """What `sadm plan --calibrate` says of both arms, from one calibration."""
+def prediction(recipe: str, arm: str) -> dict[str, Any]:
+    """What `sadm plan --calibrate` says of an arm."""
     import dataclasses
 
     from sadm.experiments.planning.calibration import calibrate, machine
@@ -70,27 +89,37 @@ def prediction(recipe: str) -> dict[str, Any]:
     subject = subject_of(base, load_train_config(recipe, overrides=CHANGES))
     calibration = calibrate(subject, seconds=SECONDS)
     gpu = machine(calibration, subject, subject.config.optimiser.batch)
-    plain = dataclasses.replace(subject, config=subject.config.model_copy(update={"signal": "none"}))
-    plans = {"plain": plan(plain, gpu, Cluster(1), calibration=calibration)}
-    plans["structure"] = plan(subject, gpu, Cluster(1), calibration=calibration)
-    return {arm: {"step_seconds": own.step.seconds, "peak_mib": own.process_mib} for arm, own in plans.items()}
+    if arm == "plain":
+        subject = dataclasses.replace(subject, config=subject.config.model_copy(update={"signal": "none"}))
+    own = plan(subject, gpu, Cluster(1), calibration=calibration)
+    return {"step_seconds": own.step.seconds, "peak_mib": own.process_mib}
 
 
 def training(recipe: str, arm: str) -> dict[str, Any]:
-    """A short training on the recipe's images: CPU-seconds of a step, and the most memory that the process had."""
+    """Short trainings on the recipe's images: CPU-seconds of a step, and the most memory that the process had in the first."""
     from sadm.core.config import merge
-    from sadm.core.devices import spent_seconds
-    from sadm.core.progress import Silent
     from sadm.core.provenance import peak_memory_mib
     from sadm.experiments.cost import mean_undisturbed
     from sadm.training.config import load_train_config
-    from sadm.training.learner import Learner
     from sadm.training.run import split_for
+
+    config = load_train_config(recipe, overrides=merge(CHANGES, {"signal": "none"} if arm == "plain" else {}))
+    images, begun = split_for(config).train, time.monotonic()
+    slices = trained(config, images)
+    peak = peak_memory_mib()
+    while time.monotonic() - begun < BEGINNING + SECONDS:
+        slices += trained(config, images)
+    return {"step_seconds": mean_undisturbed(slices), "peak_mib": peak}
+
+
+def trained(config: TrainConfig, images: ImageSet) -> list[float]:
+    """A short training: CPU-seconds of a step, by slices of several."""
+    from sadm.core.devices import spent_seconds
+    from sadm.core.progress import Silent
+    from sadm.training.learner import Learner
     from sadm.training.signals import prepare_signals
     from sadm.training.spec import spec_for
 
-    config = load_train_config(recipe, overrides=merge(CHANGES, {"signal": "none"} if arm == "plain" else {}))
-    images = split_for(config).train
     signals = prepare_signals(config, images, Silent()).signals
     learner = Learner(config, images, spec_for(images, config.net, config.process, config.data), signals)
     slices = []
@@ -100,7 +129,7 @@ def training(recipe: str, arm: str) -> dict[str, Any]:
             learner.advance()
         if start >= WARM:
             slices.append((spent_seconds(learner.device) - before) / SLICE)
-    return {"step_seconds": mean_undisturbed(slices), "peak_mib": peak_memory_mib()}
+    return slices
 
 
 if __name__ == "__main__":
