@@ -21,10 +21,11 @@ STANDING = """**Where it stands.** The goals were a mean of -15 % at equal cost,
 fine-tuning's FD at 70 % of its cost. None was reached: at this size structure guidance does not pay in fine-tuning,
 and `sadm finetune` is plain unless it is asked for structure. What was tried is below: relations in a hidden layer
 and at the output; of an encoder pre-trained on the new images, and of the source model; with and without an
-adversary. Part of the loss is the price alone: a method that has not finished learning after these steps misses each
-one that structure costs. Classes that are like the old ones lose most. Few images of a far domain, where a gain would
-be expected, show one in the mean, with an interval that includes none. The paper's gain on DiffFit (-10 to -18 %, in
-Inception's features, on networks a thousand times larger) is neither confirmed nor refuted by this."""
+adversary; after the grid also heavier, and during the first half alone. Part of the loss is the price alone: a
+method that has not finished learning after these steps misses each one that structure costs. Classes that are like
+the old ones lose most. Few images of a far domain, where a gain would be expected, show one in the mean, with an
+interval that includes none. The paper's gain on DiffFit (-10 to -18 %, in Inception's features, on networks a
+thousand times larger) is neither confirmed nor refuted by this."""
 
 
 def section() -> str | None:

@@ -9,8 +9,8 @@ from sadm.core.config import merge, read_yaml
 from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter
 from sadm.core.terminal import say
-from sadm.finetuning.config import METHODS
-from sadm.training.config import TrainConfig
+from sadm.finetuning.config import METHODS, USUAL
+from sadm.training.config import TrainConfig, load_train_config
 
 DESCRIPTION = """Fine-tunes a trained model on other images in a run folder, or goes on where the same command stopped.
 
@@ -37,7 +37,7 @@ def run(arguments: list[str]) -> None:
     (source, data, out, method, file), rest = take(arguments, "from", "data", "out", "method", "config")
     description = DESCRIPTION.format(methods=", ".join(METHODS))
     if any(word in ("-h", "--help") for word in rest):
-        parse(TrainConfig, rest, "finetune", description, TrainConfig())
+        parse(TrainConfig, rest, "finetune", description, load_train_config(overrides=USUAL))
     source, folder = required(source, "from", "finetune"), required(out, "out", "finetune")
     change = {} if file is None else read_yaml(file)
     if data is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from sadm.core.config import Config, Positive, PositiveFloat
 
@@ -11,6 +11,12 @@ Method = Literal["full", "lora", "dora", "difffit", "bitfit", "vpt", "adapter"]
 METHODS: tuple[Method, ...] = ("full", "lora", "dora", "difffit", "bitfit", "vpt", "adapter")
 MERGEABLE: tuple[Method, ...] = ("full", "lora", "dora", "difffit", "bitfit")
 """Methods after which the weights can be written as those of the plain network."""
+USUAL: dict[str, Any] = {
+    "signal": "none",
+    "optimiser": {"steps": 300, "batch": 32, "warmup_steps": 20, "ema_half_life": 2000.0},
+    "log": {"checkpoint_every": 100},
+}
+"""What differs from training from scratch."""
 
 
 class FinetuneConfig(Config):

@@ -7,7 +7,7 @@ from typing import Any
 
 from sadm.core.config import merge
 from sadm.core.errors import UserError
-from sadm.finetuning.config import METHODS
+from sadm.finetuning.config import METHODS, USUAL
 from sadm.models import LatentCodec
 from sadm.training.config import ProcessConfig, SamplingConfig, TrainConfig, load_train_config
 from sadm.training.description import AUTOENCODER, DESCRIPTION, model_description, model_spec
@@ -26,13 +26,6 @@ LEARNING_RATES = {
 }
 """Peak learning rates by method on a network of `WIDTH`, from the search of `benchmarks.finetuning`."""
 WIDTH = 96
-
-USUAL: dict[str, Any] = {
-    "signal": "none",
-    "optimiser": {"steps": 300, "batch": 32, "warmup_steps": 20, "ema_half_life": 2000.0},
-    "log": {"checkpoint_every": 100},
-}
-"""What differs from training from scratch."""
 
 
 def finetune_config(source: str | Path, method: str, change: dict[str, Any] | None = None) -> TrainConfig:

@@ -89,3 +89,11 @@ def test_mistakes_are_said_and_leave_nothing_behind(digits: str, tmp_path: Path,
     assert not (tmp_path / "run" / "model").exists()
     adapted = refused(capsys, "sample", digits, "--adapter", digits, "--count", "2")
     assert "holds a whole model" in adapted
+
+
+def test_help_shows_what_a_fine_tuning_does_when_nothing_is_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run(["finetune", "--help"])
+    said = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert "that the training starts from (2104.06820). (default: none)" in said
+    assert "(default: 300)" in said

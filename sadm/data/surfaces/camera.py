@@ -6,7 +6,6 @@ import dataclasses
 import math
 
 import numpy as np
-from scipy import ndimage
 
 from sadm.data.surfaces.scene import Array, Frame, Light, Window
 
@@ -41,6 +40,8 @@ class Camera:
             radiance: light from the window [h, w].
             window: which pixels; the blur repeats its outermost ones.
         """
+        from scipy import ndimage  # here, since every training imports this module and few make surfaces
+
         level = radiance * self.fall_off[window]
         level *= -self.exposure
         for axis in (0, 1):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import ndimage
 
 from sadm.data.surfaces.camera import REACH, Camera
 from sadm.data.surfaces.change import Change
@@ -74,6 +73,8 @@ def _marked(difference: Array, inner: Window, frame: Frame) -> Array:
         inner: where the defect was drawn.
         frame: the picture.
     """
+    from scipy import ndimage  # as in the camera
+
     strength = np.abs(difference)
     reached = np.zeros(strength.shape, dtype=bool)
     rows, columns = (slice(max(part.start - REACH, 0), part.stop + REACH) for part in inner)

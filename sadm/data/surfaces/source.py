@@ -89,8 +89,8 @@ def open_surfaces(source: str, fit: Fit, progress: Progress | None = None) -> Im
     fit.check_array(f"{source} makes images of the size that is asked for")
     if None not in (settings.size, fit.resolution) and settings.size != fit.resolution:
         raise UserError(
-            f"{source}: size={settings.size} contradicts --data.resolution {fit.resolution}. Give one of them: the images are "
-            "made at any size."
+            f"{source}: size={settings.size} contradicts --data.resolution {fit.resolution}, which a fine-tuning takes from its "
+            "model. Give one of them: the images are made at any size."
         )
     size, channels = settings.size or fit.resolution or _SIDE, min(fit.channels or 1, 3)
     check_range("--data.resolution", size, *SIZES, f"a side from {SIZES[0]} to {SIZES[1]} pixels for the surfaces")
