@@ -16,7 +16,7 @@ from sadm.core.errors import UserError
 from sadm.core.progress import clock
 from sadm.core.terminal import printable
 from sadm.studio.jobs import Job, Jobs
-from sadm.studio.workspace import Workspace
+from sadm.studio.workspace import Workspace, chosen_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,17 +70,20 @@ def picture(path: Path | None, about: str) -> str:
     return f'<figure style="width: 100%"><figcaption>{words}</figcaption>{shown}</figure>'
 
 
-def choices(kind: type[gr.Dropdown] | type[gr.Radio], names: Sequence[Any], chosen: str | None) -> Any:
+def menu(names: Sequence[str], label: str, elem_id: str | None = None) -> gr.Dropdown:
+    """A menu of names of which the last, the newest, is chosen."""
+    return gr.Dropdown(names, value=chosen_of(names), label=label, elem_id=elem_id)
+
+
+def choices(names: Sequence[str], chosen: str | None) -> gr.Dropdown:
     """A menu brought up to date. What is chosen stays as it is, if it is still there: whoever chooses another one while this is
     on its way to the page keeps the other one.
 
     Args:
-        kind: of menu.
-        names: to choose from; pairs of what is read and what is meant, or both in one.
-        chosen: at present.
+        names: to choose from, new ones last.
+        chosen: at present; without, the newest is.
     """
-    meant = [name[1] if isinstance(name, tuple) else name for name in names]
-    return kind(names) if chosen in meant else kind(names, value=next(iter(meant), None))
+    return gr.Dropdown(names) if chosen in names else gr.Dropdown(names, value=chosen_of(names))
 
 
 def describe(studio: Studio, job: Job) -> str:

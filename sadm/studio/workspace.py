@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from sadm.core.errors import UserError
 from sadm.core.files import make_folder
 from sadm.experiments.config import CompareConfig
-from sadm.training.outputs import RECORDS
+from sadm.training.outputs import ABOUT, RECORDS
 from sadm.training.run import CONFIG as RUN
 
 REPORT = "report.html"
@@ -30,16 +31,16 @@ class Workspace:
         self.jobs_folder, self.uploads = self.folder / "jobs", make_folder(self.folder / "uploads")
 
     def runs(self) -> list[str]:
-        """Names of the trainings, the newest first."""
-        return _newest(self.runs_folder, RUN)
+        """Names of the trainings, the newest last."""
+        return _newest_last(self.runs_folder, RUN)
 
     def comparisons(self) -> list[str]:
-        """Names of the comparisons, the newest first."""
-        return _newest(self.runs_folder, CompareConfig.FILE)
+        """Names of the comparisons, the newest last."""
+        return _newest_last(self.runs_folder, CompareConfig.FILE)
 
     def made(self) -> list[str]:
-        """Names of the folders of generated images, the newest first."""
-        return _newest(self.out_folder, RECORDS)
+        """Names of the folders of generated images, the newest last."""
+        return [name for name in _newest_last(self.out_folder, ABOUT) if (self.out_folder / name / RECORDS).is_file()]
 
     def run(self, name: str | None) -> Path:
         """The folder of a training or comparison.
@@ -80,9 +81,16 @@ def plain_name(text: str) -> str:
     return name
 
 
-def _newest(folder: Path, marker: str) -> list[str]:
-    found = [path.parent for path in folder.glob(f"*/{marker}")]
-    return [path.name for path in sorted(found, key=lambda path: path.stat().st_mtime, reverse=True)]
+def chosen_of(names: Sequence[str], given: str | None = None) -> str | None:
+    """What is chosen, if it is still there; else the newest, which is the last."""
+    return given if given in names else next(reversed(names), None)
+
+
+def _newest_last(folder: Path, marker: str) -> list[str]:
+    """Folders that hold a file which is written when they are begun. New ones come last: in a menu on a page each name keeps its
+    place, by which the browser knows what was chosen."""
+    found = sorted(folder.glob(f"*/{marker}"), key=lambda path: (path.stat().st_mtime, path.parent.name))
+    return [path.parent.name for path in found]
 
 
 def _within(folder: Path, name: str | None, what: str) -> Path:

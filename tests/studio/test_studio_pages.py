@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 import re
 import string
 from pathlib import Path
@@ -18,7 +19,7 @@ from sadm.core.files import write_json
 from sadm.studio import commands
 from sadm.studio.texts import TEXTS
 from sadm.studio.uploads import fitted_mask, keep_images, painted_mask, to_paint_on
-from sadm.studio.workspace import Workspace, plain_name
+from sadm.studio.workspace import Workspace, chosen_of, plain_name
 
 PAGES = Path(commands.__file__).parent
 
@@ -113,11 +114,9 @@ def test_the_workspace_lists_what_is_there_and_nothing_else(tmp_path: Path) -> N
     for number, (name, marker) in enumerate((("old", "config.yaml"), ("new", "config.yaml"), ("pair", "compare.yaml"))):
         (space.runs_folder / name).mkdir()
         (space.runs_folder / name / marker).write_text("")
-        import os
-
-        os.utime(space.runs_folder / name, (number, number))
+        os.utime(space.runs_folder / name / marker, (number, number))
     (space.runs_folder / "stranger").mkdir()
-    assert space.runs() == ["new", "old"]
+    assert space.runs() == ["old", "new"]
     assert space.comparisons() == ["pair"]
     assert space.run("old") == space.runs_folder / "old"
     for name in (None, "", "..", ".", "../runs", "gone", "old/../new"):
@@ -126,8 +125,25 @@ def test_the_workspace_lists_what_is_there_and_nothing_else(tmp_path: Path) -> N
     first = space.new_images("drawn", "old")
     first.mkdir()
     assert space.new_images("drawn", "old") != first
+    write_json(first / "generated.json", {})
+    assert space.made() == []
     write_json(first / "records.jsonl", {})
     assert space.made() == [first.name]
+
+
+def test_names_keep_their_places_in_a_menu(tmp_path: Path) -> None:
+    """A browser knows what was chosen by its place: one that moved was another one to it, and its images were judged."""
+    space = Workspace(tmp_path / "w")
+    for number, name in enumerate(("a", "c", "b")):
+        for file in ("generated.json", "records.jsonl"):
+            write_json(space.out_folder / name / file, {})
+            os.utime(space.out_folder / name / file, (number, number))
+    assert space.made() == ["a", "c", "b"]
+    write_json(space.out_folder / "a" / "reviews.jsonl", {})
+    write_json(space.out_folder / "a" / "records.jsonl", {"more": 1})
+    assert space.made() == ["a", "c", "b"]
+    assert [chosen_of(space.made(), given) for given in ("a", None, "gone")] == ["a", "b", "b"]
+    assert chosen_of([], "gone") is None
 
 
 def test_uploads_are_copied_under_plain_names(tmp_path: Path) -> None:

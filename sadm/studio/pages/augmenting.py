@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 
 from sadm.studio import commands
-from sadm.studio.context import Studio, shown_to_people
+from sadm.studio.context import Studio, menu, shown_to_people
 from sadm.studio.pages.drawing import follow_runs, gallery_of_made
 
 
@@ -15,7 +15,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     """The tab's content."""
     text = studio.text
     with gr.Row():
-        run = gr.Dropdown(studio.workspace.runs(), label=text["model"], elem_id="augment-run")
+        run = menu(studio.workspace.runs(), text["model"], "augment-run")
         target = gr.Textbox("largest", label=text["target"], info=text["target_info"])
     with gr.Row():
         with_real = gr.Checkbox(False, label=text["with_real"])

@@ -7,8 +7,9 @@ from typing import Any
 import gradio as gr
 
 from sadm.studio import commands
-from sadm.studio.context import Studio, choices, shown_to_people
+from sadm.studio.context import Studio, choices, menu, shown_to_people
 from sadm.studio.pages.runs import classes_of
+from sadm.studio.workspace import chosen_of
 from sadm.training.outputs import read_records
 
 _SHOWN = 200
@@ -19,7 +20,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     """The tab's content."""
     text = studio.text
     with gr.Row():
-        run = gr.Dropdown(studio.workspace.runs(), label=text["model"], elem_id="draw-run")
+        run = menu(studio.workspace.runs(), text["model"], "draw-run")
         label = gr.Dropdown([], label=text["label"], info=text["label_info"], elem_id="draw-label")
     with gr.Row():
         count = gr.Number(
@@ -48,7 +49,7 @@ def follow_runs(studio: Studio, run: gr.Dropdown, label: gr.Dropdown | None = No
     """Keeps the menus of trainings and of their classes up to date."""
 
     def menu(chosen: str | None) -> Any:
-        return choices(gr.Dropdown, studio.workspace.runs(), chosen)
+        return choices(studio.workspace.runs(), chosen)
 
     @shown_to_people
     def classes(chosen: str | None) -> Any:
@@ -64,7 +65,7 @@ def follow_runs(studio: Studio, run: gr.Dropdown, label: gr.Dropdown | None = No
 def gallery_of_made(studio: Studio, elem_id: str) -> gr.Dropdown:
     """A menu of folders of generated images, the newest chosen, above what is in it."""
     text = studio.text
-    folder = gr.Dropdown(studio.workspace.made(), label=text["folder"])
+    folder = menu(studio.workspace.made(), text["folder"])
     gallery = gr.Gallery(label=text["made"], columns=8, object_fit="contain", height=420, elem_id=elem_id)
     shown = gr.State([])
 
@@ -77,8 +78,8 @@ def gallery_of_made(studio: Studio, elem_id: str) -> gr.Dropdown:
     @shown_to_people
     def look(chosen: str | None, before: list[str]) -> tuple[Any, Any, list[str]]:
         names = studio.workspace.made()
-        chosen = chosen if chosen in names else next(iter(names), None)
-        return choices(gr.Dropdown, names, chosen), *images(chosen, before)
+        chosen = chosen_of(names, chosen)
+        return choices(names, chosen), *images(chosen, before)
 
     folder.change(shown_to_people(images), [folder, shown], [gallery, shown], show_progress="hidden")
     gr.Timer(EVERY).tick(look, [folder, shown], [folder, gallery, shown], show_progress="hidden")

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from sadm.studio import commands
-from sadm.studio.context import Studio, shown_to_people
+from sadm.studio.context import Studio, menu, shown_to_people
 from sadm.studio.pages.drawing import follow_runs, gallery_of_made
 from sadm.studio.pages.painting import painter
 from sadm.studio.uploads import keep_images, mask_for, to_paint_on
@@ -21,7 +21,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     """The tab's content."""
     text = studio.text
     with gr.Row():
-        run = gr.Dropdown(studio.workspace.runs(), label=text["model"], elem_id="edit-run")
+        run = menu(studio.workspace.runs(), text["model"], "edit-run")
         label = gr.Dropdown([], label=text["label"], info=text["edit_label_info"])
         proposals = gr.Number(
             4, label=text["proposals"], info=text["proposals_info"], precision=0, minimum=1, elem_id="edit-proposals"

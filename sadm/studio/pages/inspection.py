@@ -8,7 +8,7 @@ import gradio as gr
 
 from sadm.applications.defects import LAYOUTS
 from sadm.studio import commands
-from sadm.studio.context import Studio, shown_to_people
+from sadm.studio.context import Studio, menu, shown_to_people
 from sadm.studio.pages.drawing import follow_runs, gallery_of_made
 from sadm.studio.pages.painting import painter
 from sadm.studio.uploads import mask_for
@@ -18,7 +18,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     """The tab's content."""
     text = studio.text
     with gr.Row():
-        run = gr.Dropdown(studio.workspace.runs(), label=text["model"], elem_id="defects-run")
+        run = menu(studio.workspace.runs(), text["model"], "defects-run")
         defect = gr.Dropdown(
             [], label=text["defect"], info=text["defect_info"], multiselect=True, elem_id="defects-kind"
         )

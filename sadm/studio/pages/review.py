@@ -9,7 +9,8 @@ from typing import Any
 
 import gradio as gr
 
-from sadm.studio.context import Studio, choices, picture, shown_to_people
+from sadm.studio.context import Studio, choices, menu, picture, shown_to_people
+from sadm.studio.workspace import chosen_of
 from sadm.training.outputs import read_records
 from sadm.training.reviews import add_review, export_generated, read_reviews
 
@@ -18,9 +19,9 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     """The tab's content."""
     text = studio.text
     with gr.Row():
-        folder = gr.Dropdown(studio.workspace.made(), label=text["folder"], elem_id="review-folder")
+        folder = menu(studio.workspace.made(), text["folder"], "review-folder")
         reviewer = gr.Textbox(label=text["reviewer"], elem_id="review-reviewer")
-    name = gr.State(None)
+    seen = gr.State(None)  # folder and name of the image that is shown: what is decided is about that one
     counts = gr.Markdown(elem_id="review-counts")
     with gr.Row():
         image = gr.HTML(elem_id="review-image")
@@ -31,19 +32,19 @@ def build(studio: Studio, tab: gr.Tab) -> None:
                 approve = gr.Button(text["approve"], variant="primary", elem_id="review-approve")
                 reject = gr.Button(text["reject"], variant="stop", elem_id="review-reject")
             export = gr.Button(text["export_approved"], elem_id="review-export")
-    parts = [folder, name, counts, image, about, reason]
+    parts = [folder, seen, counts, image, about, reason]
 
     @shown_to_people
     def look(given: str | None) -> tuple[Any, ...]:
         names = studio.workspace.made()
-        chosen = given if given in names else next(iter(names), None)
-        return choices(gr.Dropdown, names, given), *next_of(studio, chosen), ""
+        chosen = chosen_of(names, given)
+        return choices(names, given), *next_of(studio, chosen), ""
 
     def decide(approved: bool) -> Callable[..., tuple[Any, ...]]:
         @shown_to_people
-        def decided(chosen: str, name: str | None, reason: str, reviewer: str) -> tuple[Any, ...]:
-            if name:
-                add_review(studio.workspace.images(chosen), name, approved, reason, reviewer)
+        def decided(chosen: str, seen: tuple[str, str] | None, reason: str, reviewer: str) -> tuple[Any, ...]:
+            if seen:
+                add_review(studio.workspace.images(seen[0]), seen[1], approved, reason, reviewer)
             return look(chosen)
 
         return decided
@@ -58,14 +59,14 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     folder.focus(lambda: gr.Dropdown(studio.workspace.made()), None, folder, show_progress="hidden")
     tab.select(look, folder, parts, show_progress="hidden")
     folder.change(look, folder, parts, show_progress="hidden")
-    given = [folder, name, reason, reviewer]
+    given = [folder, seen, reason, reviewer]
     approve.click(decide(True), given, parts)
     reject.click(decide(False), given, parts)
     export.click(leave, folder, counts)
 
 
-def next_of(studio: Studio, chosen: str | None) -> tuple[str | None, str, str, str]:
-    """The first image without a review: its name, where the review stands, the picture, and a table of what is known of it."""
+def next_of(studio: Studio, chosen: str | None) -> tuple[tuple[str, str] | None, str, str, str]:
+    """The first image without a review: its folder and name, how far the review is, the picture, and a table of its facts."""
     text = studio.text
     if chosen is None:
         return None, text["nothing_chosen"], "", ""
@@ -79,7 +80,7 @@ def next_of(studio: Studio, chosen: str | None) -> tuple[str | None, str, str, s
         return None, f"{said} {rest}", "", ""
     rejected = len(records) - approved - len(open_)
     said = text["reviewed"].format(approved=approved, rejected=rejected, open=len(open_))
-    return open_[0], said, picture(source / open_[0], open_[0]), table_of(records[open_[0]])
+    return (chosen, open_[0]), said, picture(source / open_[0], open_[0]), table_of(records[open_[0]])
 
 
 def table_of(facts: dict[str, Any]) -> str:

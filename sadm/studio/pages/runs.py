@@ -10,8 +10,8 @@ import pandas as pd
 
 from sadm.core.errors import UserError
 from sadm.core.files import read_object
-from sadm.studio.context import Studio, choices, picture, shown_to_people
-from sadm.studio.workspace import REPORT
+from sadm.studio.context import Studio, choices, menu, picture, shown_to_people
+from sadm.studio.workspace import REPORT, chosen_of
 from sadm.training.description import model_spec
 from sadm.training.journal import read_metrics
 from sadm.training.run import FACTS, SAMPLES, read_run_config
@@ -25,7 +25,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     """The tab's content."""
     text = studio.text
     with gr.Row():
-        run = gr.Dropdown(studio.workspace.runs(), label=text["run"], elem_id="runs-run")
+        run = menu(studio.workspace.runs(), text["run"], "runs-run")
         beside = gr.Dropdown(
             [], label=text["beside"], info=text["beside_info"], multiselect=True, elem_id="runs-beside"
         )
@@ -48,8 +48,8 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     @shown_to_people
     def look(given: str | None, others: list[str], before: Any) -> tuple[Any, ...]:
         names = studio.workspace.runs()
-        chosen = given if given in names else next(iter(names), None)
-        menus = choices(gr.Dropdown, names, given), gr.Dropdown(names)
+        chosen = chosen_of(names, given)
+        menus = choices(names, given), gr.Dropdown(names)
         links = reports_of(studio)
         if chosen is None:
             return *menus, text["no_runs"], None, "", links, None

@@ -7,7 +7,7 @@ from typing import Any
 
 import gradio as gr
 
-from sadm.studio.context import Studio, choices, describe, shown_to_people
+from sadm.studio.context import Studio, describe, shown_to_people
 
 EVERY = 2.0
 
@@ -29,7 +29,8 @@ def build(studio: Studio, tab: gr.Tab) -> None:
         there = jobs.all()
         names = [one.name for one in there]
         chosen = given if given in names else next(iter(names), None)
-        menu = choices(gr.Radio, [(describe(studio, one), one.name) for one in there], given)
+        rows = [(describe(studio, one), one.name) for one in there]
+        menu = gr.Radio(rows) if given in names else gr.Radio(rows, value=chosen)
         said = jobs.job(chosen).log if chosen else ""
         return menu, gr.Markdown(visible=not there), said
 
