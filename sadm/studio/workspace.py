@@ -10,7 +10,7 @@ from pathlib import Path
 from sadm.core.errors import UserError
 from sadm.core.files import make_folder
 from sadm.experiments.config import CompareConfig
-from sadm.training.outputs import ABOUT, RECORDS
+from sadm.training.outputs import RECORDS
 from sadm.training.run import CONFIG as RUN
 
 REPORT = "report.html"
@@ -40,7 +40,7 @@ class Workspace:
 
     def made(self) -> list[str]:
         """Names of the folders of generated images, the newest last."""
-        return [name for name in _newest_last(self.out_folder, ABOUT) if (self.out_folder / name / RECORDS).is_file()]
+        return _newest_last(self.out_folder, RECORDS)
 
     def run(self, name: str | None) -> Path:
         """The folder of a training or comparison.
@@ -87,8 +87,8 @@ def chosen_of(names: Sequence[str], given: str | None = None) -> str | None:
 
 
 def _newest_last(folder: Path, marker: str) -> list[str]:
-    """Folders that hold a file which is written when they are begun. New ones come last: in a menu on a page each name keeps its
-    place, by which the browser knows what was chosen."""
+    """Folders that hold a file which stays as it is once they are complete, by its age. New ones come last: in a menu on a page
+    each name keeps its place, by which the browser knows what was chosen."""
     found = sorted(folder.glob(f"*/{marker}"), key=lambda path: (path.stat().st_mtime, path.parent.name))
     return [path.parent.name for path in found]
 

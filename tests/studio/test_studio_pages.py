@@ -125,7 +125,6 @@ def test_the_workspace_lists_what_is_there_and_nothing_else(tmp_path: Path) -> N
     first = space.new_images("drawn", "old")
     first.mkdir()
     assert space.new_images("drawn", "old") != first
-    write_json(first / "generated.json", {})
     assert space.made() == []
     write_json(first / "records.jsonl", {})
     assert space.made() == [first.name]
@@ -135,12 +134,10 @@ def test_names_keep_their_places_in_a_menu(tmp_path: Path) -> None:
     """A browser knows what was chosen by its place: one that moved was another one to it, and its images were judged."""
     space = Workspace(tmp_path / "w")
     for number, name in enumerate(("a", "c", "b")):
-        for file in ("generated.json", "records.jsonl"):
-            write_json(space.out_folder / name / file, {})
-            os.utime(space.out_folder / name / file, (number, number))
+        write_json(space.out_folder / name / "records.jsonl", {})
+        os.utime(space.out_folder / name / "records.jsonl", (number, number))
     assert space.made() == ["a", "c", "b"]
     write_json(space.out_folder / "a" / "reviews.jsonl", {})
-    write_json(space.out_folder / "a" / "records.jsonl", {"more": 1})
     assert space.made() == ["a", "c", "b"]
     assert [chosen_of(space.made(), given) for given in ("a", None, "gone")] == ["a", "b", "b"]
     assert chosen_of([], "gone") is None

@@ -8,7 +8,7 @@ import gradio as gr
 
 from sadm.studio import commands
 from sadm.studio.context import Studio, menu, shown_to_people
-from sadm.studio.pages.drawing import follow_runs, gallery_of_made
+from sadm.studio.pages.drawing import follow_runs, gallery_of_made, to_be_made
 
 
 def build(studio: Studio, tab: gr.Tab) -> None:
@@ -28,7 +28,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     def fill(run: str, target: str, with_real: bool, measure: bool) -> tuple[str, Any]:
         source, out = studio.workspace.run(run), studio.workspace.new_images("augmented", run or "")
         words = commands.augment(source, out, target, with_real, measure)
-        return studio.queue(text["work_augment"].format(name=run), words, out), gr.Dropdown(value=None)
+        return studio.queue(text["work_augment"].format(name=run), words, out), to_be_made(studio, out)
 
     start.click(fill, [run, target, with_real, measure], [said, folder])
     follow_runs(studio, run)

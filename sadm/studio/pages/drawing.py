@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
@@ -39,7 +40,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
     def draw(run: str, count: int, label: str, seed: int, guidance: float, steps: int) -> tuple[str, Any]:
         source, out = studio.workspace.run(run), studio.workspace.new_images("drawn", run or "")
         words = commands.sample(source, out, count, label, seed, guidance, steps)
-        return studio.queue(text["work_draw"].format(name=run), words, out), gr.Dropdown(value=None)
+        return studio.queue(text["work_draw"].format(name=run), words, out), to_be_made(studio, out)
 
     start.click(draw, [run, count, label, seed, guidance, steps], [said, folder])
     follow_runs(studio, run, label)
@@ -76,19 +77,25 @@ def gallery_of_made(studio: Studio, elem_id: str) -> gr.Dropdown:
         return (gr.skip() if names == before else found), names
 
     @shown_to_people
-    def look(chosen: str | None, before: list[str]) -> tuple[Any, Any, list[str]]:
+    def look(given: str | None, before: list[str]) -> tuple[Any, Any, list[str]]:
         names = studio.workspace.made()
-        chosen = chosen_of(names, chosen)
-        return choices(names, chosen), *images(chosen, before)
+        if given and given not in names:
+            names.append(given)  # see `to_be_made`
+        return choices(names, given), *images(given or chosen_of(names), before)
 
     folder.change(shown_to_people(images), [folder, shown], [gallery, shown], show_progress="hidden")
     gr.Timer(EVERY).tick(look, [folder, shown], [folder, gallery, shown], show_progress="hidden")
     return folder
 
 
+def to_be_made(studio: Studio, out: Path) -> gr.Dropdown:
+    """The menu of `gallery_of_made`, with a folder chosen that is not there yet: work that was asked for will write it."""
+    return gr.Dropdown([*studio.workspace.made(), out.name], value=out.name)
+
+
 def images_in(studio: Studio, name: str | None) -> list[tuple[str, str]]:
-    """Paths and captions of the first images of a folder."""
-    if not name:
+    """Paths and captions of the first images of a folder; none where it is not there yet."""
+    if name is None or name not in studio.workspace.made():
         return []
     folder = studio.workspace.images(name)
     records = sorted(read_records(folder).items())[:_SHOWN]

@@ -10,7 +10,7 @@ import gradio as gr
 
 from sadm.studio import commands
 from sadm.studio.context import Studio, menu, shown_to_people
-from sadm.studio.pages.drawing import follow_runs, gallery_of_made
+from sadm.studio.pages.drawing import follow_runs, gallery_of_made, to_be_made
 from sadm.studio.pages.painting import painter
 from sadm.studio.uploads import keep_images, mask_for, to_paint_on
 
@@ -47,7 +47,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
             images = keep_images(studio.workspace, files)
             mask = mask_for(studio.workspace, painted, source)
             title = text["work_edit"].format(what=text[kind], name=run)
-            return studio.queue(title, words(source, out, images, mask, *rest), out), gr.Dropdown(value=None)
+            return studio.queue(title, words(source, out, images, mask, *rest), out), to_be_made(studio, out)
 
         return acted
 

@@ -9,7 +9,7 @@ import gradio as gr
 from sadm.applications.defects import LAYOUTS
 from sadm.studio import commands
 from sadm.studio.context import Studio, menu, shown_to_people
-from sadm.studio.pages.drawing import follow_runs, gallery_of_made
+from sadm.studio.pages.drawing import follow_runs, gallery_of_made, to_be_made
 from sadm.studio.pages.painting import painter
 from sadm.studio.uploads import mask_for
 
@@ -54,7 +54,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
         words = commands.defects(
             source, out, kinds, count, severity, place, None if mask is None else str(mask), layout, measure
         )
-        return studio.queue(text["work_defects"].format(name=run), words, out), gr.Dropdown(value=None)
+        return studio.queue(text["work_defects"].format(name=run), words, out), to_be_made(studio, out)
 
     start.click(draw, [run, defect, count, low, high, place, layout, region, measure], [said, folder])
     follow_runs(studio, run, defect)
