@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,11 +30,12 @@ from sadm.data import ImageSet, to_floats, to_uint8
 from sadm.data.imageset import sha256_of
 from sadm.diffusion.generate import SamplerSettings, generate
 from sadm.diffusion.inpaint import inpaint_images
+from sadm.diffusion.on_path import schedule_of
 from sadm.diffusion.operators import Averaging, Blur, Grey, Masking, Operator
 from sadm.diffusion.restore import restore_images
 from sadm.training.grid import write_grid
 from sadm.training.model_folder import Model, sampler_settings
-from sadm.training.outputs import generated_images
+from sadm.training.outputs import GeneratedImages, generated_images
 from sadm.training.telling import condition_of
 
 MASK, LOWRES, BLUR, NOISE, GREY, UNKNOWN = "mask", "lowres", "blur", "noise", "grey", "unknown"
@@ -42,6 +43,8 @@ KINDS = (MASK, LOWRES, BLUR, NOISE, GREY, UNKNOWN)
 MEASURED, MAPS, SHEETS = "restored.json", "uncertainty", "sheets"
 WHITE_AT = 64
 """Standard deviation, in grey levels of 255, from which on a map of uncertainty is white."""
+_DROWNED = 20.0
+"""Noise level, in standard deviations of the data, at which an image says next to nothing of itself."""
 _ROUNDING = 1 / 127.5 / math.sqrt(12)  # standard deviation of what bytes have lost, of pixels in [-1, 1]
 
 
@@ -163,6 +166,10 @@ class Restorer:
         if self.injury.kind != UNKNOWN:
             return proposals.mean(1)
         once = dataclasses.replace(self.settings, solver="euler", steps=1, guidance_scale=1.0)
+        if (
+            schedule_of(self.model.denoiser) is not None
+        ):  # its network predicts noise, maybe: an error counts sigma times
+            once = dataclasses.replace(once, grid="karras", sigma_max=_DROWNED * self.model.spec.sigma_data)
         return self._drawn(damaged, seeds, labels, once)
 
     def _drawn(
@@ -266,17 +273,10 @@ def write_restored(
     names, shown = class_names_by_row(model, labels), reporter or Silent()
     with StopRequest() as stop, generated_images(out, model, "sadm restore", about=about) as outputs:
         write_proposals(outputs, wanted, make, describe, names, restorer.settings.batch, shown, stop)
-        facts = []
-        for row in range(len(images)):
-            own, damaged = wanted[row * proposals : (row + 1) * proposals], to_floats(images.images[row])
-            drawn = torch.stack([read_picture(outputs.folder / proposal.name) for proposal in own])
-            asked = None if labels is None else labels[row : row + 1]
-            (mean,) = restorer.average(damaged[None], drawn[None], [own[0].seed], asked)
-            about_it = {"of": images.names[row], "proposal": "mean", "damage": injury.kind}
-            name = f"{row:06d}-mean.png"
-            if not outputs.has(name):
-                outputs.add(name, mean, seed=own[0].seed, label=names.get(row), edited=True, details=about_it)
-            facts.append({"of": images.names[row], **_write_maps(outputs.folder, row, damaged, drawn, mean)})
+        facts = [
+            _finish(restorer, outputs, images, row, wanted[row * proposals : (row + 1) * proposals], labels, names)
+            for row in range(len(images))
+        ]
         found = {
             "images": facts,
             "units": "standard deviation over proposals, in grey levels of 255",
@@ -284,6 +284,26 @@ def write_restored(
         }
         write_json(outputs.folder / MEASURED, found)
     return found
+
+
+def _finish(
+    restorer: Restorer,
+    outputs: GeneratedImages,
+    images: ImageSet,
+    row: int,
+    own: Sequence[Proposal],
+    labels: torch.Tensor | None,
+    names: Mapping[int, str],
+) -> dict[str, Any]:
+    """Writes what follows from the proposals for one image: their mean, its map and its sheet. Returns its facts."""
+    damaged, seed = to_floats(images.images[row]), own[0].seed
+    drawn = torch.stack([read_picture(outputs.folder / proposal.name) for proposal in own])
+    (mean,) = restorer.average(damaged[None], drawn[None], [seed], None if labels is None else labels[row : row + 1])
+    name = f"{row:06d}-mean.png"
+    if not outputs.has(name):
+        details = {"of": images.names[row], "proposal": "mean", "damage": restorer.injury.kind}
+        outputs.add(name, mean, seed=seed, label=names.get(row), edited=True, details=details)
+    return {"of": images.names[row], **_write_maps(outputs.folder, row, damaged, drawn, mean)}
 
 
 def spread_of(proposals: torch.Tensor) -> torch.Tensor:

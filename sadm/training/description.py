@@ -11,6 +11,7 @@ from sadm.core.conditions import AttributeScale
 from sadm.core.config import Count, Positive, PositiveFloat
 from sadm.core.errors import UserError
 from sadm.core.files import read_object
+from sadm.data.told import DAMAGE
 from sadm.models.weights.proportion import check_proportion, convolution_parameters, transformer_parameters
 from sadm.training.config import DenoiserConfig, NetConfig
 from sadm.training.spec import ModelSpec
@@ -48,6 +49,8 @@ def spec_of(description: dict[str, Any]) -> ModelSpec:
     found = _Described.model_validate(description)
     if len(found.label_counts) != len(found.class_names) or len(found.shape_counts) != len(found.shapes):
         raise ValueError("its counts are not those of its classes and shapes")
+    if found.centred and DAMAGE not in found.pictures:
+        raise ValueError("it starts from a damaged image that it is not told of")
     return ModelSpec(**{name: getattr(found, name) for name in _Described.model_fields})
 
 

@@ -28,7 +28,7 @@ from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.grids import write_png
 from sadm.core.marking import EDITED, read_mark
 from sadm.data import ImageSet, load_split, to_floats
-from sadm.diffusion import EDMDenoiser
+from sadm.diffusion import EDMDenoiser, VPSchedule
 from sadm.training.model_folder import Model, load_model
 from sadm.training.outputs import read_records
 
@@ -422,6 +422,14 @@ def test_the_mean_of_unknown_damage_is_the_posterior_mean(images: ImageSet, tmp_
     assert float((drawn - damaged - 0.2).std()) > 0.2
     found = restorer.average(damaged, drawn[:, None], [1, 2, 3], None)
     torch.testing.assert_close(found, damaged + 0.2, rtol=0, atol=0.01)  # 0.3^2 / 80 of the noise is left
+    seen: list[torch.Tensor] = []
+    seeing = lambda x_t, sigma, cond: (seen.append(sigma), gaussian(x_t, sigma, cond))[1]  # noqa: E731
+    seeing.schedule = VPSchedule.linear()  # type: ignore[attr-defined]
+    on_timesteps = Restorer(dataclasses.replace(model, denoiser=seeing), Injury("unknown"))
+    torch.testing.assert_close(
+        on_timesteps.average(damaged, drawn[:, None], [1, 2, 3], None), damaged + 0.2, rtol=0, atol=0.05
+    )
+    assert [float(one[0]) for one in seen] == [pytest.approx(20 * model.spec.sigma_data)]
     known = Restorer(model, Injury("noise", noise=0.1)).average(
         damaged, torch.stack([drawn, damaged], 1), [1, 2, 3], None
     )

@@ -267,6 +267,9 @@ def test_a_model_that_was_told_of_damage_in_the_earlier_way_stays_as_it_was(tmp_
         train(
             config.model_copy(update={"start_from": str(tmp_path / "run")}), tmp_path / "more", images=marked_images()
         )
+    description.write_text(json.dumps({**facts, "centred": True, "pictures": []}))
+    with pytest.raises(UserError, match="damaged"):
+        load_model(tmp_path / "run")
 
 
 def test_pictures_keep_their_weights_in_a_network_that_is_shown_more() -> None:
