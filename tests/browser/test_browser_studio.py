@@ -95,6 +95,7 @@ def test_work_is_in_no_page(page, studio: str, folder: Path, context) -> None:
     pages[1].reload()
     pages[1].wait_for_selector("#train-start")
     tab(pages[1], "jobs")
+    expect(pages[1].locator("#work-log textarea")).to_have_value(re.compile("Stopped and saved"))  # it is chosen again
     pages[1].click("#work-go-on")
     expect(pages[0].locator("#work-log textarea")).to_have_value(re.compile("Going on from step"))
     pages[0].click("#work-stop")
