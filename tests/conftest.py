@@ -15,10 +15,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from hypothesis import settings
 from PIL import Image
 
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start
 torch.set_num_threads(1)
+
+# Tests measure no time: how long an example takes depends on what else the machine does.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # These compare with packages that must not be in the usual environment: make test-reference.
 collect_ignore = [] if importlib.util.find_spec("torch_fidelity") else ["reference"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ def test_rounds_are_kept_and_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "up to 3 rounds" in text
 
 
-def test_a_process_that_fails_is_no_result() -> None:
+def test_a_process_that_fails_is_no_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "false")
     with pytest.raises(subprocess.CalledProcessError):
-        measure.side_by_side("no recipe", "plain")
+        measure.side_by_side("digits", "plain")
