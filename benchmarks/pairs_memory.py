@@ -90,7 +90,8 @@ def section() -> str | None:
 def _cell(ratio: dict[str, Any]) -> str:
     if not ratio:
         return ""
-    return change(ratio["mean"]) + (f" ({interval(ratio)})" if interval(ratio) else "")
+    span = interval(ratio)
+    return change(ratio["mean"]) + (f" ({span})" if span else "")
 
 
 if __name__ == "__main__":

@@ -166,9 +166,8 @@ class Restorer:
         if self.injury.kind != UNKNOWN:
             return proposals.mean(1)
         once = dataclasses.replace(self.settings, solver="euler", steps=1, guidance_scale=1.0)
-        if (
-            schedule_of(self.model.denoiser) is not None
-        ):  # its network predicts noise, maybe: an error counts sigma times
+        if schedule_of(self.model.denoiser) is not None:
+            # Its network may predict the noise: an error of that counts sigma times in x0_hat.
             once = dataclasses.replace(once, grid="karras", sigma_max=_DROWNED * self.model.spec.sigma_data)
         return self._drawn(damaged, seeds, labels, once)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import gradio as gr
 
+from sadm.core.errors import UserError
 from sadm.studio import commands
 from sadm.studio.context import Studio, choices, menu, shown_to_people
 from sadm.studio.pages.runs import classes_of
@@ -95,8 +96,9 @@ def to_be_made(studio: Studio, out: Path) -> gr.Dropdown:
 
 def images_in(studio: Studio, name: str | None) -> list[tuple[str, str]]:
     """Paths and captions of the first images of a folder; none where it is not there yet."""
-    if name is None or name not in studio.workspace.made():
+    try:
+        folder = studio.workspace.images(name)
+    except UserError:
         return []
-    folder = studio.workspace.images(name)
     records = sorted(read_records(folder).items())[:_SHOWN]
     return [(str(folder / file), record.get("label") or file) for file, record in records if (folder / file).is_file()]
