@@ -77,8 +77,6 @@ def side_by_side(recipe: str, arm: str) -> dict[str, Any]:
 
 def prediction(recipe: str, arm: str) -> dict[str, Any]:
     """What `sadm plan --calibrate` says of an arm."""
-    import dataclasses
-
     from sadm.experiments.planning.calibration import calibrate, machine
     from sadm.experiments.planning.network import Cluster
     from sadm.experiments.planning.plan import plan
@@ -86,30 +84,31 @@ def prediction(recipe: str, arm: str) -> dict[str, Any]:
     from sadm.training.config import load_train_config
 
     base = base_for(recipe)
-    subject = subject_of(base, load_train_config(recipe, overrides=CHANGES))
+    subject = subject_of(base, load_train_config(recipe, overrides=_changes(arm)))
     calibration = calibrate(subject, seconds=SECONDS)
     gpu = machine(calibration, subject, subject.config.optimiser.batch)
-    if arm == "plain":
-        subject = dataclasses.replace(subject, config=subject.config.model_copy(update={"signal": "none"}))
     own = plan(subject, gpu, Cluster(1), calibration=calibration)
     return {"step_seconds": own.step.seconds, "peak_mib": own.process_mib}
 
 
 def training(recipe: str, arm: str) -> dict[str, Any]:
     """Short trainings on the recipe's images: CPU-seconds of a step, and the most memory that the process had in the first."""
-    from sadm.core.config import merge
     from sadm.core.provenance import peak_memory_mib
     from sadm.experiments.cost import mean_undisturbed
     from sadm.training.config import load_train_config
     from sadm.training.run import split_for
 
-    config = load_train_config(recipe, overrides=merge(CHANGES, {"signal": "none"} if arm == "plain" else {}))
+    config = load_train_config(recipe, overrides=_changes(arm))
     images, begun = split_for(config).train, time.monotonic()
     slices = trained(config, images)
     peak = peak_memory_mib()
     while time.monotonic() - begun < BEGINNING + SECONDS:
         slices += trained(config, images)
     return {"step_seconds": mean_undisturbed(slices), "peak_mib": peak}
+
+
+def _changes(arm: str) -> dict[str, Any]:
+    return CHANGES | ({"signal": "none"} if arm == "plain" else {})
 
 
 def trained(config: TrainConfig, images: ImageSet) -> list[float]:

@@ -1,8 +1,9 @@
 """How fast this machine is, from half a minute of training on smaller versions of the very network that is planned.
 
-A transformer of L blocks takes as long for a step as the line through two shallower ones says, since its blocks are alike; a UNet
-as long as the line through two smaller batches. What the training signal adds is measured on the shallower one. All versions run
-in turn, in short slices, so that a slow moment hurts all alike; processor time on a CPU, elapsed time elsewhere.
+A transformer that is small enough is measured as it is. A larger one of L blocks takes as long for a step as the line through two
+shallower ones says, since its blocks are alike; a UNet as long as the line through two smaller batches. What the training signal
+adds is measured on one block. All versions run in turn, in short slices, so that a slow moment hurts all alike; the first step of
+a turn is not timed, since it finds the caches full of another version's numbers. Processor time on a CPU, elapsed time elsewhere.
 
 Memory: a shallow version trains in a process of its own, and what that process grows by, over what is counted for it, is the
 factor by which an allocator takes more than tensors need.
@@ -39,12 +40,13 @@ from sadm.training.signals import prepare_signals
 from sadm.training.spec import spec_for
 
 SECONDS = 30.0
-SLICE = 0.2
+SLICE = 0.4
 """Seconds of a turn, at least."""
 WARM = 3
-"""Steps that are not timed, since first ones are slow."""
+"""Steps from which the length of a turn is found, not timed otherwise, since first ones are slow."""
 STEP_GFLOP = 40.0
-"""Operations of a step that is tried; where the batch makes more, fewer images are tried, and the rest is extrapolated."""
+"""Operations of a step that is tried; where network and batch make more, fewer blocks and images are tried, and the rest is
+extrapolated."""
 ENCODER_STEPS = 4
 CACHED = ("hidden", "repa")
 """Signals that keep what a frozen encoder sees in an image, as long as its pixels stay as they are."""
@@ -143,9 +145,10 @@ def _probes(subject: Subject, batch: int, device: str) -> dict[str, TrainConfig]
     """Configurations to try, by what they are for: two sizes without the signal, and one with it, fresh and cached."""
     config = subject.config
     if config.net.kind == "dit":
-        blocks = (1, 2 if config.net.depth <= 4 else 3)
-        operations = count(subject.shape, config, subject.classes).step * blocks[1] / config.net.depth
-        images = max(2, min(batch, int(STEP_GFLOP * 1e9 / operations)))
+        operations = count(subject.shape, config, subject.classes).step
+        whole = batch * operations <= STEP_GFLOP * 1e9
+        blocks = (1, max(2, config.net.depth) if whole else min(3, max(2, config.net.depth)))
+        images = max(2, min(batch, int(STEP_GFLOP * 1e9 / (operations * blocks[1] / config.net.depth))))
         sizes = [{"net": {"depth": depth}, "optimiser": {"batch": images}} for depth in blocks]
     else:
         sizes = [{"optimiser": {"batch": max(2, batch // part)}} for part in (4, 2)]
@@ -184,6 +187,7 @@ def _timed(learners: dict[str, Learner], device: torch.device, seconds: float, r
 
 
 def _slice(learner: Learner, steps: int, device: torch.device) -> float:
+    learner.advance()
     start = spent_seconds(device)
     for _ in range(steps):
         learner.advance()

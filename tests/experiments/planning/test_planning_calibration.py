@@ -11,6 +11,7 @@ from sadm.core.errors import UserError
 from sadm.experiments.planning import calibration
 from sadm.experiments.planning.calibration import Calibration, calibrate
 from sadm.experiments.planning.devices import DEVICES, Gpu
+from sadm.experiments.planning.flops import count
 from sadm.experiments.planning.network import Cluster
 from sadm.experiments.planning.plan import Plan, plan
 from sadm.experiments.planning.subject import Subject, base_for, subject_of
@@ -37,7 +38,7 @@ def test_a_whole_network_lies_on_the_line_through_smaller_ones(monkeypatch: pyte
     found = calibrate(subject(), device="cpu")
     assert found.step_seconds == pytest.approx(2 + 3 * 5)
     assert (found.signal_seconds, found.cached_seconds) == (pytest.approx(0.5), pytest.approx(0.1))
-    assert found.measured == {"less": 5, "more": 11, "fresh": 5.5, "cached": 5.1}
+    assert found.measured == {"less": 5, "more": 17, "fresh": 5.5, "cached": 5.1}
     assert found.batch == 8
     plain = calibrate(subject(signal="none"), device="cpu")
     assert (plain.signal_seconds, plain.pretrain_seconds) == (0, 0)
@@ -45,6 +46,18 @@ def test_a_whole_network_lies_on_the_line_through_smaller_ones(monkeypatch: pyte
     flipped = calibrate(subject(data={"flip": True}), device="cpu")  # each image is new each time
     assert "cached" not in flipped.measured
     assert flipped.cached_seconds == flipped.signal_seconds
+
+
+@pytest.mark.parametrize("depth", [1, 2, 5])
+def test_a_network_that_is_too_large_is_tried_with_fewer_blocks(monkeypatch: pytest.MonkeyPatch, depth: int) -> None:
+    monkeypatch.setattr(calibration, "_timed", law)
+    monkeypatch.setattr(calibration, "_process_memory", lambda *_: (100.0, 1.0))
+    own = subject(signal="none", net={**SMALL["net"], "depth": depth})
+    steps = 8 * count(own.shape, own.config, own.classes).step / 1e9
+    monkeypatch.setattr(calibration, "STEP_GFLOP", 0.999 * steps)
+    found = calibrate(own, device="cpu")
+    assert found.measured == {"less": 5, "more": {1: 8, 2: 8, 5: 11}[depth]}
+    assert found.step_seconds == pytest.approx((2 + 3 * depth) * 8 / found.batch)
 
 
 def test_batches_that_are_too_long_are_tried_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,10 +98,10 @@ def test_a_process_that_fails_says_why() -> None:
         calibration.measured_apart(dataclasses.replace(subject(), shape=(1, 7, 7)), subject().config)
 
 
-def planned(config: TrainConfig | None = None, count: int = 1, **parallel: Any) -> Plan:
+def planned(config: TrainConfig | None = None, devices: int = 1, **parallel: Any) -> Plan:
     base = base_for(None)
     own = subject_of(base, config or load_train_config(overrides=SMALL))
-    return plan(own, DEVICES["a100"].gpu("float32"), Cluster(count), ParallelConfig(**parallel))
+    return plan(own, DEVICES["a100"].gpu("float32"), Cluster(devices), ParallelConfig(**parallel))
 
 
 def test_hours_follow_from_operations() -> None:
@@ -97,13 +110,13 @@ def test_hours_follow_from_operations() -> None:
     assert found.hours.training == pytest.approx(10 * gpu.hours(each))
     assert found.step.plain == 8 * found.counts.step
     assert found.hours.lost == pytest.approx(found.hours.training * found.failures.overhead)
-    two = planned(count=2)
+    two = planned(devices=2)
     assert two.step.computing == pytest.approx(found.step.computing / 2)
     assert two.step.waiting > 0 == found.step.waiting
 
 
 def test_memory_by_strategy() -> None:
-    one, ddp, fsdp = planned(), planned(count=4), planned(count=4, strategy="fsdp")
+    one, ddp, fsdp = planned(), planned(devices=4), planned(devices=4, strategy="fsdp")
     for part in ("weights", "gradients", "moments", "averages"):
         assert getattr(fsdp.memory, part) == pytest.approx(getattr(ddp.memory, part) / 4)
         assert getattr(ddp.memory, part) == getattr(one.memory, part)
