@@ -217,6 +217,23 @@ def test_a_measurement_is_the_sum_of_its_parts_and_goes_on(tmp_path: Path, monke
     assert not (tmp_path / "parts").exists()
 
 
+def test_each_seed_may_have_examples_of_its_own_and_arms_may_be_compared() -> None:
+    training, test = squares(16, 6), squares(14, 7)
+    good, real = Examples.of(training)
+    one, two = (Examples(*pasted(good, real.images, real.masks, 6, seed=seed)) for seed in (0, 1))
+    both = measure_detection(training, test, {"own": [one, two], "one": one}, 2, QUICK, against={"own": "one"})
+    second = measure_detection(training, test, {"own": [one, one], "two": two}, 2, QUICK)
+    assert both["arms"]["own"]["auroc"]["values"] == [
+        both["arms"]["one"]["auroc"]["values"][0],
+        second["arms"]["two"]["auroc"]["values"][1],
+    ]
+    assert second["arms"]["own"] == both["arms"]["one"]
+    values = [[arm["auroc"]["values"][seed] for arm in both["arms"].values()] for seed in (0, 1)]  # real, own, one
+    assert both["against"]["own against one"]["auroc"]["values"] == pytest.approx([v[1] - v[2] for v in values])
+    with pytest.raises(UserError, match="'own' has 3 sets of images for 2 seeds"):
+        measure_detection(training, test, {"own": [one, two, one]}, 2, QUICK)
+
+
 def test_bad_input() -> None:
     images = squares(8, 8)
     with pytest.raises(UserError, match="at least one seed"):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,12 +60,13 @@ class Examples:
 def measure_detection(
     training: ImageSet,
     test: ImageSet,
-    added: Mapping[str, Examples],
+    added: Mapping[str, Examples | Sequence[Examples]],
     seeds: int = 5,
     settings: DetectorSettings | None = None,
     device: torch.device | str = "cpu",
     reporter: Reporter | None = None,
     folder: Path | None = None,
+    against: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Trains detectors on real images, alone and with each kind of added defects, and compares them on other real images.
 
@@ -74,40 +75,37 @@ def measure_detection(
     Args:
         training: real images with masks, with defects and without.
         test: other real images with masks.
-        added: by name.
+        added: by name; where there are several for a name, one for each seed, as of generators that were trained in pairs.
         seeds: detectors of each kind.
         settings: how they are trained.
         device: where.
         reporter: told about progress.
         folder: where maps are kept, so that the same call goes on after an interruption; None = nowhere.
+        against: of an added arm, with which other one it is compared besides.
 
     Returns:
         For JSON: by arm and metric the ``mean`` over seeds and its ``values``; by added arm and metric, under ``gains``, the mean
         difference from real images alone with its interval (``low``, ``high``: bootstrap over seeds and test images, good and
-        defective ones apart, 95 %).
+        defective ones apart, 95 %), and under ``against`` that from the other arm.
 
     Raises:
-        UserError: a set without masks, fewer than one seed, or images of other shapes.
+        UserError: a set without masks, fewer than one seed, another number of examples than of seeds, or images of other shapes.
     """
     if seeds < 1:
         raise UserError(f"at least one seed is needed, got {seeds}.")
     how, shown = settings or DetectorSettings(), reporter or Silent()
     good, real = Examples.of(training)
     Examples.of(test)
-    for name, examples in added.items():
-        if name == REAL or examples.images.shape[1:] != training.images.shape[1:]:
-            raise UserError(
-                f"'{name}' has images of shape {list(examples.images.shape[1:])}; expected {list(training.shape)}."
-            )
-    arms = {REAL: [real], **{name: [real, examples] for name, examples in added.items()}}
-    store = Store(folder, _about(training, test, added, how))
+    by_seed = {name: _by_seed(name, examples, seeds, training.shape) for name, examples in added.items()}
+    arms = {REAL: [[real]] * seeds, **{name: [[real, one] for one in some] for name, some in by_seed.items()}}
+    store = Store(folder, _about(training, test, by_seed, how))
     found: dict[str, list[Found]] = {name: [] for name in arms}
     jobs = [(name, seed) for name in arms for seed in range(seeds)]
     for done, (name, seed) in enumerate(jobs):
         shown.update("detectors", done, len(jobs))
 
         def maps(name: str = name, seed: int = seed) -> torch.Tensor:
-            pools = [(one.images, one.masks) for one in arms[name]]
+            pools = [(one.images, one.masks) for one in arms[name][seed]]
             return defect_maps(good, pools, test.images, how, seed, device)
 
         assert test.masks is not None  # noqa: S101 - checked
@@ -116,15 +114,31 @@ def measure_detection(
     facts = {
         "good": len(good),
         "defects": len(real.images),
-        "added": {name: len(examples.images) for name, examples in added.items()},
+        "added": {name: len(some[0].images) for name, some in by_seed.items()},
         "test": {"good": int((~found[REAL][0].marked).sum()), "defects": int(found[REAL][0].marked.sum())},
         "seeds": seeds,
         "detector": dataclasses.asdict(how),
         "arms": {name: {metric: _mean(some, metric) for metric in METRICS} for name, some in found.items()},
         "gains": {name: {metric: gain(found[name], found[REAL], metric) for metric in METRICS} for name in added},
+        "against": {
+            f"{name} against {other}": {metric: gain(found[name], found[other], metric) for metric in METRICS}
+            for name, other in (against or {}).items()
+        },
     }
     store.clear()
     return facts
+
+
+def _by_seed(
+    name: str, examples: Examples | Sequence[Examples], seeds: int, shape: Sequence[int]
+) -> Sequence[Examples]:
+    some = [examples] * seeds if isinstance(examples, Examples) else examples
+    if len(some) != seeds:
+        raise UserError(f"'{name}' has {len(some)} sets of images for {seeds} seeds; expected one, or one for each.")
+    for one in some:
+        if name == REAL or one.images.shape[1:] != tuple(shape):
+            raise UserError(f"'{name}' has images of shape {list(one.images.shape[1:])}; expected {list(shape)}.")
+    return some
 
 
 def gain(ours: list[Found], theirs: list[Found], metric: str, draws: int = _DRAWS) -> dict[str, Any]:
@@ -159,14 +173,14 @@ def _mean(found: list[Found], metric: str) -> dict[str, Any]:
 
 
 def _about(
-    training: ImageSet, test: ImageSet, added: Mapping[str, Examples], settings: DetectorSettings
+    training: ImageSet, test: ImageSet, added: Mapping[str, Sequence[Examples]], settings: DetectorSettings
 ) -> dict[str, Any]:
     """What all maps depend on; the order of images decides which of them a draw takes."""
 
     def keys(*parts: torch.Tensor | None) -> list[list[int]]:
         return [image_keys(part).tolist() for part in parts if part is not None]
 
-    hashes = {name: keys(examples.images, examples.masks) for name, examples in added.items()}
+    hashes = {name: [keys(one.images, one.masks) for one in some] for name, some in added.items()}
     return {
         "training": [training.fingerprint(), keys(training.masks)],
         "test": [test.fingerprint(), keys(test.masks)],
