@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from sadm.studio.jobs import Jobs
 
 PATIENCE = 180_000
 """Milliseconds that a test waits for what is to happen; nothing here measures time."""
+GRAVE = ("critical", "serious")
+GRADIOS = ("nested-interactive", "aria-prohibited-attr")
+"""Serious, and of Gradio itself: its button for further uploads holds the field for files, and galleries and plots with
+nothing in them have a name that their role does not allow."""
 TABS = ("train", "runs", "draw", "defects", "edit", "augment", "review", "jobs")
 
 
@@ -76,6 +81,24 @@ def choose(page: Any, where: str, name: str) -> None:
     """Chooses from a menu."""
     page.locator(f"{where} input").click()
     page.get_by_role("option", name=name, exact=True).click()
+
+
+def judged_by_axe(page: Any) -> None:
+    """Makes a page ready for `grave`."""
+    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
+    page.evaluate(f"{axe}; 0")
+    page.add_style_tag(content="* { transition: none !important }")  # or colours are seen on their way to others
+
+
+def grave(page: Any, name: str) -> list[str]:
+    """What axe finds on a page as it is now."""
+    results = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
+    assert results["passes"]
+    return [
+        f"{name}: {one['impact']}, {one['id']}: {[node['html'][:200] for node in one['nodes'][:3]]}"
+        for one in results["violations"]
+        if one["impact"] in GRAVE and one["id"] not in GRADIOS
+    ]
 
 
 def newest(folder: Path) -> dict[str, Any]:

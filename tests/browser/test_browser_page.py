@@ -7,30 +7,23 @@ import re
 import threading
 import urllib.error
 import urllib.request
-from importlib.resources import files
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from sadm.studio.texts import TEXTS
-from studio_process import PATIENCE, TABS, busy, opened, serving, tab
+from studio_process import PATIENCE, TABS, busy, grave, judged_by_axe, opened, serving, tab
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: make studio-test")
 expect = playwright.expect
 expect.set_options(timeout=PATIENCE)
-GRAVE = ("critical", "serious")
-GRADIOS = ("nested-interactive", "aria-prohibited-attr")
-"""Serious, and of Gradio itself: its button for further uploads holds the field for files, and galleries and plots with
-nothing in them have a name that their role does not allow."""
 
 
 def test_axe_finds_nothing_grave_in_any_tab_light_or_dark(page, studio: str, tmp_path: Path) -> None:
-    axe = files("axe_playwright_python").joinpath("axe.min.js").read_text(encoding="utf-8")
     Image.linear_gradient("L").resize((8, 8)).save(tmp_path / "mine.png")
     opened(page, studio)
-    page.evaluate(f"{axe}; 0")
-    page.add_style_tag(content="* { transition: none !important }")  # or colours are seen on their way to others
+    judged_by_axe(page)
     found = []
     for name in TABS:
         tab(page, name)
@@ -39,13 +32,7 @@ def test_axe_finds_nothing_grave_in_any_tab_light_or_dark(page, studio: str, tmp
             expect(page.locator("#edit-files")).to_contain_text("mine")
         for scheme in ("light", "dark"):
             page.evaluate("dark => document.body.classList.toggle('dark', dark)", scheme == "dark")
-            results = page.evaluate("axe.run(document, { resultTypes: ['violations'] })")
-            assert results["passes"]
-            found += [
-                f"{name}, {scheme}: {one['impact']}, {one['id']}: {[node['html'][:200] for node in one['nodes'][:3]]}"
-                for one in results["violations"]
-                if one["impact"] in GRAVE and one["id"] not in GRADIOS
-            ]
+            found += grave(page, f"{name}, {scheme}")
     assert found == [], "\n".join(found)
 
 

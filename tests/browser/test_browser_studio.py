@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from sadm.studio.jobs import Jobs
-from studio_process import PATIENCE, busy, choose, fill, newest, opened, tab
+from studio_process import PATIENCE, busy, choose, fill, grave, judged_by_axe, newest, opened, tab
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright: make studio-test")
 expect = playwright.expect
@@ -138,6 +138,30 @@ def test_what_waits_can_be_taken_out(page, studio: str, folder: Path, waiting: J
     assert not (folder / "runs" / "pair-compare").exists()
 
 
+def test_a_comparison_is_followed_to_its_report(page, studio: str, folder: Path, context) -> None:
+    opened(page, studio)
+    fill(page, "#train-name", "followed")
+    fill(page, "#train-steps", "20")
+    fill(page, "#train-seeds", "2")
+    page.click("#compare-start")
+    expect(page.locator("#train-said")).to_contain_text("In the queue: Comparison followed-compare")
+    tab(page, "jobs")
+    expect(page.locator("#work-job")).to_contain_text(re.compile(r"Comparison followed-compare – running: .* \d+%"))
+    expect(page.locator("#work-job")).to_contain_text("Comparison followed-compare – done", timeout=4 * PATIENCE)
+    found = json.loads((folder / "runs" / "followed-compare" / "comparison.json").read_text(encoding="utf-8"))
+    assert found["protocol"]["seeds"] == [100, 101]
+    tab(page, "runs")
+    with context.expect_page() as opening:
+        page.get_by_role("link", name="Report of followed-compare").click()
+    report = opening.value
+    expect(report.locator("body")).to_contain_text(found["verdict"]["sentence"])
+    pictures = report.locator("img")
+    assert pictures.count() > 0
+    assert all(pictures.nth(number).evaluate("image => image.naturalWidth") > 0 for number in range(pictures.count()))
+    judged_by_axe(report)
+    assert grave(report, "report") == []
+
+
 def test_a_report_is_opened_and_can_load_and_run_nothing(page, studio: str, folder: Path, context) -> None:
     pair = folder / "runs" / "done-compare"
     pair.mkdir()
@@ -254,6 +278,8 @@ def test_images_are_reviewed_one_by_one_and_the_approved_ones_leave(page, studio
     counts = page.locator("#review-counts")
     expect(counts).to_contain_text("0 approved, 0 rejected, 4 to go")
     expect(page.locator("#review-image img")).to_be_visible()
+    expect(page.locator("#review-facts")).to_contain_text(re.compile(r"From a real image\s*no"))
+    expect(page.locator("#review-facts")).to_contain_text(re.compile(r"Sampling steps\s*2"))
     page.click("#review-export")
     expect(page.get_by_text("Review them first")).to_be_visible()
     fill(page, "#review-reason", "too dark")

@@ -80,14 +80,18 @@ def next_of(studio: Studio, chosen: str | None) -> tuple[tuple[str, str] | None,
         return None, f"{said} {rest}", "", ""
     rejected = len(records) - approved - len(open_)
     said = text["reviewed"].format(approved=approved, rejected=rejected, open=len(open_))
-    return (chosen, open_[0]), said, picture(source / open_[0], open_[0]), table_of(records[open_[0]])
+    return (chosen, open_[0]), said, picture(source / open_[0], open_[0]), table_of(records[open_[0]], text)
 
 
-def table_of(facts: dict[str, Any]) -> str:
-    """Facts as a table of HTML: a line for each."""
+def table_of(facts: dict[str, Any], text: dict[str, str]) -> str:
+    """A record of an image as a table of HTML, a line for each fact, under the names that the page has for them."""
     lines = []
-    for name, value in facts.items():
-        shown = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-        head = f'<th scope="row" style="text-align: left; padding-right: 1em">{html.escape(name)}</th>'
+    for name, value in {**facts, **facts.get("details", {})}.items():
+        if name == "details":
+            continue
+        shown = text["yes" if value else "no"] if isinstance(value, bool) else value
+        shown = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
+        title = html.escape(text.get(f"fact_{name}", name))
+        head = f'<th scope="row" style="text-align: left; padding-right: 1em">{title}</th>'
         lines.append(f'<tr>{head}<td style="overflow-wrap: anywhere">{html.escape(shown)}</td></tr>')
     return f"<table>{''.join(lines)}</table>"
