@@ -16,10 +16,11 @@ WORDS = {
     "real": "real images alone",
 }
 DEFECTS = """Photographs of brushed metal, {source}. For training there are {good} good images and {defects} with a defect.
-Generators made {steps:,} steps of {batch} images, and drew {added} defects ([defects.md](defects.md)); as many real ones were
-pasted. Detectors make the same number of steps whatever they are trained on; where defects are added, every second one that
-they see is one of these. They are asked about {test_good} good and {test_defects} defective images that were held out. Gains are
-against real images alone, with 95 % intervals over detectors and test images; they know of one training of each generator."""
+Generators made {plain:,} steps of {batch} images without a signal and {structure:,} with structure guidance, which cost the
+same, and drew {added} defects ([defects.md](defects.md)); as many real ones were pasted. Detectors make the same number of steps
+whatever they are trained on; where defects are added, every second one that they see is one of these. They are asked about
+{test_good} good and {test_defects} defective images that were held out. There are {seeds} paired trainings of each generator, each
+with a detector of its own. Gains are against real images alone, with 95 % intervals over trainings and test images."""
 
 
 def section() -> str | None:
@@ -45,14 +46,14 @@ def _defects_summary() -> dict[str, Any]:
     if not result_path(NAME, "defects").exists():
         return {}
     found = stored(NAME, "defects")
-    return {"defects": rounded({key: found[key] for key in ("arms", "gains", "good", "defects", "test", "seeds")})}
+    return {"defects": rounded({key: found[key] for key in ("arms", "gains", "against", "good", "defects", "test", "seeds", "steps")})}
 
 
 def _defects() -> str | None:
     if not result_path(NAME, "defects").exists():
         return None
     found = stored(NAME, "defects")
-    test, seconds, where = found["test"], found["cpu_seconds"], found["provenance"]
+    test, seconds, where, pairs = found["test"], found["cpu_seconds"], found["provenance"], found["against"].items()
     told = DEFECTS.format(
         source=f"`{found['source']}`",
         good=found["good"],
@@ -60,7 +61,9 @@ def _defects() -> str | None:
         added=next(iter(found["added"].values())),
         test_good=test["good"],
         test_defects=test["defects"],
-        **found["generator"],
+        batch=found["batch"],
+        seeds=found["seeds"],
+        **found["steps"],
     )
     lines = [
         "### Defects for an inspection",
@@ -75,17 +78,22 @@ def _defects() -> str | None:
         for metric in ("auroc", "pixel_ap"):
             cells += [f"{found['arms'][name][metric]['mean']:.3f}", _gain(found["gains"].get(name), metric)]
         lines.append(f"| {' | '.join(cells)} |")
-    spent = ", ".join(
-        f"{WORDS[arm]}: {own['training']:.0f} CPU-seconds of training and {own['drawing']:.0f} of drawing"
-        for arm, own in seconds.items()
-    )
+    spent = "; ".join(f"{WORDS[arm]}: {_mean_seconds(own):.0f}" for arm, own in seconds.items())
     lines += [
         "",
-        f"{found['seeds']} detectors of each kind. {spent[0].upper()}{spent[1:]}. Commit {where['commit']}, torch "
+        "Against each other: "
+        + "; ".join(f"{name}: AUROC {_gain(gains, 'auroc')}, pixels {_gain(gains, 'pixel_ap')}" for name, gains in pairs)
+        + ".",
+        "",
+        f"CPU-seconds of a training, that of the structure encoder included: {spent}. Commit {where['commit']}, torch "
         f"{where['torch']}, {where['machine']}.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _mean_seconds(trainings: list[dict[str, float]]) -> float:
+    return sum(own["training"] + own["encoder"] for own in trainings) / len(trainings)
 
 
 def _gain(gains: dict[str, Any] | None, metric: str) -> str:

@@ -36,14 +36,15 @@ def results(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     def store(_: str, name: str, value: Any) -> None:
         result_path(_, name).write_text(json.dumps(value, allow_nan=False))
 
-    for module in (augment, augment_page, page, restore_page):
+    for module in (augment, augment_page, defects, page, restore_page):
         monkeypatch.setattr(module, "result_path", result_path)
     for module in (augment_page, page):
         monkeypatch.setattr(module, "stored", lambda _, name: json.loads(result_path(_, name).read_text()))
     for module in (augment, augment_page):
         monkeypatch.setattr(module, "CASES", cases)
-    monkeypatch.setattr(augment, "store", store)
-    monkeypatch.setattr(augment, "RUNS", tmp_path / "runs")
+    for module in (augment, defects):
+        monkeypatch.setattr(module, "store", store)
+        monkeypatch.setattr(module, "RUNS", tmp_path / "runs")
     monkeypatch.setattr(augment, "CLASSIFIERS", 2)
     monkeypatch.setattr(augment, "CLASSIFIER_STEPS", 4)
     return tmp_path
@@ -72,6 +73,39 @@ def test_a_tiny_case_is_kept_and_shown(results: Path, monkeypatch: pytest.Monkey
     assert f"{filled['real']} show '3'; {filled['missing']} are wanted" in text
     assert summary["filled"] == filled
     assert str(results) not in stored
+
+
+def test_defects_come_from_paired_trainings_of_equal_cost(results: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = defects.generator_config
+
+    def tiny(signal: str, seed: int = 100, steps: int = 8) -> Any:
+        config = real(signal, seed, steps)
+        net = config.net.model_copy(update={"width": 16, "depth": 1, "heads": 1})
+        structure = config.structure.model_copy(update={"encoder_steps": 1, "encoder_width": 4, "encoder_batch": 8})
+        optimiser = config.optimiser.model_copy(update={"batch": 8})
+        return config.model_copy(update={"net": net, "structure": structure, "optimiser": optimiser})
+
+    monkeypatch.setattr(defects, "SOURCE", "surfaces:count=100,size=16,material=metal,seed=11")
+    monkeypatch.setattr(defects, "KEPT", 0.5)
+    for name, value in {"DRAWN": 1, "COST_STEPS": 20, "DETECTOR_STEPS": 3, "SEEDS": range(100, 102)}.items():
+        monkeypatch.setattr(defects, name, value)
+    monkeypatch.setattr(defects, "generator_config", tiny)
+    monkeypatch.setattr(defects, "relative", lambda path: path)
+    defects.run_defects()
+    found = json.loads((results / "defects.json").read_text())
+    assert found["steps"]["plain"] == 8
+    assert 1 <= found["steps"]["structure"] < 8
+    assert found["added"] == {"plain": 5, "structure": 5, "pasted": 5}
+    assert len(found["cpu_seconds"]["structure"]) == found["seeds"] == 2
+    between = found["against"]["structure against plain"]["auroc"]
+    arms = [found["arms"][arm]["auroc"]["values"] for arm in ("structure", "plain")]
+    assert between["values"] == pytest.approx([a - b for a, b in zip(*arms, strict=True)])
+    text = page.section()
+    assert text is not None
+    assert f"structure against plain: AUROC {between['mean']:+.3f}" in text
+    assert page.summary()["defects"]["steps"] == found["steps"]
+    monkeypatch.setattr(defects, "_equal_cost_steps", lambda *_: pytest.fail("measured again"))
+    defects.run_defects()
 
 
 def measured(**gain: float) -> dict[str, Any]:
