@@ -19,8 +19,8 @@ DEFECTS = """Photographs of brushed metal, {source}. For training there are {goo
 Generators made {plain:,} steps of {batch} images without a signal and {structure:,} with structure guidance, which cost the
 same, and drew {added} defects ([defects.md](defects.md)); as many real ones were pasted. Detectors make the same number of steps
 whatever they are trained on; where defects are added, every second one that they see is one of these. They are asked about
-{test_good} good and {test_defects} defective images that were held out. There are {seeds} paired trainings of each generator, each
-with a detector of its own. Gains are against real images alone, with 95 % intervals over trainings and test images."""
+{test_good} good and {test_defects} defective images that were held out. There are {seeds} paired trainings of each generator,
+each with a detector of its own. Gains are against real images alone, with 95 % intervals over trainings and test images."""
 
 
 def section() -> str | None:
@@ -46,7 +46,8 @@ def _defects_summary() -> dict[str, Any]:
     if not result_path(NAME, "defects").exists():
         return {}
     found = stored(NAME, "defects")
-    return {"defects": rounded({key: found[key] for key in ("arms", "gains", "against", "good", "defects", "test", "seeds", "steps")})}
+    told = ("arms", "gains", "against", "good", "defects", "test", "seeds", "steps")
+    return {"defects": rounded({key: found[key] for key in told})}
 
 
 def _defects() -> str | None:
@@ -82,7 +83,9 @@ def _defects() -> str | None:
     lines += [
         "",
         "Against each other: "
-        + "; ".join(f"{name}: AUROC {_gain(gains, 'auroc')}, pixels {_gain(gains, 'pixel_ap')}" for name, gains in pairs)
+        + "; ".join(
+            f"{name}: AUROC {_gain(gains, 'auroc')}, pixels {_gain(gains, 'pixel_ap')}" for name, gains in pairs
+        )
         + ".",
         "",
         f"CPU-seconds of a training, that of the structure encoder included: {spent}. Commit {where['commit']}, torch "
