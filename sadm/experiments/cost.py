@@ -167,7 +167,7 @@ def _slices(learners: dict[str, Learner], steps: int, reporter: Reporter) -> dic
                 slices[arm].append(spent_seconds(learner.device) - start)
             else:
                 del running[arm]
-        reporter.update("cost per step", done, steps)
+        reporter.update("per step", done, steps)
     return slices
 
 

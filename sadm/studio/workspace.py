@@ -10,6 +10,7 @@ from pathlib import Path
 from sadm.core.errors import UserError
 from sadm.core.files import make_folder
 from sadm.experiments.config import CompareConfig
+from sadm.experiments.plan import RUNS
 from sadm.training.outputs import RECORDS
 from sadm.training.run import CONFIG as RUN
 
@@ -31,8 +32,8 @@ class Workspace:
         self.jobs_folder, self.uploads = self.folder / "jobs", make_folder(self.folder / "uploads")
 
     def runs(self) -> list[str]:
-        """Names of the trainings, the newest last."""
-        return _newest_last(self.runs_folder, RUN)
+        """Names of the trainings, the newest last; those of a comparison are called ``COMPARISON/RUN``."""
+        return _newest_last(self.runs_folder, RUN, f"*/{RUNS}/*/{RUN}")
 
     def comparisons(self) -> list[str]:
         """Names of the comparisons, the newest last."""
@@ -48,7 +49,11 @@ class Workspace:
         Raises:
             UserError: none was chosen, or there is none of this name.
         """
-        return _within(self.runs_folder, name, "training")
+        comparison, within, own = (name or "").partition("/")
+        folder = self.runs_folder
+        if within:
+            folder, name = _within(folder, comparison, "training") / RUNS, own
+        return _within(folder, name, "training")
 
     def images(self, name: str | None) -> Path:
         """A folder of generated images; errors as of `run`."""
@@ -64,7 +69,8 @@ class Workspace:
 
     def new_images(self, kind: str, run: str) -> Path:
         """A folder, not there yet, for images of a kind that a training makes."""
-        stem = plain_name(f"{run}-{kind}-{time.strftime('%m%d-%H%M%S')}")
+        end = f"-{kind}-{time.strftime('%m%d-%H%M%S')}"
+        stem = plain_name(run)[: _LONGEST - len(end)] + end
         names = [stem, *(f"{stem}-{number}" for number in range(2, 1000))]
         return next(self.out_folder / name for name in names if not (self.out_folder / name).exists())
 
@@ -86,11 +92,12 @@ def chosen_of(names: Sequence[str], given: str | None = None) -> str | None:
     return given if given in names else next(reversed(names), None)
 
 
-def _newest_last(folder: Path, marker: str) -> list[str]:
+def _newest_last(folder: Path, marker: str, deeper: str | None = None) -> list[str]:
     """Folders that hold a file which stays as it is once they are complete, by its age. New ones come last: in a menu on a page
     each name keeps its place, by which the browser knows what was chosen."""
-    found = sorted(folder.glob(f"*/{marker}"), key=lambda path: (path.stat().st_mtime, path.parent.name))
-    return [path.parent.name for path in found]
+    found = [*folder.glob(f"*/{marker}"), *(folder.glob(deeper) if deeper else ())]
+    names = {path: path.relative_to(folder).parent.as_posix().replace(f"/{RUNS}/", "/") for path in found}
+    return [names[path] for path in sorted(found, key=lambda path: (path.stat().st_mtime, names[path]))]
 
 
 def _within(folder: Path, name: str | None, what: str) -> Path:

@@ -151,6 +151,8 @@ def test_a_comparison_is_followed_to_its_report(page, studio: str, folder: Path,
     found = json.loads((folder / "runs" / "followed-compare" / "comparison.json").read_text(encoding="utf-8"))
     assert found["protocol"]["seeds"] == [100, 101]
     tab(page, "runs")
+    choose(page, "#runs-run", "followed-compare/plain-20-steps-seed-101")
+    expect(page.locator("#runs-facts")).to_contain_text("Finished after 20 steps")
     with context.expect_page() as opening:
         page.get_by_role("link", name="Report of followed-compare").click()
     report = opening.value

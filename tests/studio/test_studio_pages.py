@@ -122,6 +122,16 @@ def test_the_workspace_lists_what_is_there_and_nothing_else(tmp_path: Path) -> N
     for name in (None, "", "..", ".", "../runs", "gone", "old/../new"):
         with pytest.raises(UserError, match=r"no training"):
             space.run(name)
+    arm = space.runs_folder / "pair" / "runs" / "plain-40-steps-seed-100"
+    arm.mkdir(parents=True)
+    (arm / "config.yaml").write_text("")
+    os.utime(arm / "config.yaml", (0.5, 0.5))
+    assert space.runs() == ["old", f"pair/{arm.name}", "new"]
+    assert space.run(f"pair/{arm.name}") == arm
+    for name in ("pair/", "pair/gone", "pair/..", "../pair/runs", f"pair/runs/{arm.name}", f"/pair/{arm.name}"):
+        with pytest.raises(UserError, match=r"no training"):
+            space.run(name)
+    assert re.fullmatch(r"pair-[\w-]+-drawn-\d{4}-\d{6}", space.new_images("drawn", f"pair/{'long-' * 20}").name)
     first = space.new_images("drawn", "old")
     first.mkdir()
     assert space.new_images("drawn", "old") != first
