@@ -63,11 +63,9 @@ fuzz: .venv/dev.stamp
 audit: .venv/dev.stamp
 	@test -x .venv-audit/bin/pip-audit || { $(PYTHON) -m venv .venv-audit && .venv-audit/bin/pip install -q pip-audit; } \
 	  || { echo "NOT AUDITED: pip-audit cannot be installed; is there a network?"; exit 1; }
-	@$(BIN)/python -c 'import urllib.request as r; r.urlopen("https://pypi.org/pypi/pip/json", timeout=10)' 2>/dev/null \
-	  || { echo "NOT AUDITED: pypi.org, which knows the vulnerabilities, cannot be reached"; exit 1; }
 	$(BIN)/pip freeze --exclude-editable | sed 's/+cpu//' >.venv-audit/packages.txt
 	.venv-audit/bin/pip-audit --strict --disable-pip --no-deps --requirement .venv-audit/packages.txt \
-	  || { echo "FOUND, OR NOT AUDITED: see above (a mirror of PyPI may know no vulnerabilities)"; exit 1; }
+	  || { echo "FOUND, OR NOT AUDITED: see above (without a network, or through a mirror, no vulnerabilities are known)"; exit 1; }
 
 .venv-reference/stamp: .venv/dev.stamp constraints.txt constraints-reference.txt
 	rm -rf .venv-reference && $(BIN)/python -m venv .venv-reference
