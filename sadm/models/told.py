@@ -31,7 +31,8 @@ def check_picture(given: torch.Tensor | None, channels: int, x: torch.Tensor) ->
     Raises:
         ValueError: with what was given and expected.
     """
-    if given is None or (channels and given.shape == (len(x), channels, *x.shape[2:])):
+    # Not len(x): that is a plain number, and an exported network would take batches of that size alone.
+    if given is None or (channels and given.shape == (x.shape[0], channels, *x.shape[2:])):
         return
     if channels:
         expected = [len(x), channels, *x.shape[2:]]

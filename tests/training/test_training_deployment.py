@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 import shlex
@@ -14,16 +15,18 @@ import pytest
 import torch
 
 from sadm.cli.main import USER_ERROR, run
-from sadm.core.conditions import Cond
+from sadm.core.conditions import AttributeScale, Cond
 from sadm.core.errors import UserError
 from sadm.core.files import sha256_of_file
 from sadm.core.seeds import noise_per_image
+from sadm.data.told import PICTURES
 from sadm.diffusion import image_seeds
 from sadm.training.config import DenoiserConfig, NetConfig, SamplingConfig
 from sadm.training.deployment import export_onnx, onnx_files
 from sadm.training.model_folder import load_model, save_model
 from sadm.training.net_config import UNetConfig
 from sadm.training.spec import ModelSpec
+from sadm.training.telling import condition_of
 
 onnx = pytest.importorskip("onnx")
 ort = pytest.importorskip("onnxruntime")
@@ -165,6 +168,44 @@ def test_latents_are_decoded_in_the_file(tmp_path: Path) -> None:
     noise = noise_per_image(image_seeds(0, 3), (4, 8, 8))
     (found,) = session.run(None, {"noise": noise.numpy(), "label": labels.numpy()})
     torch.testing.assert_close(torch.from_numpy(found), model.sample(3, 0, labels), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_what_the_network_is_told_are_inputs_in_the_units_of_people(tmp_path: Path, centred: bool) -> None:
+    scales = (AttributeScale("severity", 0.4, 0.2), AttributeScale("angle", 90.0, 30.0))
+    spec = ModelSpec((1, 8, 8), DIT, 0.5, CLASSES, (1, 1, 1), attributes=scales, pictures=PICTURES, centred=centred)
+    model = load_model(saved(tmp_path / "model", spec, SamplingConfig(steps=4)))
+    draws = torch.Generator().manual_seed(3)
+    values = torch.tensor([[0.8, 45.0], [torch.nan, 120.0], [0.1, torch.nan]])
+    masks = (torch.rand(3, 1, 8, 8, generator=draws) < 0.3).to(torch.uint8) * 255
+    damaged = torch.rand(3, 1, 8, 8, generator=draws) * 2 - 1
+    labels = torch.tensor([2, 0, 3])  # 3 is the null class
+    given = {
+        "label": labels.numpy(),
+        "attributes": values.numpy(),
+        "masks": torch.where(masks > 0, 1.0, -1.0).numpy(),
+        "damage": damaged.numpy(),
+    }
+    told = condition_of(spec, values, masks, damaged)
+    facts = export_onnx(model, tmp_path / "net.onnx")
+    assert (facts["attributes"], facts["pictures"]) == (["severity", "angle"], ["masks", "damage"])
+    x_t, sigma = torch.randn(3, 1, 8, 8, generator=draws), torch.tensor([0.05, 0.7, 20.0])
+    (found,) = opened(tmp_path / "net.onnx").run(None, {"x_t": x_t.numpy(), "sigma": sigma.numpy(), **given})
+    with torch.no_grad():
+        wanted = model.denoiser(x_t, sigma, dataclasses.replace(told, label=labels))
+    torch.testing.assert_close(torch.from_numpy(found), wanted, rtol=1e-4, atol=1e-4)
+    sampling = SamplingConfig(steps=4, guidance_scale=1.5)
+    export_onnx(model, tmp_path / "sampler.onnx", sampling)
+    session, noise = opened(tmp_path / "sampler.onnx"), noise_per_image(image_seeds(5, 3), (1, 8, 8))
+    assert [one.name for one in session.get_inputs()] == ["noise", *given]
+    (found,) = session.run(None, {"noise": noise.numpy(), **given})
+    torch.testing.assert_close(
+        torch.from_numpy(found), model.sample(3, 5, labels, sampling, told=told), rtol=1e-4, atol=1e-4
+    )
+    unknown = {name: value * 0 if name in PICTURES else value for name, value in given.items()}
+    unknown["attributes"] = values.numpy() * float("nan")
+    (found,) = session.run(None, {"noise": noise.numpy(), **unknown})
+    torch.testing.assert_close(torch.from_numpy(found), model.sample(3, 5, labels, sampling), rtol=1e-4, atol=1e-4)
 
 
 def test_a_graph_that_is_not_the_model_is_refused(

@@ -14,22 +14,19 @@ from sadm.diffusion.solver_table import SolverTable
 _DECODER = "decoder."
 
 
-def sampler_graph(
-    step: Any, table: SolverTable, shape: tuple[int, int, int], labelled: bool, decoder: Any = None
-) -> Any:
-    """An `onnx.ModelProto` from noise, and labels where there are classes, to images in [-1, 1].
+def sampler_graph(step: Any, table: SolverTable, shape: tuple[int, int, int], decoder: Any = None) -> Any:
+    """An `onnx.ModelProto` from noise, and what the network is told, to images in [-1, 1].
 
     The loop's state is all that is known so far, [K + 1, B, C, H, W]: the noise and the answers, zero until they are there.
 
     Args:
-        step: graph of `Step`, with inputs x, level and label and the output x0_hat.
+        step: graph of `Step`, with inputs x, level and what it is told, and the output x0_hat.
         table: the solver's.
         shape: what the network draws, (C, H, W).
-        labelled: whether there is an input label.
         decoder: graph of `Decoder`, with input latents and output decoded; None = the network draws images.
     """
     onnx = import_optional("onnx", "onnx", "an ONNX file")
-    helper, float32, int64 = onnx.helper, onnx.TensorProto.FLOAT, onnx.TensorProto.INT64
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
     constants = _constants(table, shape)
     own = {name: f"sampler.{name}" for name in constants}
 
@@ -61,8 +58,8 @@ def sampler_graph(
         out.name = "images"
     nodes.append(node("Clip", [drawn, "low", "high"], "images"))
     noise = helper.make_tensor_value_info("noise", float32, ["batch", *shape])
-    labels = [helper.make_tensor_value_info("label", int64, ["batch"])] if labelled else []
-    graph = helper.make_graph(nodes, "sampler", [noise, *labels], [out], initializers)
+    told = [value for value in step.graph.input if value.name not in ("x", "level")]  # the same in each step
+    graph = helper.make_graph(nodes, "sampler", [noise, *told], [out], initializers)
     return helper.make_model(graph, functions=functions, opset_imports=step.opset_import, ir_version=step.ir_version)
 
 

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 
-from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.core.files import make_folder, move_into_place, sha256_of_file, user_errors_for, write_json
 from sadm.core.optional import import_optional
@@ -24,6 +23,7 @@ from sadm.diffusion.solver_table import solver_table
 from sadm.training.config import SamplingConfig
 from sadm.training.deployment.loop import sampler_graph
 from sadm.training.deployment.recording import OPSET, Decoder, Network, Step, recorded
+from sadm.training.deployment.told import ToldInputs
 from sadm.training.model_folder import Model, sampler_settings
 
 ONNX_TOLERANCES = {"network": 1e-4, "sampler": 1e-3}
@@ -51,9 +51,9 @@ def export_onnx(
 ) -> dict[str, Any]:
     """Writes a model as an ONNX file, with a JSON file of facts beside it: OUT.json.
 
-    Without `sampling`, the file holds the network behind the contract: ``x_t [B, C, H, W], sigma [B]``, and ``label [B]`` where
-    there are classes, to ``x0_hat [B, C, H, W]``. With it, the file holds a whole sampler of a fixed number of steps: ``noise``,
-    and ``label``, to ``images`` in [-1, 1]; latents are decoded.
+    Without `sampling`, the file holds the network behind the contract: ``x_t [B, C, H, W], sigma [B]``, and what it is told
+    (`ToldInputs`), to ``x0_hat [B, C, H, W]``. With it, the file holds a whole sampler of a fixed number of steps: ``noise``, and
+    what it is told, to ``images`` in [-1, 1]; latents are decoded.
 
     Args:
         model: on the CPU.
@@ -103,8 +103,13 @@ def export_onnx(
 
 
 def _network(model: Model, shape: tuple[int, int, int]) -> Any:
-    inputs = {"x_t": torch.zeros(2, *shape), "sigma": torch.ones(2), **_example_label(model)}
-    return recorded(Network(model.denoiser).eval(), inputs, "x0_hat")
+    told = _told(model)
+    inputs = {
+        "x_t": torch.zeros(2, *shape),
+        "sigma": torch.ones(2),
+        **told.examples(2, shape[1:], generator(0, "onnx")),
+    }
+    return recorded(Network(model.denoiser, told).eval(), inputs, "x0_hat")
 
 
 def _sampler(model: Model, shape: tuple[int, int, int], sampling: SamplingConfig) -> Any:
@@ -121,21 +126,15 @@ def _sampler(model: Model, shape: tuple[int, int, int], sampling: SamplingConfig
         raise UserError(
             f"this sampler can't be written as ONNX: {error}. Choose --solver heun, dpmpp_2m, euler or ddim, with --eta 0."
         ) from error
-    codec = model.codec()
-    inputs = {"x": torch.zeros(2, *shape), "level": torch.ones(1), **_example_label(model)}
-    step = recorded(Step(model.denoiser, guided, table.in_contract).eval(), inputs, "x0_hat")
+    codec, told = model.codec(), _told(model)
+    inputs = {"x": torch.zeros(2, *shape), "level": torch.ones(1), **told.examples(2, shape[1:], generator(0, "onnx"))}
+    step = recorded(Step(model.denoiser, guided, table.in_contract, told).eval(), inputs, "x0_hat")
     decoder = None if codec is None else recorded(Decoder(codec).eval(), {"latents": torch.zeros(2, *shape)}, "decoded")
-    return sampler_graph(step, table, shape, bool(model.spec.class_names), decoder)
+    return sampler_graph(step, table, shape, decoder)
 
 
-def _example_label(model: Model) -> dict[str, torch.Tensor]:
-    return {"label": torch.zeros(2, dtype=torch.int64)} if model.spec.class_names else {}
-
-
-def _labels(model: Model, count: int) -> dict[str, torch.Tensor]:
-    """The null class among them."""
-    null = model.null_label
-    return {} if null is None else {"label": (null - torch.arange(count)) % (null + 1)}
+def _told(model: Model) -> ToldInputs:
+    return ToldInputs.of(model.spec, model.null_label)
 
 
 @torch.no_grad()
@@ -148,8 +147,10 @@ def _asked(model: Model, shape: tuple[int, int, int], count: int) -> _Case:
     sigma = torch.linspace(0, 1, count + 2)[1:-1].mul(torch.tensor(high / low).log()).exp() * low  # [B]
     x0 = torch.rand(count, *shape, generator=draws) * 2 - 1
     x_t = x0 + sigma[:, None, None, None] * torch.randn(count, *shape, generator=draws)
-    labels = _labels(model, count)
-    return _Case({"x_t": x_t, "sigma": sigma, **labels}, model.denoiser(x_t, sigma, Cond(**labels)))
+    told = _told(model)
+    given = told.examples(count, shape[1:], draws)
+    wanted = model.denoiser(x_t, sigma, told.cond([*given.values()]))
+    return _Case({"x_t": x_t, "sigma": sigma, **given}, wanted)
 
 
 @torch.no_grad()
@@ -157,10 +158,11 @@ def _drawn(model: Model, shape: tuple[int, int, int], sampling: SamplingConfig, 
     """A sampler's noise, and the images that the solver itself draws from it."""
     settings = sampler_settings(sampling, clamp=not model.draws_latents)
     guided, times = prepare(model.denoiser, model.null_label, settings)
-    noise, labels = torch.randn(count, *shape, generator=generator(0, "onnx", count)), _labels(model, count)
-    drawn = SOLVERS[settings.solver](guided, noise, times, Cond(**labels), guided.path)
+    draws, told = generator(0, "onnx", count), _told(model)
+    noise, given = torch.randn(count, *shape, generator=draws), told.examples(count, shape[1:], draws)
+    drawn = SOLVERS[settings.solver](guided, noise, times, told.cond([*given.values()]), guided.path)
     codec = model.codec()
-    return _Case({"noise": noise, **labels}, (drawn if codec is None else codec.decode(drawn)).clamp(-1, 1))
+    return _Case({"noise": noise, **given}, (drawn if codec is None else codec.decode(drawn)).clamp(-1, 1))
 
 
 def _largest_difference(file: Path, cases: list[_Case], what: str, most: float) -> float:
@@ -189,14 +191,14 @@ def _largest_difference(file: Path, cases: list[_Case], what: str, most: float) 
 
 def _facts(model: Model, what: str, shape: tuple[int, int, int], sampling: SamplingConfig | None) -> dict[str, Any]:
     spec = model.spec
-    told = [name for name, given in (("attributes", spec.attributes), ("pictures", spec.pictures)) if given]
     facts = {
         "holds": what,
         "shape": list(shape),
         "process": spec.process.kind,
         "class_names": list(spec.class_names),
         "null_label": model.null_label,
-        "not_told": told,
+        "attributes": [scale.name for scale in spec.attributes],
+        "pictures": list(spec.pictures),
         "model": model.hash,
         "data": model.description.get("data", {}).get("fingerprint", ""),
         "opset": OPSET,

@@ -11,36 +11,36 @@ from typing import Any
 import torch
 from torch import nn
 
-from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.diffusion.clipped import Clipped
 from sadm.diffusion.guidance import Guidance
 from sadm.models import LatentCodec
+from sadm.training.deployment.told import ToldInputs
 
 OPSET = 18
 
 
 class Network(nn.Module):
-    """The contract in tensors alone: ``denoiser(x_t [B, C, H, W], sigma [B], label [B]) -> x0_hat [B, C, H, W]``."""
+    """The contract in tensors alone: ``denoiser(x_t [B, C, H, W], sigma [B], *told) -> x0_hat [B, C, H, W]``."""
 
-    def __init__(self, denoiser: nn.Module) -> None:
+    def __init__(self, denoiser: nn.Module, inputs: ToldInputs) -> None:
         super().__init__()
-        self.denoiser = denoiser
+        self.denoiser, self.inputs = denoiser, inputs
 
-    def forward(self, x: torch.Tensor, sigma: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
-        return self.denoiser(x, sigma, Cond(label=label))
+    def forward(self, x: torch.Tensor, sigma: torch.Tensor, *told: torch.Tensor) -> torch.Tensor:
+        return self.denoiser(x, sigma, self.inputs.cond(told))
 
 
 class Step(nn.Module):
     """One evaluation by a sampler, all images at one level [1]: a noise level of x_t, or a time of z on the denoiser's path."""
 
-    def __init__(self, denoiser: nn.Module, guided: Guidance | Clipped, in_contract: bool) -> None:
+    def __init__(self, denoiser: nn.Module, guided: Guidance | Clipped, in_contract: bool, inputs: ToldInputs) -> None:
         super().__init__()
         self.denoiser = denoiser  # registered, so that its weights are known; it is asked through `guided`
-        self.guided, self.in_contract = guided, in_contract
+        self.guided, self.in_contract, self.inputs = guided, in_contract, inputs
 
-    def forward(self, x: torch.Tensor, level: torch.Tensor, label: torch.Tensor | None = None) -> torch.Tensor:
-        levels, cond = level.expand(x.shape[0]), Cond(label=label)
+    def forward(self, x: torch.Tensor, level: torch.Tensor, *told: torch.Tensor) -> torch.Tensor:
+        levels, cond = level.expand(x.shape[0]), self.inputs.cond(told)
         return self.guided(x, levels, cond) if self.in_contract else self.guided.at(x, levels, cond)
 
 
@@ -60,15 +60,16 @@ def recorded(module: nn.Module, inputs: Mapping[str, torch.Tensor], output: str)
 
     Args:
         module: in eval mode, on the CPU.
-        inputs: an example of each, by its name, in the order of the module's arguments; of the batch size 2, or [1] for what
-            all images share.
+        inputs: an example of each, by its name, in the order of the module's arguments, of which the first two have names of
+            their own and the rest is ``*told``; of the batch size 2, or [1] for what all images share.
         output: name of what it returns.
 
     Raises:
         UserError: torch or ONNX has no word for something that the module does.
     """
     any_number = torch.export.Dim.DYNAMIC
-    shapes = tuple({0: any_number} if len(value) == 2 else None for value in inputs.values())
+    each = [{0: any_number} if len(value) == 2 else None for value in inputs.values()]
+    shapes = (*each[:2], tuple(each[2:])) if len(each) > 2 else tuple(each)
     try:
         # A network takes short cuts, which look at values, where no gradient is asked for: here it is.
         with _quiet(), torch.enable_grad():
