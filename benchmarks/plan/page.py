@@ -8,8 +8,8 @@ from typing import Any
 from benchmarks.common import result_path, stored
 
 NAME = "plan"
-DEFINITIONS = """`sadm plan --calibrate` trains a recipe's network and smaller versions of it on random images; the recipe itself is
-trained for {steps} steps, its schedule shortened to that, on its own images, again and again at the same time in another
+DEFINITIONS = """`sadm plan --calibrate` trains a recipe's network and smaller versions of it on random images; the recipe itself
+is trained for {steps} steps, its schedule shortened to that, on its own images, again and again at the same time in another
 process. CPU-seconds of a step, on average over the schedule, and the most memory that the process had, Python and torch among
 it. Medians over {rounds}; ratios are predicted over measured, in brackets the least and the largest of the rounds. What is
 aimed at is 0.85 to 1.15."""
