@@ -7,11 +7,14 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from benchmarks import docs, solvers
 from benchmarks.structure import noisy, page, pairs, relations, search, summary
+from benchmarks.structure.extrapolation import extrapolated, extrapolation_lines
 from benchmarks.structure.regimes import ARMS, REGIMES
 from benchmarks.structure.trainings import row
 
@@ -253,3 +256,26 @@ def test_the_readme_tells_the_verdict_over_many_seeds(monkeypatch: pytest.Monkey
     assert "20 paired seeds" in sentence
     found["ratios"]["mlp"] = ratio(1.0, 1.0)
     assert "cannot be told" in str(docs.many_seeds({"judges": judges}, "en"))
+
+
+def test_a_line_through_sizes_is_least_squares_with_the_interval_of_one_more_network() -> None:
+    """Against scipy's line, and by simulation: a further network lies within as often as promised."""
+    parameters, at = [200_000, 700_000, 900_000, 2_000_000, 5_000_000], 100_000_000
+    ratios = [0.9, 0.8, 0.85, 0.7, 0.75]
+    found, line = extrapolated(parameters, ratios, at), stats.linregress(np.log10(parameters), np.log(ratios))
+    assert found.mean == pytest.approx(math.exp(line.intercept + line.slope * 8))
+    assert found.per_decade == pytest.approx(math.exp(line.slope))
+    random, within = np.random.default_rng(0), 0
+    for _ in range(2000):
+        drawn = np.exp(-0.1 - 0.05 * np.log10([*parameters, at]) + random.normal(0, 0.1, 6))
+        asked = extrapolated(parameters, drawn[:-1].tolist(), at)
+        within += asked.low < drawn[-1] < asked.high
+    assert within / 2000 == pytest.approx(0.95, abs=0.015)
+    with pytest.raises(ValueError, match="at least three sizes"):
+        extrapolated([1, 1, 2], [1.0, 1.0, 1.0])
+
+
+def test_too_few_sizes_say_nothing_of_a_large_network_and_a_wide_interval_decides_nothing() -> None:
+    rows = [{"parameters": 10**n, "ratios": {"mlp": {"mean": 0.9 - 0.1 * (n % 2)}}} for n in (5, 6, 7, 8)]
+    assert extrapolation_lines(rows[:3]) == extrapolation_lines([]) == []
+    assert "which decides nothing" in extrapolation_lines(rows)[-1]
