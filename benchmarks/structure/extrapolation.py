@@ -69,8 +69,8 @@ def extrapolation_lines(rows: list[dict[str, Any]]) -> list[str]:
         largest = DIT_XL2 / max(row["parameters"] for row in known)
         verdict = "which decides nothing" if found.low < 1 < found.high else "if the line goes on so far"
         lines.append(
-            f"A line through these {len(known)} networks (log ratio over log parameters, {judge}): {change(found.per_decade)} for "
-            f"ten times the parameters; at DiT-XL/2's 675 M, {largest:.0f} times the largest, {change(found.mean)}, 95 % interval "
-            f"{change(found.low)} to {change(found.high)}, {verdict}.  "
+            f"A line through these {len(known)} networks (log ratio over log parameters, {judge}): {change(found.per_decade)} "
+            f"for ten times the parameters; at DiT-XL/2's 675 M, {largest:.0f} times the largest, {change(found.mean)}, "
+            f"95 % interval {change(found.low)} to {change(found.high)}, {verdict}.  "
         )
     return ["", *lines] if lines else []
