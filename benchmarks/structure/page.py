@@ -18,7 +18,7 @@ asked of a hidden layer (`hidden`, the default) leave x0_hat alone ([theory.md](
 network learns from scratch; not where a trained one is continued (E), and not for a class of which there are few images (D). The
 goal, a mean of -20 % over the regimes, was not reached. Beside larger networks and more tokens the cost falls. At 8x8
 pixels the gain stays of the same order or grows with them; at 16x16 three pairs decide nothing (by size, below). Not measured:
-28x28 pixels and beyond, networks above 3 million parameters; for those the table of operations tells the cost alone.
+28x28 pixels and beyond, networks above 10 million parameters; for those the table of operations tells the cost alone.
 """
 
 MOST_CLASSES = 4
