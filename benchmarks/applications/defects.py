@@ -19,6 +19,7 @@ SOURCE = "surfaces:count=2400,size=32,material=metal,seed=11"
 KEPT = 0.1  # of the training images of each kind of defect
 ARMS = {"plain": "none", "structure": "hidden"}
 """Generators, and the training signal of each; all but the first make fewer steps, for the same cost."""
+NET = {"patch": 4, "width": 96, "depth": 4, "heads": 4}
 DRAWN = 60  # of each kind of defect
 COST_STEPS, DETECTOR_STEPS = 200, 400
 SEEDS = range(100, 105)
@@ -40,7 +41,7 @@ def generator_config(signal: str, seed: int = SEEDS[0], steps: int = 800) -> Tra
             "flip": True,
             "tell": ["attributes", "masks"],
         },
-        "net": {"patch": 4, "width": 96, "depth": 4, "heads": 4},
+        "net": NET,
         "process": {"p_mean": -0.4},  # as benchmarks/noise_density found it for small images
         "optimiser": {"steps": steps, "batch": 32, "learning_rate": 2e-3, "warmup_steps": 100, "ema_half_life": 20000},
         "log": {"samples": 0, "every": 50, "checkpoint_every": 200},

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.applications import restore_page
 from benchmarks.applications.augment_page import augment_section, augment_summary
-from benchmarks.applications.defects import generator_config
+from benchmarks.applications.defects import NET
 from benchmarks.common import result_path, rounded, stored
 
 NAME = "applications"
@@ -65,7 +65,7 @@ def _defects() -> str | None:
         test_good=test["good"],
         test_defects=test["defects"],
         batch=found["batch"],
-        patch=generator_config("none").net.patch,
+        patch=NET["patch"],
         seeds=found["seeds"],
         **found["steps"],
     )

@@ -11,12 +11,10 @@ import numpy as np
 from scipy import stats
 
 from benchmarks.common import change
+from sadm.core.intervals import CONFIDENCE
 
-DIT_XL2 = 674_834_720
-"""Parameters (Peebles & Xie 2023; `sadm plan --recipe imagenet256_dit_xl2` counts them)."""
 LEAST = 4
 """Networks that a line is drawn through, at least."""
-CONFIDENCE = 0.95
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Extrapolated:
     per_decade: float
 
 
-def extrapolated(parameters: Sequence[int], ratios: Sequence[float], at: int = DIT_XL2) -> Extrapolated:
+def extrapolated(parameters: Sequence[int], ratios: Sequence[float], at: int) -> Extrapolated:
     """Least squares of log ratio on log10 of parameters, with the interval of a new observation.
 
     Args:
@@ -58,19 +56,20 @@ def extrapolated(parameters: Sequence[int], ratios: Sequence[float], at: int = D
     return Extrapolated(*np.exp([mean, mean - half, mean + half, slope]).tolist())
 
 
-def extrapolation_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """What the rows of networks of several sizes say of DiT-XL/2; nothing where there are too few."""
+def extrapolation_lines(rows: list[dict[str, Any]], at: int) -> list[str]:
+    """What the rows of networks of several sizes say of DiT-XL/2, which has `at` parameters; nothing where there are too few."""
     lines = []
     for judge in rows[0]["ratios"] if rows else ():
         known = [row for row in rows if row["ratios"][judge]["mean"] is not None]
         if len(known) < LEAST:
             continue
-        found = extrapolated([row["parameters"] for row in known], [row["ratios"][judge]["mean"] for row in known])
-        largest = DIT_XL2 / max(row["parameters"] for row in known)
+        parameters = [row["parameters"] for row in known]
+        found = extrapolated(parameters, [row["ratios"][judge]["mean"] for row in known], at)
         verdict = "which decides nothing" if found.low < 1 < found.high else "if the line goes on so far"
         lines.append(
             f"A line through these {len(known)} networks (log ratio over log parameters, {judge}): {change(found.per_decade)} "
-            f"for ten times the parameters; at DiT-XL/2's 675 M, {largest:.0f} times the largest, {change(found.mean)}, "
+            f"for ten times the parameters; at DiT-XL/2's {at / 1e6:.0f} M, {at / max(parameters):.0f} times the largest, "
+            f"{change(found.mean)}, "
             f"95 % interval {change(found.low)} to {change(found.high)}, {verdict}.  "
         )
     return ["", *lines] if lines else []

@@ -42,7 +42,10 @@ def section() -> str:
             lines += ["", *class_lines(row)]
     lines += ["", *pairs_lines([stored(NAME, name) for name in (*PAIRS, *SHARES) if result_path(NAME, name).exists()])]
     lines += reach_lines(rows)
-    lines += ["", *size_lines([stored(NAME, name) for name in SIZES if result_path(NAME, name).exists()])]
+    sizes = [stored(NAME, name) for name in SIZES if result_path(NAME, name).exists()]
+    lines += ["", *size_lines(sizes)]
+    if result_path(NAME, "flops").exists():
+        lines += extrapolation_lines(sizes, stored(NAME, "flops")["networks"][-1]["parameters"])
     if result_path(NAME, "relations").exists():
         lines += ["", *relation_lines(stored(NAME, "relations"))]
     for stage in range(1, len(STAGES) + 1):
@@ -169,7 +172,7 @@ def size_lines(rows: list[dict[str, Any]]) -> list[str]:
             f"{interval(ratio)} | {change(seconds)} |"
             for judge, ratio in row["ratios"].items()
         ]
-    return [*lines, *extrapolation_lines(rows)]
+    return lines
 
 
 def relation_lines(found: dict[str, Any]) -> list[str]:

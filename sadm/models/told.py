@@ -32,9 +32,11 @@ def check_picture(given: torch.Tensor | None, channels: int, x: torch.Tensor) ->
         ValueError: with what was given and expected.
     """
     # Not len(x): that is a plain number, and an exported network would take batches of that size alone.
-    if given is None or (channels and given.shape == (x.shape[0], channels, *x.shape[2:])):
+    expected = (x.shape[0], channels, *x.shape[2:])
+    if given is None or (channels and given.shape == expected):
         return
     if channels:
-        expected = [len(x), channels, *x.shape[2:]]
-        raise ValueError(f"this network expects an image to condition on of shape {expected}, got {list(given.shape)}")
+        raise ValueError(
+            f"this network expects an image to condition on of shape {list(expected)}, got {list(given.shape)}"
+        )
     raise ValueError(f"this network can't be told of an image (picture_channels=0); got {list(given.shape)}")

@@ -33,15 +33,15 @@ class Workspace:
 
     def runs(self) -> list[str]:
         """Names of the trainings, the newest last; those of a comparison are called ``COMPARISON/RUN``."""
-        return _newest_last(self.runs_folder, RUN, f"*/{RUNS}/*/{RUN}")
+        return _newest_last(self.runs_folder, f"*/{RUN}", f"*/{RUNS}/*/{RUN}")
 
     def comparisons(self) -> list[str]:
         """Names of the comparisons, the newest last."""
-        return _newest_last(self.runs_folder, CompareConfig.FILE)
+        return _newest_last(self.runs_folder, f"*/{CompareConfig.FILE}")
 
     def made(self) -> list[str]:
         """Names of the folders of generated images, the newest last."""
-        return _newest_last(self.out_folder, RECORDS)
+        return _newest_last(self.out_folder, f"*/{RECORDS}")
 
     def run(self, name: str | None) -> Path:
         """The folder of a training or comparison.
@@ -92,10 +92,10 @@ def chosen_of(names: Sequence[str], given: str | None = None) -> str | None:
     return given if given in names else next(reversed(names), None)
 
 
-def _newest_last(folder: Path, marker: str, deeper: str | None = None) -> list[str]:
-    """Folders that hold a file which stays as it is once they are complete, by its age. New ones come last: in a menu on a page
-    each name keeps its place, by which the browser knows what was chosen."""
-    found = [*folder.glob(f"*/{marker}"), *(folder.glob(deeper) if deeper else ())]
+def _newest_last(folder: Path, *patterns: str) -> list[str]:
+    """Folders that hold a file of one of the patterns, which stays as it is once they are complete, by its age. New ones come
+    last: in a menu on a page each name keeps its place, by which the browser knows what was chosen."""
+    found = [path for pattern in patterns for path in folder.glob(pattern)]
     names = {path: path.relative_to(folder).parent.as_posix().replace(f"/{RUNS}/", "/") for path in found}
     return [names[path] for path in sorted(found, key=lambda path: (path.stat().st_mtime, names[path]))]
 

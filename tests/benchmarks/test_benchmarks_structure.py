@@ -272,10 +272,10 @@ def test_a_line_through_sizes_is_least_squares_with_the_interval_of_one_more_net
         within += asked.low < drawn[-1] < asked.high
     assert within / 2000 == pytest.approx(0.95, abs=0.015)
     with pytest.raises(ValueError, match="at least three sizes"):
-        extrapolated([1, 1, 2], [1.0, 1.0, 1.0])
+        extrapolated([1, 1, 2], [1.0, 1.0, 1.0], at)
 
 
 def test_too_few_sizes_say_nothing_of_a_large_network_and_a_wide_interval_decides_nothing() -> None:
     rows = [{"parameters": 10**n, "ratios": {"mlp": {"mean": 0.9 - 0.1 * (n % 2)}}} for n in (5, 6, 7, 8)]
-    assert extrapolation_lines(rows[:3]) == extrapolation_lines([]) == []
-    assert "which decides nothing" in extrapolation_lines(rows)[-1]
+    assert extrapolation_lines(rows[:3], 10**9) == extrapolation_lines([], 10**9) == []
+    assert "which decides nothing" in extrapolation_lines(rows, 10**9)[-1]

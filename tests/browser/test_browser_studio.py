@@ -105,15 +105,20 @@ def test_work_is_in_no_page(page, studio: str, folder: Path, context) -> None:
     assert (folder / "runs" / "long").is_dir()
 
 
+def ask_to_compare(page, name: str, steps: str) -> None:
+    """Two seeds, with and without structure."""
+    fill(page, "#train-name", name)
+    fill(page, "#train-steps", steps)
+    fill(page, "#train-seeds", "2")
+    page.click("#compare-start")
+    expect(page.locator("#train-said")).to_contain_text(f"In the queue: Comparison {name}-compare")
+
+
 def test_what_waits_can_be_taken_out(page, studio: str, folder: Path, waiting: Jobs, tmp_path: Path) -> None:
     """A comparison, classes, defects and a restoration are asked for behind what runs; each has the words that it was given."""
     Image.linear_gradient("L").resize((8, 8)).save(tmp_path / "mine.png")
     opened(page, studio)
-    fill(page, "#train-name", "pair")
-    fill(page, "#train-steps", "5")
-    fill(page, "#train-seeds", "2")
-    page.click("#compare-start")
-    expect(page.locator("#train-said")).to_contain_text("In the queue: Comparison pair-compare")
+    ask_to_compare(page, "pair", "5")
     words = newest(folder)["command"]
     assert words[0] == "compare"
     assert {"--data=digits", "--train.optimiser.steps=5", "--lang=en"} <= set(words)
@@ -140,11 +145,7 @@ def test_what_waits_can_be_taken_out(page, studio: str, folder: Path, waiting: J
 
 def test_a_comparison_is_followed_to_its_report(page, studio: str, folder: Path, context) -> None:
     opened(page, studio)
-    fill(page, "#train-name", "followed")
-    fill(page, "#train-steps", "20")
-    fill(page, "#train-seeds", "2")
-    page.click("#compare-start")
-    expect(page.locator("#train-said")).to_contain_text("In the queue: Comparison followed-compare")
+    ask_to_compare(page, "followed", "20")
     tab(page, "jobs")
     expect(page.locator("#work-job")).to_contain_text(re.compile(r"Comparison followed-compare – running: .* \d+%"))
     expect(page.locator("#work-job")).to_contain_text("Comparison followed-compare – done", timeout=4 * PATIENCE)

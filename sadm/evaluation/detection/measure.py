@@ -98,7 +98,7 @@ def measure_detection(
     Examples.of(test)
     by_seed = {name: _by_seed(name, examples, seeds, training.shape) for name, examples in added.items()}
     arms = {REAL: [[real]] * seeds, **{name: [[real, one] for one in some] for name, some in by_seed.items()}}
-    store = Store(folder, _about(training, test, by_seed, how))
+    store = Store(folder, _about(training, test, added, how))
     found: dict[str, list[Found]] = {name: [] for name in arms}
     jobs = [(name, seed) for name in arms for seed in range(seeds)]
     for done, (name, seed) in enumerate(jobs):
@@ -111,6 +111,10 @@ def measure_detection(
         assert test.masks is not None  # noqa: S101 - checked
         found[name].append(Found(store.get(f"{name}-{seed}", maps), test.masks))
     shown.update("detectors", len(jobs), len(jobs))
+
+    def between(name: str, other: str) -> dict[str, Any]:
+        return {metric: gain(found[name], found[other], metric) for metric in METRICS}
+
     facts = {
         "good": len(good),
         "defects": len(real.images),
@@ -119,11 +123,8 @@ def measure_detection(
         "seeds": seeds,
         "detector": dataclasses.asdict(how),
         "arms": {name: {metric: _mean(some, metric) for metric in METRICS} for name, some in found.items()},
-        "gains": {name: {metric: gain(found[name], found[REAL], metric) for metric in METRICS} for name in added},
-        "against": {
-            f"{name} against {other}": {metric: gain(found[name], found[other], metric) for metric in METRICS}
-            for name, other in (against or {}).items()
-        },
+        "gains": {name: between(name, REAL) for name in added},
+        "against": {f"{name} against {other}": between(name, other) for name, other in (against or {}).items()},
     }
     store.clear()
     return facts
@@ -173,14 +174,18 @@ def _mean(found: list[Found], metric: str) -> dict[str, Any]:
 
 
 def _about(
-    training: ImageSet, test: ImageSet, added: Mapping[str, Sequence[Examples]], settings: DetectorSettings
+    training: ImageSet,
+    test: ImageSet,
+    added: Mapping[str, Examples | Sequence[Examples]],
+    settings: DetectorSettings,
 ) -> dict[str, Any]:
     """What all maps depend on; the order of images decides which of them a draw takes."""
 
     def keys(*parts: torch.Tensor | None) -> list[list[int]]:
         return [image_keys(part).tolist() for part in parts if part is not None]
 
-    hashes = {name: [keys(one.images, one.masks) for one in some] for name, some in added.items()}
+    each = {name: [some] if isinstance(some, Examples) else some for name, some in added.items()}
+    hashes = {name: [keys(one.images, one.masks) for one in some] for name, some in each.items()}
     return {
         "training": [training.fingerprint(), keys(training.masks)],
         "test": [test.fingerprint(), keys(test.masks)],

@@ -146,9 +146,9 @@ def _probes(subject: Subject, batch: int, device: str) -> dict[str, TrainConfig]
     config = subject.config
     if config.net.kind == "dit":
         operations = count(subject.shape, config, subject.classes).step
-        whole = batch * operations <= STEP_GFLOP * 1e9
-        blocks = (1, max(2, config.net.depth) if whole else min(3, max(2, config.net.depth)))
-        images = max(2, min(batch, int(STEP_GFLOP * 1e9 / (operations * blocks[1] / config.net.depth))))
+        most, deepest = STEP_GFLOP * 1e9, max(2, config.net.depth)
+        blocks = (1, deepest if batch * operations <= most else min(3, deepest))
+        images = max(2, min(batch, int(most / (operations * blocks[1] / config.net.depth))))
         sizes = [{"net": {"depth": depth}, "optimiser": {"batch": images}} for depth in blocks]
     else:
         sizes = [{"optimiser": {"batch": max(2, batch // part)}} for part in (4, 2)]

@@ -86,9 +86,8 @@ def next_of(studio: Studio, chosen: str | None) -> tuple[tuple[str, str] | None,
 def table_of(facts: dict[str, Any], text: dict[str, str]) -> str:
     """A record of an image as a table of HTML, a line for each fact, under the names that the page has for them."""
     lines = []
-    for name, value in {**facts, **facts.get("details", {})}.items():
-        if name == "details":
-            continue
+    own = {name: value for name, value in facts.items() if name != "details"}
+    for name, value in {**own, **facts.get("details", {})}.items():
         shown = text["yes" if value else "no"] if isinstance(value, bool) else value
         shown = shown if isinstance(shown, str) else json.dumps(shown, ensure_ascii=False)
         title = html.escape(text.get(f"fact_{name}", name))

@@ -103,7 +103,7 @@ def export_onnx(
 
 
 def _network(model: Model, shape: tuple[int, int, int]) -> Any:
-    told = _told(model)
+    told = ToldInputs.of(model)
     inputs = {
         "x_t": torch.zeros(2, *shape),
         "sigma": torch.ones(2),
@@ -126,15 +126,11 @@ def _sampler(model: Model, shape: tuple[int, int, int], sampling: SamplingConfig
         raise UserError(
             f"this sampler can't be written as ONNX: {error}. Choose --solver heun, dpmpp_2m, euler or ddim, with --eta 0."
         ) from error
-    codec, told = model.codec(), _told(model)
+    codec, told = model.codec(), ToldInputs.of(model)
     inputs = {"x": torch.zeros(2, *shape), "level": torch.ones(1), **told.examples(2, shape[1:], generator(0, "onnx"))}
     step = recorded(Step(model.denoiser, guided, table.in_contract, told).eval(), inputs, "x0_hat")
     decoder = None if codec is None else recorded(Decoder(codec).eval(), {"latents": torch.zeros(2, *shape)}, "decoded")
     return sampler_graph(step, table, shape, decoder)
-
-
-def _told(model: Model) -> ToldInputs:
-    return ToldInputs.of(model.spec, model.null_label)
 
 
 @torch.no_grad()
@@ -147,7 +143,7 @@ def _asked(model: Model, shape: tuple[int, int, int], count: int) -> _Case:
     sigma = torch.linspace(0, 1, count + 2)[1:-1].mul(torch.tensor(high / low).log()).exp() * low  # [B]
     x0 = torch.rand(count, *shape, generator=draws) * 2 - 1
     x_t = x0 + sigma[:, None, None, None] * torch.randn(count, *shape, generator=draws)
-    told = _told(model)
+    told = ToldInputs.of(model)
     given = told.examples(count, shape[1:], draws)
     wanted = model.denoiser(x_t, sigma, told.cond([*given.values()]))
     return _Case({"x_t": x_t, "sigma": sigma, **given}, wanted)
@@ -158,7 +154,7 @@ def _drawn(model: Model, shape: tuple[int, int, int], sampling: SamplingConfig, 
     """A sampler's noise, and the images that the solver itself draws from it."""
     settings = sampler_settings(sampling, clamp=not model.draws_latents)
     guided, times = prepare(model.denoiser, model.null_label, settings)
-    draws, told = generator(0, "onnx", count), _told(model)
+    draws, told = generator(0, "onnx", count), ToldInputs.of(model)
     noise, given = torch.randn(count, *shape, generator=draws), told.examples(count, shape[1:], draws)
     drawn = SOLVERS[settings.solver](guided, noise, times, told.cond([*given.values()]), guided.path)
     codec = model.codec()

@@ -9,7 +9,7 @@ import torch
 
 from sadm.core.conditions import AttributeScale, Cond
 from sadm.data.told import ATTRIBUTES, MASKS, standardised
-from sadm.training.spec import ModelSpec
+from sadm.training.model_folder import Model
 
 LABEL = "label"
 
@@ -31,9 +31,9 @@ class ToldInputs:
     pictures: dict[str, int]
 
     @staticmethod
-    def of(spec: ModelSpec, null_label: int | None) -> ToldInputs:
+    def of(model: Model) -> ToldInputs:
         """Those of a model."""
-        return ToldInputs(null_label, tuple(spec.attributes), dict(spec.picture_channels))
+        return ToldInputs(model.null_label, model.spec.attributes, model.spec.picture_channels)
 
     def examples(self, count: int, size: Sequence[int], draws: torch.Generator) -> dict[str, torch.Tensor]:
         """Values for `count` images of a size (H, W): the null class among them, and in the first image nothing is known."""
@@ -41,8 +41,8 @@ class ToldInputs:
         if self.null_label is not None:
             found[LABEL] = (self.null_label - torch.arange(count)) % (self.null_label + 1)
         if self.scales:
-            mean, std = (torch.tensor([getattr(scale, part) for scale in self.scales]) for part in ("mean", "std"))
-            found[ATTRIBUTES] = mean + std * torch.randn(count, len(self.scales), generator=draws)
+            columns = [scale.mean + scale.std * torch.randn(count, generator=draws) for scale in self.scales]
+            found[ATTRIBUTES] = torch.stack(columns, dim=1)
             found[ATTRIBUTES][0] = torch.nan
         for name, channels in self.pictures.items():
             picture = 2 * torch.rand(count, channels, *size, generator=draws) - 1
@@ -55,4 +55,4 @@ class ToldInputs:
         rest = list(given)
         label = rest.pop(0) if self.null_label is not None else None
         attributes = standardised(rest.pop(0), self.scales) if self.scales else None
-        return Cond(label, None, attributes, torch.cat(rest, dim=1) if rest else None)
+        return Cond(label=label, attributes=attributes, image=torch.cat(rest, dim=1) if rest else None)
