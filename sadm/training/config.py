@@ -136,12 +136,14 @@ class OptimiserConfig(Config):
     """Training steps."""
     batch: Positive = 64
     """Images a step."""
+    kind: Literal["adamw", "muon"] = "adamw"
+    """adamw; muon = torch's Muon for the weight matrices of the network's blocks, AdamW for everything else."""
     learning_rate: PositiveFloat = 1e-3
-    """Peak learning rate of AdamW."""
+    """Peak learning rate; Muon's steps are scaled so that it serves both."""
     warmup_steps: Count = 50
     """Steps of linear warm-up."""
-    decay: Literal["cosine", "constant"] = "cosine"
-    """What follows the warm-up: down to zero along a cosine, or constant."""
+    decay: Literal["cosine", "linear", "constant"] = "cosine"
+    """What follows the warm-up: down to zero along a cosine or a straight line, or constant."""
     weight_decay: Strength = 0.0
     """Decoupled weight decay."""
     clip: PositiveFloat | None = 1.0

@@ -20,6 +20,7 @@ from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.ema import EMA
 from sadm.training.inputs import StepInputs, draw_inputs
 from sadm.training.latents import TrainingSet, open_stream, pictures_of
+from sadm.training.optimisers import build_optimiser
 from sadm.training.parallel.engine import Engine, whole
 from sadm.training.parallel.micro_batches import Asked, MicroBatches, summed_up
 from sadm.training.parallel.team import ALONE, Team
@@ -87,13 +88,7 @@ class Learner:
         self.running = self.denoiser if alone else spec.around(self.engine.run).to(self.device).train()
         self.micro = MicroBatches(config.optimiser.batch, config.parallel, team)
         self.parameters = [parameter for parameter in self.denoiser.parameters() if parameter.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            self.parameters,
-            lr=config.optimiser.learning_rate,
-            betas=(0.9, 0.99),
-            weight_decay=config.optimiser.weight_decay,
-            fused=True,
-        )
+        self.optimiser = build_optimiser(self.denoiser.net, config.optimiser, self.engine.sharded)
         self.ahead = Prefetcher(self.inputs, config.data.workers) if config.data.workers else None
         self.step = 0
 
@@ -314,10 +309,9 @@ def _filled_up(part: torch.Tensor, count: int) -> torch.Tensor:
 
 
 def learning_rate_at(step: int, config: OptimiserConfig) -> float:
-    """Learning rate of `step` (from 0): linear warm-up, then constant, or a cosine that would reach 0 after the last step."""
+    """Learning rate of `step` (from 0): linear warm-up, then constant, or on a way that would reach 0 after the last step."""
     warm = min(1.0, (step + 1) / config.warmup_steps) if config.warmup_steps else 1.0
-    if config.decay == "constant":
-        return config.learning_rate * warm
     span = max(1, config.steps - config.warmup_steps)
     done = min(1.0, max(0, step - config.warmup_steps) / span)
-    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * done))
+    left = {"constant": 1.0, "cosine": 0.5 * (1 + math.cos(math.pi * done)), "linear": 1 - done}[config.decay]
+    return config.learning_rate * warm * left

@@ -77,6 +77,11 @@ def anchored(folder: Path) -> dict[str, Any]:
     }
 
 
+def muon() -> dict[str, Any]:
+    """A plain training with Muon."""
+    return {"signal": "none", "optimiser": {"steps": 6, "kind": "muon"}}
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of one process, of two, and of one that goes on with what the other began."""
@@ -94,10 +99,16 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {"config": config(**fsdp), "out": str(folder / "one, then shares")},
             {"config": config(optimiser={"steps": 6, "batch": 1}, signal="none"), "out": str(folder / "too small")},
             {"config": config(**anchored(folder)), "out": str(folder / "two anchored")},
+            {"config": config(**muon()), "out": str(folder / "two with muon")},
+            {"config": config(**muon(), **fsdp), "out": str(folder / "shares with muon")},
         ],
         folder,
     )
-    assert in_doubles([{"config": config(**anchored(folder)), "out": str(folder / "one anchored")}]) == ["finished"]
+    alone = [
+        {"config": config(**anchored(folder)), "out": str(folder / "one anchored")},
+        {"config": config(**muon()), "out": str(folder / "one with muon")},
+    ]
+    assert in_doubles(alone) == ["finished"] * 2
     shutil.copytree(folder / "shares, then one", folder / "stopped")
     assert in_doubles([{"config": config(), "out": str(folder / "shares, then one")}]) == ["finished"]
     for end in ends:
@@ -105,7 +116,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert end[2].startswith("InterruptedRun: Stopped and saved at step 3 of 6")
         assert end[3] == "finished"
         assert "expected at least one image for each" in end[4]
-        assert end[5] == "finished"
+        assert end[5:7] == ["finished", "finished"]
+        assert "works on whole matrices, and --parallel.strategy shares them out" in end[7]
     return folder
 
 
@@ -115,6 +127,13 @@ def test_weights_are_those_of_one_process(ran: Path, run: str) -> None:
     assert found.keys() == expected.keys()
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-10)
+
+
+def test_muon_moves_matrices_as_in_one_process(ran: Path) -> None:
+    """To the rounding of its iteration, which torch does in bfloat16 whatever the type of the weights."""
+    expected, found = weights(ran / "one with muon"), weights(ran / "two with muon")
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-6)
 
 
 def test_a_fine_tuning_with_images_and_relations_of_its_source(ran: Path) -> None:

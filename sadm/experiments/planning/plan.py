@@ -172,6 +172,11 @@ def plan(
         raise UserError(
             "data.fit 'buckets' has images of many shapes, and a plan is about one. Plan with --train.data.fit crop."
         )
+    if config.optimiser.kind != "adamw":
+        raise UserError(
+            f"a plan counts AdamW, got optimiser.kind '{config.optimiser.kind}'. Plan with --train.optimiser.kind adamw: Muon "
+            "needs less memory and more operations."
+        )
     counts = count(subject.shape, config, subject.classes, recompute=parallel.recompute)
     signal = signal_cost(subject.shape, config, subject.classes, counts)
     held = kept(subject.shape, config, local, parallel.precision, parallel.recompute)

@@ -1,0 +1,104 @@
+"""The optimiser of a network: AdamW, or Muon for the matrices of its blocks and AdamW for everything else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from sadm.core.errors import UserError
+from sadm.training.config import OptimiserConfig
+from sadm.training.parallel.engine import blocks_of
+
+BETAS = (0.9, 0.99)
+
+
+class Together:
+    """Optimisers of different parameters, used as one.
+
+    Args:
+        parts: by name.
+    """
+
+    def __init__(self, parts: Mapping[str, torch.optim.Optimizer]) -> None:
+        self.parts = dict(parts)
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        """The groups of all parts; changes in them are seen by the parts."""
+        return [group for part in self.parts.values() for group in part.param_groups]
+
+    def step(self) -> None:
+        """One step of each part."""
+        for part in self.parts.values():
+            part.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Clears the gradients of all parameters."""
+        for part in self.parts.values():
+            part.zero_grad(set_to_none)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The parts' states by name."""
+        return {name: part.state_dict() for name, part in self.parts.items()}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave."""
+        for name, part in self.parts.items():
+            part.load_state_dict(state[name])
+
+
+def build_optimiser(net: nn.Module, config: OptimiserConfig, sharded: bool = False) -> torch.optim.Optimizer | Together:
+    """The optimiser of the parameters of `net` that learn.
+
+    Muon (Jordan et al. 2024, torch.optim.Muon) turns the momentum of a weight matrix into a nearly orthogonal one. Its steps are
+    scaled to the size of AdamW's (2502.16982, section 2.2), so that one learning rate serves both.
+
+    Args:
+        net: on its device.
+        config: says which.
+        sharded: whether each process holds a share of every parameter.
+
+    Raises:
+        UserError: Muon is asked for and this torch has none, processes share matrices out, or no matrix of a block learns.
+    """
+    learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
+    if config.kind == "adamw":
+        return _adamw(learning, config)
+    if not hasattr(torch.optim, "Muon"):
+        raise UserError(
+            f"--optimiser.kind muon needs torch 2.9 or newer, and this is {torch.__version__}. Update torch, or use adamw."
+        )
+    if sharded:
+        raise UserError(
+            "--optimiser.kind muon works on whole matrices, and --parallel.strategy shares them out. Use ddp, or adamw."
+        )
+    matrices = block_matrices(net)
+    if not matrices:
+        raise UserError(
+            "--optimiser.kind muon moves the weight matrices of a network's blocks, and here none of them learns. Use adamw."
+        )
+    chosen = {id(matrix) for matrix in matrices}
+    rest = [parameter for parameter in learning if id(parameter) not in chosen]
+    muon = torch.optim.Muon(
+        matrices, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+    )
+    return Together({"muon": muon, **({"adamw": _adamw(rest, config)} if rest else {})})
+
+
+def block_matrices(net: nn.Module) -> list[nn.Parameter]:
+    """The matrices that learn within the blocks that a network repeats; not embeddings, convolutions or the last layer."""
+    return [
+        parameter
+        for block in blocks_of(net).values()
+        for parameter in block.parameters()
+        if parameter.requires_grad and parameter.ndim == 2
+    ]
+
+
+def _adamw(parameters: list[nn.Parameter], config: OptimiserConfig) -> torch.optim.AdamW:
+    return torch.optim.AdamW(
+        parameters, lr=config.learning_rate, betas=BETAS, weight_decay=config.weight_decay, fused=True
+    )
