@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import torch
@@ -27,6 +27,7 @@ class Task:
         steps: of the whole training, the horizon of schedules.
         budget: CPU-seconds, for what is sized by it.
         restored: the state will be loaded; what it holds need not be computed.
+        changes: of the contestant's own settings; see `changes_of`.
     """
 
     images: ImageSet
@@ -36,6 +37,7 @@ class Task:
     steps: int
     budget: float
     restored: bool = False
+    changes: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +60,13 @@ class Training(Protocol):
 
     Attributes:
         step: steps done.
+        batch: images a step.
         setup_seconds: CPU-seconds spent before the first step; charged to the budget.
         parameters: trained weights of the generator.
     """
 
     step: int
+    batch: int
     setup_seconds: float
     parameters: int
 
@@ -89,13 +93,15 @@ class Contestant(Protocol):
     Attributes:
         title: what it is, for a table.
         sizes: by name, the network's.
+        variants: by name, changes of other settings, which the search tries.
         samplers: by name; the search judges the grid with the first.
-        batch: images a step.
+        batch: images a step, where no variant changes it.
         in_environment: whether it runs with this interpreter.
     """
 
     title: str
     sizes: dict[str, dict[str, Any]]
+    variants: dict[str, dict[str, Any]]
     samplers: dict[str, Sampler]
     batch: int
     in_environment: bool
@@ -123,6 +129,25 @@ def find(name: str) -> Contestant:
     module = "ours" if name.startswith("ours_") else name
     found: Contestant = importlib.import_module(f"benchmarks.peers.{module}").CONTESTANTS[name]
     return found
+
+
+def changes_of(contestant: Contestant, variants: Iterable[str]) -> dict[str, Any]:
+    """The settings that these variants change, together.
+
+    Raises:
+        UserError: the contestant has no variant of that name.
+    """
+    from sadm.core.config import merge
+    from sadm.core.errors import UserError
+
+    together: dict[str, Any] = {}
+    for name in variants:
+        if name not in contestant.variants:
+            raise UserError(
+                f"unknown variant '{name}' of {contestant.title}; there are {', '.join(contestant.variants)}."
+            )
+        together = merge(together, contestant.variants[name])
+    return together
 
 
 def count_parameters(net: torch.nn.Module) -> int:

@@ -1,11 +1,14 @@
 """denoising-diffusion-pytorch (lucidrains), in an environment of its own: it requires torchvision.
 
 Network, diffusion, loss and sampling are the library's; optimiser, average and clipping are those of its `Trainer`, which reads
-image folders only and knows no classes. Harness and data order are those of the others.
+image folders only and knows no classes. Harness and data order are those of the others. Variants are the library's options and
+what users change first.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from typing import Any
 
 import torch
@@ -21,10 +24,22 @@ SIZES: dict[str, dict[str, Any]] = {
 }
 """The conditional network's attention at full resolution has a fixed width that costs most of a step on a processor; the
 unconditional one's can be narrowed, so one size does without classes."""
+VARIANTS: dict[str, dict[str, Any]] = {
+    "batch 32": {"batch": 32},
+    "batch 64": {"batch": 64},
+    "v": {"objective": "pred_v"},
+    "x0": {"objective": "pred_x0"},
+    "linear betas": {"beta_schedule": "linear"},
+    "min-SNR": {"min_snr": True},
+    "longer average": {"average": 0.999},
+    "average of every step": {"average_every": 1},
+    "cosine rate": {"rate": "cosine"},
+    "beta2 0.999": {"beta2": 0.999},
+    "all labels": {"label_dropout": 0.0},
+    "learned frequencies": {"learned_frequencies": True},
+}
 BATCH = 16
 """The default of the library's `Trainer`, which in short trials reached a lower loss than 32 in the same CPU-seconds."""
-LABEL_DROPOUT = 0.1
-"""The library's default, 0.5, is for strong guidance; the others drop a tenth."""
 SAMPLERS = {
     "ddim 25": Sampler("the library's DDIM, eta 0", 25, {"steps": 25, "eta": 0.0}),
     "ddim 50": Sampler("the library's DDIM, eta 0", 50, {"steps": 50, "eta": 0.0}),
@@ -33,14 +48,53 @@ SAMPLERS = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What sizes and variants set; the library's defaults otherwise.
+
+    Attributes:
+        net: arguments of the library's network.
+        conditional: whether it knows classes.
+        label_dropout: share of labels dropped; the library's default, 0.5, is for strong guidance, and the others drop a tenth.
+        objective: what the network predicts; None = noise with classes, v without.
+        rate: "constant", or "cosine" down to zero.
+    """
+
+    net: dict[str, Any]
+    conditional: bool
+    batch: int
+    label_dropout: float = 0.1
+    objective: str | None = None
+    beta_schedule: str | None = None
+    min_snr: bool = False
+    average: float = 0.995
+    average_every: int = 10
+    beta2: float = 0.99
+    rate: str = "constant"
+    learned_frequencies: bool = False
+
+    @property
+    def diffusion(self) -> dict[str, Any]:
+        """Arguments of the library's diffusion."""
+        chosen = {"objective": self.objective, "beta_schedule": self.beta_schedule}
+        return {"min_snr_loss_weight": self.min_snr} | {
+            name: value for name, value in chosen.items() if value is not None
+        }
+
+
 class DdpmPytorch:
     """The library's Unet and GaussianDiffusion."""
 
     title = f"{PACKAGE}, Unet and GaussianDiffusion"
-    sizes, samplers, batch, in_environment = SIZES, SAMPLERS, BATCH, False
+    sizes, variants, samplers, batch, in_environment = SIZES, VARIANTS, SAMPLERS, BATCH, False
 
     def start(self, task: Task) -> DdpmTraining:
-        return DdpmTraining(task, dict(self.sizes[task.size]), self.batch)
+        return DdpmTraining(task, self.options(task.size, task.changes))
+
+    def options(self, size: str, changes: dict[str, Any]) -> Options:
+        """Of a network of that size, with changes."""
+        net = dict(self.sizes[size])
+        return Options(net, net.pop("conditional"), **{"batch": self.batch, **changes})
 
     def versions(self) -> dict[str, str]:
         from importlib import metadata
@@ -53,49 +107,55 @@ class DdpmTraining:
 
     setup_seconds = 0.0
 
-    def __init__(self, task: Task, size: dict[str, Any], batch: int) -> None:
+    def __init__(self, task: Task, options: Options) -> None:
         register_missing_operators()
         from ema_pytorch import EMA
 
         from sadm.data import BatchStream
 
-        self.task, self.step, self.conditional = task, 0, bool(size.pop("conditional"))
-        self.net = seeded(task.seed, lambda: self._build(size, task.images.shape[0]))
+        self.task, self.options, self.step, self.batch = task, options, 0, options.batch
+        self.net = seeded(task.seed, lambda: self._build(task.images.shape[0]))
         self.diffusion = self._diffusion(self.net)
-        self.stream = BatchStream(task.images, batch, task.seed)
-        self.optimiser = torch.optim.Adam(self.net.parameters(), lr=task.learning_rate, betas=(0.9, 0.99), fused=True)
-        self.ema = EMA(self.net, beta=0.995, update_every=10, include_online_model=False)
+        self.stream = BatchStream(task.images, options.batch, task.seed)
+        self.optimiser = torch.optim.Adam(
+            self.net.parameters(), lr=task.learning_rate, betas=(0.9, options.beta2), fused=True
+        )
+        self.ema = EMA(self.net, beta=options.average, update_every=options.average_every, include_online_model=False)
         self.parameters = count_parameters(self.net)
 
-    def _build(self, size: dict[str, Any], channels: int) -> Any:
-        if self.conditional:
+    def _build(self, channels: int) -> Any:
+        options = self.options
+        further = {"learned_sinusoidal_cond": options.learned_frequencies, "channels": channels, **options.net}
+        if options.conditional:
             from denoising_diffusion_pytorch.classifier_free_guidance import Unet
 
-            return Unet(num_classes=CLASSES, cond_drop_prob=LABEL_DROPOUT, channels=channels, **size)
+            return Unet(num_classes=CLASSES, cond_drop_prob=options.label_dropout, **further)
         from denoising_diffusion_pytorch import Unet
 
-        return Unet(channels=channels, **size)
+        return Unet(**further)
 
     def _diffusion(self, net: Any, **sampling: Any) -> Any:
-        side = self.task.images.shape[1]
-        if self.conditional:
+        further = {"image_size": self.task.images.shape[1], "timesteps": 1000, **self.options.diffusion, **sampling}
+        if self.options.conditional:
             from denoising_diffusion_pytorch.classifier_free_guidance import GaussianDiffusion
 
-            return GaussianDiffusion(net, image_size=side, timesteps=1000, **sampling)
+            return GaussianDiffusion(net, **further)
         from denoising_diffusion_pytorch import GaussianDiffusion
 
-        # Its default, v, is kept: the library's author recommends it, and noise is the conditional one's default.
-        return GaussianDiffusion(net, image_size=side, timesteps=1000, **sampling)
+        return GaussianDiffusion(net, **further)
 
     def advance(self) -> float:
         from sadm.core.seeds import derive_seed
 
         batch = self.stream.batch(self.step)
-        condition = {"classes": batch.cond.label} if self.conditional else {}
+        condition = {"classes": batch.cond.label} if self.options.conditional else {}
         with torch.random.fork_rng(devices=[]):  # the library draws from the global generator
             torch.manual_seed(derive_seed(self.task.seed, "training", self.step))
             loss = self.diffusion((batch.x0 + 1) / 2, **condition)
         loss.backward()
+        if self.options.rate == "cosine":
+            for group in self.optimiser.param_groups:
+                group["lr"] = self.task.learning_rate * 0.5 * (1 + math.cos(math.pi * self.step / self.task.steps))
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
@@ -127,7 +187,7 @@ class DdpmTraining:
         diffusion = self._diffusion(net, sampling_timesteps=settings["steps"], ddim_sampling_eta=settings["eta"])
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(derive_seed(seed, "image", first))
-            if not self.conditional:
+            if not self.options.conditional:
                 images = diffusion.sample(batch_size=len(labels))
             else:
                 with PairAtScaleOne(net):

@@ -1,10 +1,12 @@
 """diffusers: a class-conditional UNet2DModel, trained as its unconditional example does it.
 
 Optimiser, averaged weights, clipping and schedule are the example's; its warm-up is shortened to a tenth of a short training.
+Variants are what the example's options and the model's offer.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import torch
@@ -18,6 +20,20 @@ SIZES: dict[str, dict[str, Any]] = {
     "medium": {"channels": (16, 32, 64), "layers": 1},
     "large": {"channels": (32, 64, 64), "layers": 1},
 }
+VARIANTS: dict[str, dict[str, Any]] = {
+    "batch 32": {"batch": 32},
+    "batch 64": {"batch": 64},
+    "cosine betas": {"beta_schedule": "squaredcos_cap_v2"},
+    "v": {"prediction_type": "v_prediction"},
+    "x0": {"prediction_type": "sample"},
+    "beta1 0.9": {"beta1": 0.9},
+    "constant rate": {"rate": "constant_with_warmup"},
+    "shorter average": {"average": 0.995},
+    "two layers": {"layers": 2},
+    "more attention": {"attention": 2},
+    "no attention": {"attention": 0},
+    "scale and shift": {"time_scale_shift": "scale_shift"},
+}
 GROUPS, HEAD = 8, 8
 BATCH = 16
 """The example's, which in short trials reached a lower loss than 32 in the same CPU-seconds."""
@@ -25,32 +41,64 @@ MOST_WARMUP = 500
 """Steps of warm-up in the example; here at most a tenth of the training."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What sizes and variants set; the example's own otherwise.
+
+    Attributes:
+        attention: levels that attend, from the last up.
+        average: largest decay of the averaged weights.
+        rate: name of the learning rate's schedule in diffusers.
+    """
+
+    channels: tuple[int, ...]
+    layers: int
+    batch: int
+    attention: int = 1
+    time_scale_shift: str = "default"
+    beta_schedule: str = "linear"
+    prediction_type: str = "epsilon"
+    beta1: float = 0.95
+    rate: str = "cosine"
+    average: float = 0.9999
+
+    @property
+    def process(self) -> schedulers.Process:
+        """Of training and sampling."""
+        return schedulers.Process(self.beta_schedule, self.prediction_type)
+
+
 class DiffusersUNet:
     """UNet2DModel + DDPMScheduler, noise prediction, AdamW, EMA with warm-up, cosine schedule with warm-up."""
 
     title = "diffusers UNet2DModel, example's training loop"
-    sizes, samplers, batch, in_environment = SIZES, schedulers.SAMPLERS, BATCH, True
+    sizes, variants, samplers, batch, in_environment = SIZES, VARIANTS, schedulers.SAMPLERS, BATCH, True
 
     def start(self, task: Task) -> UNetTraining:
-        return UNetTraining(task, seeded(task.seed, lambda: self.build(task.size, task.images.shape)), self.batch)
+        options = self.options(task.size, task.changes)
+        return UNetTraining(task, seeded(task.seed, lambda: self.build(options, task.images.shape)), options)
 
-    def build(self, size: str, shape: tuple[int, int, int]) -> Any:
+    def options(self, size: str, changes: dict[str, Any]) -> Options:
+        """Of a network of that size, with changes."""
+        return Options(**{"batch": self.batch, **self.sizes[size], **changes})
+
+    def build(self, options: Options, shape: tuple[int, int, int]) -> Any:
         """A freshly initialised network."""
         from diffusers import UNet2DModel
 
-        channels, layers = self.sizes[size]["channels"], self.sizes[size]["layers"]
-        rest = len(channels) - 1
+        plain, attending = len(options.channels) - options.attention, options.attention
         return UNet2DModel(
             sample_size=shape[1],
             in_channels=shape[0],
             out_channels=shape[0],
-            layers_per_block=layers,
-            block_out_channels=channels,
-            down_block_types=("DownBlock2D",) * rest + ("AttnDownBlock2D",),
-            up_block_types=("AttnUpBlock2D",) + ("UpBlock2D",) * rest,
+            layers_per_block=options.layers,
+            block_out_channels=options.channels,
+            down_block_types=("DownBlock2D",) * plain + ("AttnDownBlock2D",) * attending,
+            up_block_types=("AttnUpBlock2D",) * attending + ("UpBlock2D",) * plain,
             norm_num_groups=GROUPS,
             attention_head_dim=HEAD,
             num_class_embeds=CLASSES,
+            resnet_time_scale_shift=options.time_scale_shift,
         )
 
     def versions(self) -> dict[str, str]:
@@ -64,22 +112,24 @@ class UNetTraining:
 
     setup_seconds = 0.0
 
-    def __init__(self, task: Task, net: Any, batch: int) -> None:
+    def __init__(self, task: Task, net: Any, options: Options) -> None:
         from diffusers import DDPMScheduler
-        from diffusers.optimization import get_cosine_schedule_with_warmup
+        from diffusers.optimization import get_scheduler
         from diffusers.training_utils import EMAModel
 
         from sadm.data import BatchStream
 
-        self.net, self.task, self.step = net.train(), task, 0
-        self.stream = BatchStream(task.images, batch, task.seed)
-        self.scheduler: Any = DDPMScheduler(num_train_timesteps=schedulers.NOISE_STEPS, beta_schedule="linear")
+        self.net, self.task, self.options, self.step, self.batch = net.train(), task, options, 0, options.batch
+        self.stream = BatchStream(task.images, options.batch, task.seed)
+        self.scheduler: Any = DDPMScheduler(schedulers.NOISE_STEPS, **dataclasses.asdict(options.process))
         self.optimiser = torch.optim.AdamW(
-            self.net.parameters(), lr=task.learning_rate, betas=(0.95, 0.999), weight_decay=1e-6, fused=True
+            self.net.parameters(), lr=task.learning_rate, betas=(options.beta1, 0.999), weight_decay=1e-6, fused=True
         )
         warmup = min(MOST_WARMUP, task.steps // 10)
-        self.schedule = get_cosine_schedule_with_warmup(self.optimiser, warmup, task.steps)
-        self.ema = EMAModel(self.net.parameters(), decay=0.9999, use_ema_warmup=True, inv_gamma=1.0, power=0.75)
+        self.schedule = get_scheduler(options.rate, self.optimiser, None, warmup, task.steps)
+        self.ema = EMAModel(
+            self.net.parameters(), decay=options.average, use_ema_warmup=True, inv_gamma=1.0, power=0.75
+        )
         self.parameters = count_parameters(self.net)
 
     def advance(self) -> float:
@@ -90,7 +140,7 @@ class UNetTraining:
         t = torch.randint(schedulers.NOISE_STEPS, (len(batch.x0),), generator=draws)  # [B]
         noise = torch.randn(batch.x0.shape, generator=draws)  # [B, C, H, W]
         x_t = self.scheduler.add_noise(batch.x0, noise, t)
-        loss = F.mse_loss(self.net(x_t, t, class_labels=batch.cond.label).sample, noise)
+        loss = self._loss(self.net(x_t, t, class_labels=batch.cond.label).sample, batch.x0, noise, t)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimiser.step()
@@ -99,6 +149,14 @@ class UNetTraining:
         self.ema.step(self.net.parameters())
         self.step += 1
         return float(loss.detach())
+
+    def _loss(self, predicted: torch.Tensor, x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        """Mean squares on what is predicted; where that is x0, weighted by the signal-to-noise ratio, as in the example."""
+        kind = self.options.prediction_type
+        if kind == "sample":
+            kept = self.scheduler.alphas_cumprod[t].reshape(-1, 1, 1, 1)  # [B, 1, 1, 1]
+            return (kept / (1 - kept) * (predicted - x0).square()).mean()
+        return F.mse_loss(predicted, noise if kind == "epsilon" else self.scheduler.get_velocity(x0, noise, t))
 
     def state_dict(self) -> dict[str, Any]:
         return {
@@ -121,7 +179,8 @@ class UNetTraining:
         self.ema.copy_to(self.net.parameters())
         self.net.eval()
         try:
-            return schedulers.draw(self._predict, self.task.images.shape, labels, first, seed, sampler)
+            shape, process = self.task.images.shape, self.options.process
+            return schedulers.draw(self._predict, shape, labels, first, seed, sampler, process)
         finally:
             self.net.train()
             self.ema.restore(self.net.parameters())

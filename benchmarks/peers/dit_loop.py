@@ -3,12 +3,14 @@
 Linear betas over 1000 steps, mean squared error of the predicted noise, AdamW at a constant rate without decay, clipping or
 warm-up, a tenth of the labels dropped, and averaged weights. The original's average forgets over ten thousand steps, more than
 a short training has; shorter ones are kept beside it, and the search chooses. The variance is not learned: it would cost a
-second output, and none of the samplers uses it.
+second output, and none of the samplers uses it. Variants are the code's other betas and targets, and what users change first.
 """
 
 from __future__ import annotations
 
 import copy
+import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -25,7 +27,20 @@ SIZES: dict[str, dict[str, Any]] = {
     "large": {"patch": 4, "width": 120, "depth": 4, "heads": 4},
 }
 """A little narrower than ours, since diffusers' DiT has an embedder of time and class in every block."""
-LABEL_DROPOUT = 0.1
+VARIANTS: dict[str, dict[str, Any]] = {
+    "batch 32": {"batch": 32},
+    "batch 128": {"batch": 128},
+    "cosine betas": {"beta_schedule": "squaredcos_cap_v2"},
+    "v": {"prediction_type": "v_prediction"},
+    "x0": {"prediction_type": "sample"},
+    "cosine rate": {"rate": "cosine"},
+    "warm-up": {"warmup": 0.1},
+    "beta2 0.99": {"beta2": 0.99},
+    "all labels": {"label_dropout": 0.0},
+    "six blocks": {"depth": 6},
+    "patch 2": {"patch": 2},
+    "patch 7": {"patch": 7},
+}
 AVERAGES: dict[str, Callable[[int], float]] = {
     "adapted": lambda step: min(0.9999, (1 + step) / (10 + step)),
     "0.999": lambda step: 0.999,
@@ -39,32 +54,69 @@ SAMPLERS = {
 }
 
 
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What sizes and variants set; the paper's own otherwise.
+
+    Attributes:
+        rate: "constant", or "cosine" down to zero.
+        warmup: share of the steps.
+        label_dropout: share of labels replaced by the null class.
+    """
+
+    patch: int
+    width: int
+    depth: int
+    heads: int
+    batch: int
+    beta_schedule: str = "linear"
+    prediction_type: str = "epsilon"
+    rate: str = "constant"
+    warmup: float = 0.0
+    beta2: float = 0.999
+    label_dropout: float = 0.1
+
+    @property
+    def process(self) -> schedulers.Process:
+        """Of training and sampling."""
+        return schedulers.Process(self.beta_schedule, self.prediction_type)
+
+    def rate_at(self, done: float) -> float:
+        """Share of the learning rate after this share of the steps."""
+        warm = min(1.0, done / self.warmup) if self.warmup else 1.0
+        return warm * (0.5 * (1 + math.cos(math.pi * done)) if self.rate == "cosine" else 1.0)
+
+
 class DiTLoop:
     """DiTTransformer2DModel in a restated loop."""
 
     title = "DiT training step restated, on diffusers' DiT"
-    sizes, batch, in_environment = SIZES, 64, True
+    sizes, variants, batch, in_environment = SIZES, VARIANTS, 64, True
     samplers = {
         name: Sampler(f"{found.title}; EMA {name.split(', ')[1]}", found.nfe, found.settings | {"average": name.split(", ")[1]})
         for name, found in SAMPLERS.items()
     }  # fmt: skip
 
     def start(self, task: Task) -> DiTTraining:
-        return DiTTraining(task, seeded(task.seed, lambda: self.build(task.size, task.images.shape)), self.batch)
+        options = self.options(task.size, task.changes)
+        return DiTTraining(task, seeded(task.seed, lambda: self.build(options, task.images.shape)), options)
 
-    def build(self, size: str, shape: tuple[int, int, int]) -> Any:
+    def options(self, size: str, changes: dict[str, Any]) -> Options:
+        """Of a network of that size, with changes."""
+        return Options(**{"batch": self.batch, **self.sizes[size], **changes})
+
+    def build(self, options: Options, shape: tuple[int, int, int]) -> Any:
         """A network initialised as the paper does it, which diffusers leaves to its loader."""
         from diffusers import DiTTransformer2DModel
 
-        sizes = self.sizes[size]
         net: Any = DiTTransformer2DModel(
-            num_attention_heads=sizes["heads"],
-            attention_head_dim=sizes["width"] // sizes["heads"],
+            num_attention_heads=options.heads,
+            attention_head_dim=options.width // options.heads,
             in_channels=shape[0],
             out_channels=shape[0],
-            num_layers=sizes["depth"],
+            num_layers=options.depth,
             sample_size=shape[1],
-            patch_size=sizes["patch"],
+            patch_size=options.patch,
             num_embeds_ada_norm=CLASSES,
         )
         initialise(net)
@@ -81,14 +133,16 @@ class DiTTraining:
 
     setup_seconds = 0.0
 
-    def __init__(self, task: Task, net: Any, batch: int) -> None:
+    def __init__(self, task: Task, net: Any, options: Options) -> None:
         from sadm.data import BatchStream
 
         # In train mode diffusers would drop labels anew in every block; here they are dropped once, in the step.
-        self.net, self.task, self.step = net.eval(), task, 0
-        self.stream = BatchStream(task.images, batch, task.seed)
-        self.alphas_bar = alphas_bar()
-        self.optimiser = torch.optim.AdamW(self.net.parameters(), lr=task.learning_rate, weight_decay=0.0, fused=True)
+        self.net, self.task, self.options, self.step, self.batch = net.eval(), task, options, 0, options.batch
+        self.stream = BatchStream(task.images, options.batch, task.seed)
+        self.alphas_bar = alphas_bar(options.beta_schedule)
+        self.optimiser = torch.optim.AdamW(
+            self.net.parameters(), lr=task.learning_rate, betas=(0.9, options.beta2), weight_decay=0.0, fused=True
+        )
         self.averages = {name: copy.deepcopy(self.net).requires_grad_(False) for name in AVERAGES}
         self.parameters = count_parameters(self.net)
 
@@ -99,9 +153,12 @@ class DiTTraining:
         draws = generator(self.task.seed, "training", self.step)
         t = torch.randint(schedulers.NOISE_STEPS, (len(batch.x0),), generator=draws)  # [B]
         noise = torch.randn(batch.x0.shape, generator=draws)  # [B, C, H, W]
-        dropped = torch.rand(len(batch.x0), generator=draws) < LABEL_DROPOUT  # [B]
+        dropped = torch.rand(len(batch.x0), generator=draws) < self.options.label_dropout  # [B]
         label = torch.where(dropped, CLASSES, labels_of(batch))  # the last row of the table is the null class
-        loss = noise_loss(noise_of(self.net), self.alphas_bar, batch.x0, label, t, noise)
+        kind = self.options.prediction_type
+        loss = squared_error(predictions_of(self.net), self.alphas_bar, batch.x0, label, t, noise, kind)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.task.learning_rate * self.options.rate_at((self.step + 1) / self.task.steps)
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -132,13 +189,14 @@ class DiTTraining:
 
     def draw(self, labels: torch.Tensor, first: int, seed: int, sampler: Sampler) -> torch.Tensor:
         settings = dict(sampler.settings)
-        predict = noise_of(self.averages[settings.pop("average")])
+        predict = predictions_of(self.averages[settings.pop("average")])
         plain = Sampler(sampler.title, sampler.nfe, settings)
-        return schedulers.draw(predict, self.task.images.shape, labels, first, seed, plain)
+        shape, process = self.task.images.shape, self.options.process
+        return schedulers.draw(predict, shape, labels, first, seed, plain, process)
 
 
-def noise_of(net: Any) -> schedulers.Net:
-    """A network's predicted noise, called as the schedulers call it."""
+def predictions_of(net: Any) -> schedulers.Net:
+    """What a network predicts, called as the schedulers call it."""
 
     def predict(x_t: torch.Tensor, t: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         predicted: torch.Tensor = net(x_t, timestep=t, class_labels=label).sample
@@ -147,20 +205,31 @@ def noise_of(net: Any) -> schedulers.Net:
     return predict
 
 
-def alphas_bar(first: float = 1e-4, last: float = 0.02, count: int = schedulers.NOISE_STEPS) -> torch.Tensor:
-    """Share of the variance that is signal after each noise step: products of 1 - beta for linear betas; float64 [count]."""
-    return (1 - torch.linspace(first, last, count, dtype=torch.float64)).cumprod(0)
+def alphas_bar(beta_schedule: str = "linear", count: int = schedulers.NOISE_STEPS) -> torch.Tensor:
+    """Share of the variance that is signal after each noise step; float64 [count].
+
+    linear: products of 1 - beta for betas from 0.0001 to 0.02; squaredcos_cap_v2: a squared cosine (2102.09672, equation 17)
+    whose betas are at most 0.999.
+    """
+    if beta_schedule == "linear":
+        betas = torch.linspace(1e-4, 0.02, count, dtype=torch.float64)
+    else:
+        time = torch.arange(count + 1, dtype=torch.float64) / count
+        wave = ((time + 0.008) / 1.008 * math.pi / 2).cos().square()
+        betas = (1 - wave[1:] / wave[:-1]).clamp(max=0.999)
+    return (1 - betas).cumprod(0)
 
 
-def noise_loss(
+def squared_error(
     predict: schedulers.Net,
     kept: torch.Tensor,
     x0: torch.Tensor,
     label: torch.Tensor,
     t: torch.Tensor,
     noise: torch.Tensor,
+    prediction_type: str = "epsilon",
 ) -> torch.Tensor:
-    """Mean squared error of the predicted noise, in ``x_t = sqrt(kept_t) x0 + sqrt(1 - kept_t) noise``.
+    """Mean squared error of what the network predicts, in ``x_t = sqrt(kept_t) x0 + sqrt(1 - kept_t) noise``.
 
     Args:
         predict: the network.
@@ -169,10 +238,12 @@ def noise_loss(
         label: [B].
         t: noise steps [B].
         noise: unit Gaussian [B, C, H, W].
+        prediction_type: see `schedulers.Process`.
     """
     share = kept[t].float()[:, None, None, None]  # [B, 1, 1, 1]
-    x_t = share.sqrt() * x0 + (1 - share).sqrt() * noise
-    return F.mse_loss(predict(x_t, t, label), noise)
+    alpha, beta = share.sqrt(), (1 - share).sqrt()
+    target = {"epsilon": noise, "v_prediction": alpha * noise - beta * x0, "sample": x0}[prediction_type]
+    return F.mse_loss(predict(alpha * x0 + beta * noise, t, label), target)
 
 
 def initialise(net: nn.Module) -> None:

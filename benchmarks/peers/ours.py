@@ -19,10 +19,26 @@ SIZES: dict[str, dict[str, Any]] = {
     "medium": {"patch": 4, "width": 96, "depth": 4, "heads": 4},
     "large": {"patch": 4, "width": 128, "depth": 4, "heads": 4},
 }
+UNET_CHANNELS = {"small": (16, 32, 32), "medium": (16, 32, 64), "large": (32, 64, 64)}
+"""As the UNets of diffusers have them here."""
+VARIANTS: dict[str, dict[str, Any]] = {
+    "batch 32": {"optimiser": {"batch": 32}},
+    "batch 128": {"optimiser": {"batch": 128}},
+    "straight lines": {"process": {"kind": "flow"}},
+    "lower noise": {"process": {"p_mean": -1.0}},
+    "patch 2": {"net": {"patch": 2}},
+    "patch 7": {"net": {"patch": 7}},
+    "six blocks": {"net": {"depth": 6}},
+    "modern blocks": {"net": {"qk_norm": True, "rope": True, "swiglu": True}},
+    "UNet": {"net": {"kind": "unet"}},
+    "Muon": {"optimiser": {"kind": "muon"}},
+    "straight way down": {"optimiser": {"decay": "linear"}},
+    "shorter average": {"optimiser": {"ema_half_life": 2500}},
+}
 SAMPLERS = {
-    "dpmpp_2m 20": Sampler("DPM-Solver++(2M), EDM grid", 20, {"solver": "dpmpp_2m", "steps": 20}),
-    "dpmpp_2m 50": Sampler("DPM-Solver++(2M), EDM grid", 50, {"solver": "dpmpp_2m", "steps": 50}),
-    "heun 25": Sampler("Heun, EDM grid", 49, {"solver": "heun", "steps": 25}),
+    "dpmpp_2m 20": Sampler("DPM-Solver++(2M)", 20, {"solver": "dpmpp_2m", "steps": 20}),
+    "dpmpp_2m 50": Sampler("DPM-Solver++(2M)", 50, {"solver": "dpmpp_2m", "steps": 50}),
+    "heun 25": Sampler("Heun", 49, {"solver": "heun", "steps": 25}),
 }
 
 
@@ -34,13 +50,14 @@ class Ours:
         signal: of the training.
     """
 
-    sizes, samplers, batch, in_environment = SIZES, SAMPLERS, 64, True
+    sizes, variants, samplers, batch, in_environment = SIZES, VARIANTS, SAMPLERS, 64, True
 
     def __init__(self, title: str, signal: str) -> None:
         self.title, self.signal = title, signal
 
     def config(self, task: Task) -> Any:
         """The configuration of a run, which `sadm train` would take as well."""
+        from sadm.core.config import merge
         from sadm.training.config import load_train_config
 
         encoder_steps = min(MOST_ENCODER_STEPS, max(1, round(task.budget / SECONDS_PER_ENCODER_STEP)))
@@ -48,7 +65,7 @@ class Ours:
             "signal": self.signal,
             "seed": task.seed,
             "device": "cpu",
-            "net": self.sizes[task.size],
+            "net": self._net(task),
             "structure": LEAN | {"encoder_steps": 0 if task.restored else encoder_steps},
             "optimiser": {
                 "steps": task.steps,
@@ -58,7 +75,14 @@ class Ours:
                 "ema_half_life": 10000,
             },
         }
-        return load_train_config("fashion_mnist", overrides=change)
+        other = {part: values for part, values in task.changes.items() if part != "net"}
+        return load_train_config("fashion_mnist", overrides=merge(change, other))
+
+    def _net(self, task: Task) -> dict[str, Any]:
+        change = task.changes.get("net", {})
+        if change.get("kind") == "unet":
+            return {"kind": "unet", "unet": {"channels": UNET_CHANNELS[task.size], "layers": 1}}
+        return {**self.sizes[task.size], **change}
 
     def start(self, task: Task) -> OurTraining:
         from sadm.core.progress import Silent
@@ -88,6 +112,10 @@ class OurTraining:
     @property
     def step(self) -> int:
         return int(self.learner.step)
+
+    @property
+    def batch(self) -> int:
+        return int(self.learner.config.optimiser.batch)
 
     def advance(self) -> float:
         return float(self.learner.advance()["loss"])

@@ -17,6 +17,12 @@ LEARNING_RATES = (5e-4, 1.5e-3, 4.5e-3)
 """The same three for everyone, a factor of three apart; the search says where the best lies at the edge."""
 BUDGETS = (10.0, 30.0)
 """CPU-minutes of training."""
+VARIANTS = 12
+"""Other choices than size and learning rate that are tried of each contestant that is searched, each alone; then two together."""
+LEAST_GAIN = 0.01
+"""By how much (mean logarithm) a choice must lower the score to be combined with others."""
+FOLLOWS = {"ours_structure": "ours_plain"}
+"""Contestants that get what was found for another, which favours the other."""
 SEARCH_BUDGET = 2.0
 SEARCH_SEED = 0
 REPORT_SEEDS = (100, 101)
@@ -61,6 +67,7 @@ class Job:
         learning_rate: its peak.
         seed: of everything random in it.
         budget: CPU-seconds.
+        variants: names of further choices, of the contestant's own.
     """
 
     contestant: str
@@ -68,19 +75,22 @@ class Job:
     learning_rate: float
     seed: int
     budget: float
+    variants: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
         """Its folder's name."""
-        return (
-            f"{self.contestant}-{self.size}-lr-{self.learning_rate:g}-{self.budget:g}-seconds-seed-{self.seed}".replace(
-                "_", "-"
-            )
-        )
+        parts = [f"{self.contestant}-{self.size}-lr-{self.learning_rate:g}", *self.variants]
+        return "-".join([*parts, f"{self.budget:g}-seconds-seed-{self.seed}"]).replace("_", "-").replace(" ", "-")
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "variants": list(self.variants)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Job:
+        """What `as_dict` gave."""
+        return cls(**{**values, "variants": tuple(values["variants"])})
 
 
 def search_jobs(contestants: tuple[str, ...] | list[str]) -> list[Job]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmarks.common import result_path, store, stored
-from benchmarks.peers.plan import NAME, REPORT_SEEDS, STORED_SEARCH, Job, result_name
+from benchmarks.peers.plan import FOLLOWS, NAME, REPORT_SEEDS, STORED_SEARCH, Job, result_name
 from benchmarks.peers.study import Study
 
 
@@ -19,16 +19,17 @@ def run_report(study: Study, contestants: Sequence[str], budgets: Sequence[float
 
     found = stored(NAME, STORED_SEARCH)["contestants"] if result_path(NAME, STORED_SEARCH).exists() else {}
     names, _ = study.available(contestants)
-    unknown = [name for name in names if name not in found]
+    unknown = [name for name in names if FOLLOWS.get(name, name) not in found]
     if unknown:
         raise UserError(
             f"no search is stored for {', '.join(unknown)}. First run: python -m benchmarks.peers --search --only "
             + " ".join(unknown)
         )
+    chosen = {name: found[FOLLOWS.get(name, name)] for name in names}
     for minutes in sorted(budgets):
         jobs = {
-            Job(name, found[name]["size"], found[name]["learning_rate"], seed, 60 * minutes): [found[name]["sampler"]]
-            for name in names
+            Job(name, one["size"], one["learning_rate"], seed, 60 * minutes, tuple(one["variants"])): [one["sampler"]]
+            for name, one in chosen.items()
             for seed in REPORT_SEEDS
         }
         results = study.run(jobs)
@@ -40,7 +41,7 @@ def run_report(study: Study, contestants: Sequence[str], budgets: Sequence[float
                 {
                     "contestant": name,
                     "budget_cpu_minutes": minutes,
-                    "sampler": found[name]["sampler"],
+                    "sampler": chosen[name]["sampler"],
                     "results": own,
                 },
             )

@@ -1,7 +1,8 @@
-"""Sampling from noise-predicting networks with the schedulers of diffusers; used by the contestants built on it."""
+"""Sampling with the schedulers of diffusers; used by the contestants built on it."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -17,21 +18,45 @@ SAMPLERS = {
     "ddim 50": Sampler("DDIM, trailing steps", 50, {"kind": "ddim", "timestep_spacing": "trailing"}),
 }
 Net = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-"""(x_t [B, C, H, W], step [B], label [B]) -> predicted noise [B, C, H, W]."""
+"""(x_t [B, C, H, W], step [B], label [B]) -> what the network predicts [B, C, H, W]."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Process:
+    """How noise is added and what the network predicts, in the words of diffusers' schedulers.
+
+    Attributes:
+        beta_schedule: "linear" or "squaredcos_cap_v2".
+        prediction_type: "epsilon", "v_prediction" or "sample".
+    """
+
+    beta_schedule: str = "linear"
+    prediction_type: str = "epsilon"
+
+
+DDPM = Process()
 
 
 @torch.no_grad()
 def draw(
-    net: Net, shape: tuple[int, int, int], labels: torch.Tensor, first: int, seed: int, sampler: Sampler
+    net: Net,
+    shape: tuple[int, int, int],
+    labels: torch.Tensor,
+    first: int,
+    seed: int,
+    sampler: Sampler,
+    process: Process = DDPM,
 ) -> torch.Tensor:
     """Images [n, C, H, W] in [-1, 1]; image i starts from the noise of its own seed."""
     from sadm.core.seeds import noise_per_image
     from sadm.diffusion import image_seeds
 
-    scheduler = _scheduler(dict(sampler.settings))
+    scheduler = _scheduler({**dataclasses.asdict(process), **sampler.settings})
     scheduler.set_timesteps(sampler.nfe)
     if len(scheduler.timesteps) != sampler.nfe:
         raise ValueError(f"{sampler.title} takes {len(scheduler.timesteps)} evaluations instead of {sampler.nfe}")
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(0)  # it would look the first step up by its time, which a Karras grid may hold twice
     x = noise_per_image(image_seeds(seed, first + len(labels))[first:], shape) * scheduler.init_noise_sigma
     for step in scheduler.timesteps:
         scaled = scheduler.scale_model_input(x, step)
@@ -43,4 +68,4 @@ def _scheduler(settings: dict[str, Any]) -> Any:
     from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
     kind = {"ddim": DDIMScheduler, "dpmpp": DPMSolverMultistepScheduler}[settings.pop("kind")]
-    return kind(num_train_timesteps=NOISE_STEPS, beta_schedule="linear", **settings)
+    return kind(num_train_timesteps=NOISE_STEPS, **settings)

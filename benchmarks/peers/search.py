@@ -1,41 +1,104 @@
-"""The search: three sizes x three learning rates for everyone with the same short budget, then the samplers of the best."""
+"""The search, alike for everyone, with the same short budget for each training.
+
+1. three sizes x three learning rates;
+2. of the best of these, each variant alone;
+3. the variants that help, the best two together, and all of them together;
+4. of the best of all these, the samplers.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.common import result_path, store, stored
-from benchmarks.peers.contestant import find
-from benchmarks.peers.plan import LEARNING_RATES, NAME, SEARCH_BUDGET, SEARCH_SEED, STORED_SEARCH, Job, search_jobs
+from benchmarks.peers.contestant import Contestant, find
+from benchmarks.peers.plan import (
+    FOLLOWS,
+    LEARNING_RATES,
+    LEAST_GAIN,
+    NAME,
+    SEARCH_BUDGET,
+    SEARCH_SEED,
+    STORED_SEARCH,
+    Job,
+    search_jobs,
+)
 from benchmarks.peers.scores import Result, excess, score
 from benchmarks.peers.study import Study
 
 
 def run_search(study: Study, contestants: Sequence[str]) -> None:
-    """Searches for these contestants, and stores what was found beside what is stored of others."""
-    names, missing = study.available(contestants)
-    first = {name: next(iter(find(name).samplers)) for name in names}
-    results = study.run({job: [first[job.contestant]] for job in search_jobs(names)})
-    best = {name: best_job(results, name, first[name]) for name in names}
-    finals = study.run({job: list(find(name).samplers) for name, job in best.items()})
-    before = (
-        stored(NAME, STORED_SEARCH) if result_path(NAME, STORED_SEARCH).exists() else {"contestants": {}, "missing": {}}
-    )
-    found = {name: entry(name, results, finals[best[name]], best[name], first[name]) for name in names}
-    kept = {name: reason for name, reason in before["missing"].items() if name not in found}
-    store(
-        NAME,
-        STORED_SEARCH,
-        {
-            "budget_cpu_minutes": SEARCH_BUDGET,
-            "seed": SEARCH_SEED,
-            "generated": study.setting.samples,
-            "contestants": before["contestants"] | found,
-            "missing": kept | missing,
-        },
-    )
+    """Searches for these contestants one after another, and stores what was found beside what is stored of others."""
+    names, missing = study.available(list(dict.fromkeys(FOLLOWS.get(name, name) for name in contestants)))
+    for name, reason in missing.items():
+        _store(missing={name: reason})
+    for name in names:
+        _store(found={name: search(study, name)})
+
+
+def search(study: Study, name: str) -> dict[str, Any]:
+    """What is kept of a contestant's search.
+
+    Raises:
+        UserError: every training of the grid diverged.
+    """
+    contestant = find(name)
+    first = next(iter(contestant.samplers))
+    results = study.run({job: [first] for job in search_jobs([name])})
+    base = best_job(results, name, first)
+
+    def together(choices: Sequence[tuple[str, ...]]) -> None:
+        results.update(study.run({dataclasses.replace(base, variants=choice): [first] for choice in choices}))
+
+    together([(variant,) for variant in contestant.variants])
+    scores = {job: score(excess(result, first)) for job, result in results.items()}
+    gains = {
+        variant: scores[base] - scores[dataclasses.replace(base, variants=(variant,))]
+        for variant in contestant.variants
+    }
+    together(combinations(contestant, gains))
+    best = best_job(results, name, first)
+    final = study.run({best: list(contestant.samplers)})[best]
+    return entry(name, results, final, base, best, first)
+
+
+def combinations(contestant: Contestant, gains: Mapping[str, float]) -> list[tuple[str, ...]]:
+    """Variants to be tried together: the best two of those that help, and all of them.
+
+    Of two that change the same setting, the better one counts.
+
+    Args:
+        contestant: whose variants these are.
+        gains: by how much each lowers the score, alone.
+    """
+    helpful: list[str] = []
+    taken: set[str] = set()
+    for variant in sorted(gains, key=lambda name: -gains[name]):
+        settings = set(_settings(contestant.variants[variant]))
+        if gains[variant] >= LEAST_GAIN and not settings & taken:
+            helpful.append(variant)
+            taken |= settings
+    return list(dict.fromkeys(tuple(chosen) for chosen in (helpful[:2], helpful) if len(chosen) > 1))
+
+
+def _settings(changes: Mapping[str, Any], place: str = "") -> Iterator[str]:
+    for key, value in changes.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{place}{key}.")
+        elif f"{place}{key}" == "net.kind":
+            yield from (
+                "net.kind",
+                "net.patch",
+                "net.depth",
+                "net.qk_norm",
+                "net.rope",
+                "net.swiglu",
+            )  # of the other kind
+        else:
+            yield f"{place}{key}"
 
 
 def best_job(results: Mapping[Job, Result], name: str, sampler: str) -> Job:
@@ -52,31 +115,58 @@ def best_job(results: Mapping[Job, Result], name: str, sampler: str) -> Job:
     return min(scores, key=lambda job: scores[job])
 
 
-def entry(name: str, results: Mapping[Job, Result], final: Result, best: Job, first: str) -> dict[str, Any]:
-    """What is kept of a contestant's search."""
+def entry(name: str, results: Mapping[Job, Result], final: Result, base: Job, best: Job, first: str) -> dict[str, Any]:
+    """What is kept of a contestant's search.
+
+    Args:
+        name: of the contestant.
+        results: of all its jobs, judged with the sampler `first`.
+        final: of the job `best`, judged with all samplers.
+        base: the best size and learning rate.
+        best: of all jobs.
+        first: a sampler's name.
+    """
     scores = {sampler: score(excess(final, sampler)) for sampler in find(name).samplers}
-    chosen = min(scores, key=lambda sampler: scores[sampler])
-    rows = []
-    for job, result in results.items():
-        if job.contestant == name:
-            training = result["training"]
-            rows.append(
-                {
-                    "size": job.size,
-                    "learning_rate": job.learning_rate,
-                    "excess": excess(result, first),
-                    **{key: training[key] for key in ("parameters", "steps", "images_seen", "cpu_seconds", "diverged")},
-                }
-            )
+    facts = ("parameters", "steps", "images_seen", "cpu_seconds", "diverged")
+    rows = [
+        {
+            "size": job.size,
+            "learning_rate": job.learning_rate,
+            "variants": list(job.variants),
+            "excess": excess(result, first),
+            **{key: result["training"][key] for key in facts},
+        }
+        for job, result in results.items()
+    ]
     return {
         "size": best.size,
         "learning_rate": best.learning_rate,
         "learning_rate_at_edge": best.learning_rate in (LEARNING_RATES[0], LEARNING_RATES[-1]),
-        "sampler": chosen,
+        "variants": list(best.variants),
+        "sampler": min(scores, key=lambda sampler: scores[sampler]),
+        "grid": {"size": base.size, "learning_rate": base.learning_rate},
         "rows": rows,
         "samplers": {
             sampler: {**final["judged"][sampler], "excess": excess(final, sampler)} for sampler in find(name).samplers
         },
+        "generated": final["generated"],
         "versions": final["training"]["versions"],
         "provenance": final["training"]["provenance"],
     }
+
+
+def _store(found: Mapping[str, Any] | None = None, missing: Mapping[str, str] | None = None) -> None:
+    found, missing = found or {}, missing or {}
+    before = (
+        stored(NAME, STORED_SEARCH) if result_path(NAME, STORED_SEARCH).exists() else {"contestants": {}, "missing": {}}
+    )
+    store(
+        NAME,
+        STORED_SEARCH,
+        {
+            "budget_cpu_minutes": SEARCH_BUDGET,
+            "seed": SEARCH_SEED,
+            "contestants": before["contestants"] | found,
+            "missing": {name: reason for name, reason in before["missing"].items() if name not in found} | missing,
+        },
+    )

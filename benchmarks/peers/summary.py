@@ -40,13 +40,26 @@ def stored_rows() -> list[Stored]:
 
 
 def summarise(rows: Sequence[Stored]) -> dict[str, Any]:
-    """By budget and contestant FD - floor with its interval over seeds; by budget our ratio to the best peer."""
+    """By budget and contestant FD - floor with its interval over seeds; by budget our ratio to the best peer.
+
+    Where both are stored, also our ratio at the shortest budget to the best peer at the longest.
+    """
     budgets: dict[str, Any] = {}
-    for minutes in dict.fromkeys(row["budget_cpu_minutes"] for row in rows):
-        here = [row for row in rows if row["budget_cpu_minutes"] == minutes]
+    by_minutes = {
+        minutes: [row for row in rows if row["budget_cpu_minutes"] == minutes]
+        for minutes in dict.fromkeys(row["budget_cpu_minutes"] for row in rows)
+    }
+    for minutes, here in by_minutes.items():
         contestants = {row["contestant"]: contestant_summary(row) for row in here}
-        budgets[f"{minutes:g} minutes"] = {"contestants": contestants, "fd_ratio_to_best_peer": ratios(here)}
-    return {"budgets": budgets}
+        budgets[f"{minutes:g} minutes"] = {"contestants": contestants, "fd_ratio_to_best_peer": ratios(here, here)}
+    if len(by_minutes) < 2:
+        return {"budgets": budgets}
+    shortest, longest = min(by_minutes), max(by_minutes)
+    crossed = ratios(by_minutes[shortest], by_minutes[longest])
+    return {
+        "budgets": budgets,
+        "fd_ratio_at_less_cost": {"ours_minutes": shortest, "peers_minutes": longest, "ratios": crossed},
+    }
 
 
 def contestant_summary(row: Stored) -> dict[str, Any]:
@@ -64,6 +77,7 @@ def contestant_summary(row: Stored) -> dict[str, Any]:
         "cpu_seconds": [training["cpu_seconds"] for training in trainings],
         "size": results[0]["job"]["size"],
         "learning_rate": results[0]["job"]["learning_rate"],
+        "variants": results[0]["job"]["variants"],
         "sampler": judged[0].get("sampler"),
         "nfe": judged[0].get("nfe"),
         "label_accuracy": [scores.get("label_accuracy") for scores in judged],
@@ -80,22 +94,25 @@ def excess_by_judge(row: Stored) -> dict[str, list[float]] | None:
     return {judge: [one[judge] for one in found if one is not None] for judge in row["results"][0]["deciding"]}
 
 
-def ratios(rows: Sequence[Stored]) -> dict[str, Any]:
+def ratios(own_rows: Sequence[Stored], peer_rows: Sequence[Stored]) -> dict[str, Any]:
     """Each of our contestants against the peer that is best in a judge, ratio of FD - floor paired by seed, by judge.
 
     The best peer is chosen judge by judge, which favours the peers.
     """
     from sadm.experiments.statistics import mean_interval, paired_ratio
 
-    values = {row["contestant"]: excess_by_judge(row) for row in rows}
-    finished = {name: found for name, found in values.items() if found is not None}
-    peers = {name: found for name, found in finished.items() if name not in OURS}
+    def finished(rows: Sequence[Stored]) -> dict[str, dict[str, list[float]]]:
+        values = {row["contestant"]: excess_by_judge(row) for row in rows}
+        return {name: found for name, found in values.items() if found is not None}
+
+    ours = finished(own_rows)
+    peers = {name: found for name, found in finished(peer_rows).items() if name not in OURS}
     if not peers:
         return {}
     ratio: dict[str, Any] = {}
-    for name in (name for name in OURS if name in finished):
+    for name in (name for name in OURS if name in ours):
         ratio[name] = {}
-        for judge, own in finished[name].items():
+        for judge, own in ours[name].items():
             best = min(peers, key=lambda peer: mean_interval(peers[peer][judge]).mean)
             ratio[name][judge] = {"best_peer": best, **paired_ratio(own, peers[best][judge]).as_dict()}
     return ratio

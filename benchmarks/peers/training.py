@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.peers.contestant import Contestant, Sampler, Task, Training
+from benchmarks.peers.contestant import Contestant, Sampler, Task, Training, changes_of
 from benchmarks.peers.plan import Job, steps_within
 from sadm.core.errors import DivergedError, InterruptedRun
 from sadm.core.files import make_folder, read_json, remove_leftovers, write_json
@@ -62,9 +62,9 @@ class Workplace:
 
     def start(self, steps: int, restored: bool = False) -> Training:
         """A training of `steps` steps, not begun."""
-        job = self.job
+        job, changes = self.job, changes_of(self.contestant, self.job.variants)
         return self.contestant.start(
-            Task(self.images, job.size, job.learning_rate, job.seed, steps, job.budget, restored)
+            Task(self.images, job.size, job.learning_rate, job.seed, steps, job.budget, restored, changes)
         )
 
 
@@ -176,8 +176,8 @@ def _facts(place: Workplace, training: Training, spent: dict[str, Any], steps: i
         "diverged": not finite,
         "steps": training.step,
         "planned_steps": steps,
-        "batch": place.contestant.batch,
-        "images_seen": training.step * place.contestant.batch,
+        "batch": training.batch,
+        "images_seen": training.step * training.batch,
         "parameters": training.parameters,
         "cpu_seconds": round(spent["setup"] + spent["steps"], 3),
         "setup_cpu_seconds": round(spent["setup"], 3),

@@ -54,7 +54,7 @@ def main(folder: Path) -> None:
     """Does what is missing of the job in `folder`."""
     torch.set_num_threads(1)
     order = read_json(folder / JOB)
-    job = Job(**order["job"])
+    job = Job.from_dict(order["job"])
     contestant = find(job.contestant)
     place = Workplace(job, contestant, read_images(folder.parent / DATA), folder, Lines())
     samplers = {name: contestant.samplers[name] for name in order["samplers"]}

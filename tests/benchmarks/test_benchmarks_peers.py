@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from pathlib import Path
@@ -12,10 +13,10 @@ import pytest
 import torch
 
 from benchmarks import common
-from benchmarks.peers import environment, page, plan, schedulers, search
+from benchmarks.peers import environment, page, plan, schedulers, search, summary
 from benchmarks.peers.__main__ import main
-from benchmarks.peers.contestant import find
-from benchmarks.peers.dit_loop import AVERAGES, alphas_bar, noise_loss
+from benchmarks.peers.contestant import changes_of, find
+from benchmarks.peers.dit_loop import AVERAGES, alphas_bar, squared_error
 from benchmarks.peers.pool import Pool
 from benchmarks.peers.scores import score
 from benchmarks.peers.training import Workplace, calibrate, draw, images_path, train, undisturbed_mean
@@ -134,7 +135,9 @@ def test_images_do_not_depend_on_where_drawing_was_stopped(tmp_path: Path, monke
 
 def test_a_loss_that_is_not_finite_is_the_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     place = workplace("dit_loop", tmp_path, monkeypatch)
-    monkeypatch.setattr("benchmarks.peers.dit_loop.noise_loss", lambda *_: torch.tensor(math.nan, requires_grad=True))
+    monkeypatch.setattr(
+        "benchmarks.peers.dit_loop.squared_error", lambda *_: torch.tensor(math.nan, requires_grad=True)
+    )
     assert train(place, STEPS, StopRequest()) is None
     assert json.loads((tmp_path / "training.json").read_text())["diverged"] is True
     assert train(place, STEPS, StopRequest()) is None
@@ -157,30 +160,38 @@ def test_disturbed_steps_do_not_count() -> None:
     assert undisturbed_mean([1.0, 1.0, 2.0, 9.0]) == pytest.approx(4 / 3)
 
 
-def test_the_restated_loss_is_that_of_the_libraries_noise(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("betas", ["linear", "squaredcos_cap_v2"])
+@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
+def test_the_restated_loss_is_that_of_the_libraries_scheduler(
+    betas: str, prediction: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     diffusers = pytest.importorskip("diffusers")
-    scheduler = diffusers.DDPMScheduler(num_train_timesteps=1000, beta_schedule="linear")
+    scheduler = diffusers.DDPMScheduler(num_train_timesteps=1000, beta_schedule=betas)
     draws = torch.Generator().manual_seed(1)
     x0, noise = (torch.randn(4, 1, 8, 8, generator=draws) for _ in range(2))
     t, label = torch.tensor([0, 10, 500, 999]), torch.tensor([0, 1, 2, 10])
     contestant = find("dit_loop")
     monkeypatch.setattr(contestant, "sizes", {"small": TINY["dit_loop"]})
     torch.manual_seed(0)
-    net = contestant.build("small", (1, 8, 8)).eval()
+    net = contestant.build(contestant.options("small", {}), (1, 8, 8)).eval()
     torch.nn.init.normal_(net.proj_out_2.weight)
     torch.nn.init.normal_(net.proj_out_1.weight)
+    target = {"epsilon": noise, "v_prediction": scheduler.get_velocity(x0, noise, t), "sample": x0}[prediction]
     with torch.no_grad():
-        found = noise_loss(lambda x, t, y: net(x, timestep=t, class_labels=y).sample, alphas_bar(), x0, label, t, noise)
+        found = squared_error(
+            lambda x, t, y: net(x, timestep=t, class_labels=y).sample,
+            alphas_bar(betas), x0, label, t, noise, prediction,
+        )  # fmt: skip
         predicted = net(scheduler.add_noise(x0, noise, t), timestep=t, class_labels=label).sample
-    assert float(found) == pytest.approx(float(((predicted - noise) ** 2).mean()), rel=1e-5)
-    assert torch.allclose(alphas_bar(), scheduler.alphas_cumprod.double(), rtol=1e-4)
+    assert float(found) == pytest.approx(float(((predicted - target) ** 2).mean()), rel=1e-5)
+    assert torch.allclose(alphas_bar(betas), scheduler.alphas_cumprod.double(), rtol=1e-4)
 
 
 def test_the_transformer_starts_as_the_zero_function(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("diffusers")
     contestant = find("dit_loop")
     monkeypatch.setattr(contestant, "sizes", {"small": TINY["dit_loop"]})
-    net = contestant.build("small", (1, 8, 8)).eval()
+    net = contestant.build(contestant.options("small", {}), (1, 8, 8)).eval()
     x = torch.randn(2, 1, 8, 8)
     assert not net(x, timestep=torch.tensor([1, 2]), class_labels=torch.tensor([3, 10])).sample.any()
     assert not net.transformer_blocks[0].norm1.linear.weight.any()
@@ -196,22 +207,37 @@ def test_no_peer_has_more_parameters_than_ours_of_the_same_size() -> None:
         ours = spec_for(data, NetConfig(**find("ours_plain").sizes[size]), ProcessConfig(sigma_data=0.5)).build()
         limit = sum(p.numel() for p in ours.parameters())
         for name in ("diffusers_unet", "dit_loop"):
-            assert 0 < sum(p.numel() for p in find(name).build(size, (1, 28, 28)).parameters()) <= limit, (name, size)
+            net = find(name).build(find(name).options(size, {}), (1, 28, 28))
+            assert 0 < sum(p.numel() for p in net.parameters()) <= limit, (name, size)
 
 
 @pytest.mark.parametrize("name", list(schedulers.SAMPLERS))
-def test_samplers_take_the_evaluations_that_they_claim_and_find_a_known_image(name: str) -> None:
+@pytest.mark.parametrize(
+    "process",
+    [
+        schedulers.DDPM,
+        schedulers.Process(prediction_type="v_prediction"),
+        schedulers.Process("squaredcos_cap_v2", "sample"),
+    ],
+    ids=["epsilon", "v", "cosine, x0"],
+)
+def test_samplers_take_the_evaluations_that_they_claim_and_find_a_known_image(
+    name: str, process: schedulers.Process
+) -> None:
     pytest.importorskip("diffusers")
     target = torch.linspace(-0.9, 0.9, 16).reshape(1, 1, 4, 4)
-    kept, calls = alphas_bar().float(), []
+    kept, calls = alphas_bar(process.beta_schedule).float(), []
 
     def exact(x_t: torch.Tensor, t: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
         calls.append(len(x_t))
         share = kept[t][:, None, None, None]
-        return (x_t - share.sqrt() * target) / (1 - share).sqrt()
+        alpha, beta = share.sqrt(), (1 - share).sqrt()
+        noise = (x_t - alpha * target) / beta
+        predictions = {"epsilon": noise, "v_prediction": alpha * noise - beta * target, "sample": target + 0 * x_t}
+        return predictions[process.prediction_type]
 
     sampler = schedulers.SAMPLERS[name]
-    found = schedulers.draw(exact, (1, 4, 4), torch.zeros(2, dtype=torch.int64), 0, 7, sampler)
+    found = schedulers.draw(exact, (1, 4, 4), torch.zeros(2, dtype=torch.int64), 0, 7, sampler, process)
     assert calls == [2] * sampler.nfe
     assert torch.allclose(found, target.expand(2, -1, -1, -1), atol=2e-2)
 
@@ -237,6 +263,130 @@ def test_every_setting_of_ours_is_one_that_the_trainer_takes(size: str, rate: fl
         assert (config.optimiser.steps, config.optimiser.learning_rate, config.seed) == (900, rate, 100)
         assert config.structure.encoder_steps == 400
     assert (find("ours_plain").signal, find("ours_structure").signal) == ("none", "hidden")
+
+
+@pytest.mark.parametrize("name", [name for name in HERE if name not in plan.FOLLOWS])
+def test_every_variant_trains_otherwise_and_can_be_drawn_from(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = workplace(name, tmp_path, monkeypatch)
+    monkeypatch.setattr("benchmarks.peers.ours.UNET_CHANNELS", {"small": (8, 16)})
+    if "patch" in TINY[name]:
+        monkeypatch.setattr(place.contestant, "sizes", {"small": {**TINY[name], "patch": 4}})
+    data, labels = images(28, 40), torch.arange(2)
+    sampler = min(place.contestant.samplers.values(), key=lambda one: one.nfe)
+    drawn: dict[str, torch.Tensor] = {}
+    for variant in ("", *place.contestant.variants):
+        job = dataclasses.replace(place.job, variants=(variant,) if variant else ())
+        training = dataclasses.replace(place, job=job, images=data).start(12)
+        for _ in range(6):
+            assert math.isfinite(training.advance())
+        drawn[variant] = training.draw(labels, 0, 5, sampler)
+        asked = place.contestant.variants.get(variant, {})
+        batch = asked.get("batch", asked.get("optimiser", {}).get("batch", 4))
+        assert training.batch == batch
+    late = "shorter average"  # which makes no difference as long as the average is young
+    for variant, found in drawn.items():
+        assert found.shape == (2, 1, 28, 28)
+        if variant != late:
+            assert not [
+                other for other in drawn.keys() - {late} if other < variant and torch.equal(found, drawn[other])
+            ], variant
+
+
+@pytest.mark.parametrize("name", [name for name in plan.CONTESTANTS if name not in plan.FOLLOWS])
+def test_everyone_gets_as_many_variants(name: str) -> None:
+    contestant = find(name)
+    assert len(contestant.variants) == plan.VARIANTS
+    for variant in contestant.variants:
+        assert changes_of(contestant, [variant]) == contestant.variants[variant]
+        assert plan.Job(name, "small", 1e-3, 0, 5.0, (variant,)).name != plan.Job(name, "small", 1e-3, 0, 5.0).name
+    with pytest.raises(UserError, match="unknown variant 'faster' of .*there are batch 32"):
+        changes_of(contestant, ["faster"])
+
+
+def test_the_options_of_the_library_in_its_own_environment_are_what_variants_say() -> None:
+    contestant = find("ddpm_pytorch")
+    for variant, changes in contestant.variants.items():
+        options = contestant.options("small", changes)
+        assert {key: getattr(options, key) for key in changes} == changes, variant
+        assert options != contestant.options("small", {})
+    assert contestant.options("large", contestant.variants["v"]).diffusion["objective"] == "pred_v"
+    assert "objective" not in contestant.options("large", {}).diffusion
+
+
+def test_a_job_is_what_its_file_says() -> None:
+    job = plan.Job("ours_plain", "small", 1e-3, 0, 120.0, ("batch 32", "Muon"))
+    assert plan.Job.from_dict(json.loads(json.dumps(job.as_dict()))) == job
+    assert job.name == "ours-plain-small-lr-0.001-batch-32-Muon-120-seconds-seed-0"
+
+
+def test_what_helps_is_combined_unless_it_changes_the_same() -> None:
+    contestant = find("ours_plain")
+    gains = dict.fromkeys(contestant.variants, -0.1)
+    assert search.combinations(contestant, gains) == []
+    assert search.combinations(contestant, gains | {"Muon": 0.2}) == []
+    found = search.combinations(
+        contestant, gains | {"Muon": 0.2, "batch 32": 0.1, "batch 128": 0.3, "lower noise": 0.05}
+    )
+    assert found == [("batch 128", "Muon"), ("batch 128", "Muon", "lower noise")]
+    assert search.combinations(contestant, gains | {"UNet": 0.2, "patch 2": 0.1, "Muon": 0.05}) == [("UNet", "Muon")]
+    assert search.combinations(contestant, gains | {"Muon": 0.2, "lower noise": 0.001}) == []
+
+
+class Judged:
+    """A study whose trainings end as a table says."""
+
+    def __init__(self, values: dict[tuple[Any, ...], tuple[float, float] | None]) -> None:
+        self.values, self.asked = values, []
+
+    def available(self, contestants: Any) -> tuple[list[str], dict[str, str]]:
+        here = [name for name in contestants if name != "ddpm_pytorch"]
+        return here, {name: "no network" for name in contestants if name not in here}
+
+    def run(self, wanted: Any) -> dict[plan.Job, dict[str, Any]]:
+        self.asked += list(wanted)
+        found = {}
+        for job, samplers in wanted.items():
+            fd = self.values.get((job.size, job.learning_rate, *job.variants), (3.5, 3.25))
+            one = result(job.contestant, 0, fd, job.learning_rate)
+            best = one["judged"].pop("best", None)
+            if best is not None:
+                extra = {"heun 25": -0.01}
+                one["judged"] = {
+                    name: {**best, "fd": {judge: value + extra.get(name, 0) for judge, value in best["fd"].items()}}
+                    for name in samplers
+                }
+            found[job] = {**one, "job": job.as_dict()}
+        return found
+
+
+def test_the_search_goes_from_the_grid_to_variants_to_combinations_to_samplers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    best = ("medium", 1.5e-3)
+    values = {
+        best: (2.5, 2.25),
+        (*best, "Muon"): (1.5, 1.25),
+        (*best, "patch 2"): (2.3, 2.05),
+        (*best, "patch 7"): None,
+        (*best, "Muon", "patch 2"): (1.0, 0.75),
+    }
+    study = Judged(values)
+    search.run_search(study, ["ours_structure", "ours_plain", "ddpm_pytorch"])
+    found = common.stored("peers", "search")
+    assert list(found["contestants"]) == ["ours_plain"]
+    assert found["missing"] == {"ddpm_pytorch": "no network"}
+    one = found["contestants"]["ours_plain"]
+    assert (one["size"], one["learning_rate"], one["variants"]) == (*best, ["Muon", "patch 2"])
+    assert one["sampler"] == "heun 25"
+    assert len(one["rows"]) == 9 + plan.VARIANTS + 1 == len(study.asked) - 1
+    section = page.section()
+    assert "| ours_plain | 22 | medium | 0.0015 | no | Muon, patch 2 | heun 25 |" in section
+    assert "`ours_structure` gets what was found for `ours_plain`." in section
+    assert "- `ours_plain`: Muon, patch 2 -75.0%; Muon -50.0%; patch 2 -10.0%;" in section
+    assert "patch 7 diverged." in section
 
 
 def result(name: str, seed: int, fd: tuple[float, float] | None, rate: float = 1e-3) -> dict[str, Any]:
@@ -294,6 +444,23 @@ def test_the_summary_is_what_is_stored(tmp_path: Path, monkeypatch: pytest.Monke
     assert ratios["ours_plain"]["pixels"]["mean"] == pytest.approx(0.5 / 0.2)
     assert "ours_plain-30-minutes" in found["missing"]
     assert not any("10-minutes" in name for name in found["missing"])
+    assert "fd_ratio_at_less_cost" not in found
+
+
+def test_ours_after_a_third_of_the_cost_against_the_best_peer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store_fixture(monkeypatch, tmp_path)
+    for name, values in {"ours_plain": (0.6, 0.3), "dit_loop": (1.0, 0.65)}.items():
+        rows = [result(name, seed, values) for seed in (100, 101)]
+        common.store(
+            "peers",
+            f"{name}-30-minutes",
+            {"contestant": name, "budget_cpu_minutes": 30.0, "sampler": "best", "results": rows},
+        )
+    found = summary.summary()["fd_ratio_at_less_cost"]
+    assert (found["ours_minutes"], found["peers_minutes"]) == (10.0, 30.0)
+    assert found["ratios"]["ours_structure"]["mlp"]["values"] == pytest.approx([0.5 / 0.5, 1.0 / 0.5])
+    assert found["ratios"]["ours_plain"]["pixels"]["mean"] == pytest.approx(0.5 / 0.4)
+    assert "`ours_plain` after 10 minutes against the best peer after 30, pixels: +25.0%" in page.section()
 
 
 def test_the_page_shows_every_contestant_and_what_could_not_run(
@@ -302,10 +469,15 @@ def test_the_page_shows_every_contestant_and_what_could_not_run(
     monkeypatch.setattr(common, "ROOT", tmp_path)
     assert page.section() is None
     store_fixture(monkeypatch, tmp_path)
+    row = {"size": "small", "learning_rate": 5e-4, "variants": [], "excess": {"mlp": 1.0, "pixels": 4.0}}
     searched = {
-        "budget_cpu_minutes": 2.0, "seed": 0, "generated": 10, "missing": {"ddpm_pytorch": "no network"},
+        "budget_cpu_minutes": 2.0, "seed": 0, "missing": {"ddpm_pytorch": "no network"},
         "contestants": {
-            "dit_loop": {"size": "small", "learning_rate": 5e-4, "learning_rate_at_edge": True, "sampler": "ddim 50"}
+            "dit_loop": {
+                "size": "small", "learning_rate": 5e-4, "learning_rate_at_edge": True, "sampler": "ddim 50",
+                "variants": ["v"], "grid": {"size": "small", "learning_rate": 5e-4},
+                "rows": [row, {**row, "variants": ["v"], "excess": {"mlp": 0.5, "pixels": 2.0}}],
+            }
         },
     }  # fmt: skip
     common.store("peers", "search", searched)
@@ -313,7 +485,7 @@ def test_the_page_shows_every_contestant_and_what_could_not_run(
     assert "| 10 minutes | ours_plain: sadm, plain training | 9 | 6500 | a sampler, 20 | 1.5 | 0.5 | 50.0% |" in found
     assert "| diverged | diverged |" in found
     assert "`ours_structure` against the best peer at 10 minutes, mlp: -50.0%" in found
-    assert "| dit_loop | small | 0.0005 | yes | ddim 50 |" in found
+    assert "| dit_loop | 2 | small | 0.0005 | yes | v | ddim 50 |" in found
     assert "`ddpm_pytorch` could not be run: no network." in found
 
 
