@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.common import change, result_path, stored
 from benchmarks.structure.extrapolation import extrapolation_lines
-from benchmarks.structure.pairs import PAIRS, SHARES, SIZES
+from benchmarks.structure.pairs import CONFIRMED, PAIRS, SHARES, SIZES
 from benchmarks.structure.search import STAGES
 from benchmarks.structure.summary import BEST, GAME, cost_to_plain, over_regimes, stored_rows
 from benchmarks.structure.trainings import NAME
@@ -40,7 +41,12 @@ def section() -> str:
     for row in rows:
         if "per_class" in row:
             lines += ["", *class_lines(row)]
-    lines += ["", *pairs_lines([stored(NAME, name) for name in (*PAIRS, *SHARES) if result_path(NAME, name).exists()])]
+    lines += [
+        "",
+        *pairs_lines(
+            [stored(NAME, name) for name in (*PAIRS, *SHARES, *CONFIRMED) if result_path(NAME, name).exists()]
+        ),
+    ]
     lines += reach_lines(rows)
     sizes = [stored(NAME, name) for name in SIZES if result_path(NAME, name).exists()]
     lines += ["", *size_lines(sizes)]
@@ -54,6 +60,11 @@ def section() -> str:
     if result_path(NAME, "flops").exists():
         lines += ["", *flops_lines(stored(NAME, "flops"))]
     return "\n".join([*lines, ""])
+
+
+def there(names: Iterable[str]) -> list[dict[str, Any]]:
+    """Those of these rows that are stored."""
+    return [stored(NAME, name) for name in names if result_path(NAME, name).exists()]
 
 
 def regime_lines(row: dict[str, Any]) -> list[str]:
@@ -119,8 +130,8 @@ def pairs_lines(rows: list[dict[str, Any]]) -> list[str]:
     lines = [
         "### Pair by pair",
         "",
-        "Sabotage is at equal steps, plain training under the same conditions. A relation that was chosen after a look at two "
-        "search seeds (which relation serves which task, below) is not among the regimes fixed beforehand.",
+        "Sabotage and 28x28 pixels are at equal steps, plain training under the same conditions. A relation that was chosen "
+        "after a look at two search seeds (which relation serves which task, below) is not among the regimes fixed beforehand.",
         "",
         "| what | arm | judge | pairs | mean | 95 % interval | worst pair | diverged | acts of the watchdog |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",

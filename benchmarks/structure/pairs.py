@@ -40,6 +40,7 @@ class Pairs:
         extends: whether that regime's pairs are counted in.
         noisy: train on Fashion-MNIST with a tenth of pure noise.
         recipe: of both.
+        beside: the row in whose folder this one is trained, so that plain trainings are shared; None = its own.
     """
 
     title: str
@@ -52,6 +53,7 @@ class Pairs:
     noisy: bool = False
     recipe: str = f"fashion_mnist_{SIDE}"
     arm_change: dict[str, Any] = dataclasses.field(default_factory=dict)
+    beside: str | None = None
 
 
 PAIRS = {
@@ -85,7 +87,16 @@ SIZES = {
     ),
 }
 """The default signal beside networks of several sizes, at equal steps."""
-ALL = {**PAIRS, **SHARES, **SIZES}
+CONFIRMED = {
+    "N8G": Pairs(
+        "28x28 pixels, 1,000 steps: the game", "sadm", SHORT_28, FEW_SEEDS, recipe="fashion_mnist", beside="N8"
+    ),
+    "N8F": Pairs(
+        "28x28 pixels, 1,000 steps: frozen encoder", "frozen", SHORT_28, FEW_SEEDS, recipe="fashion_mnist", beside="N8"
+    ),
+}
+"""The paper's form where N8 has the default, at equal steps."""
+ALL = {**PAIRS, **SHARES, **SIZES, **CONFIRMED}
 
 
 def run_pairs(name: str) -> None:
@@ -94,7 +105,8 @@ def run_pairs(name: str) -> None:
     from sadm.experiments.config import CONTROL, CompareConfig
     from sadm.training.config import load_train_config
 
-    pairs, folder = ALL[name], RUNS / NAME / name
+    pairs = ALL[name]
+    folder = RUNS / NAME / (pairs.beside or name)
     train = load_train_config(pairs.recipe, overrides={**pairs.change, "log": {"samples": 0}})
     if pairs.noisy:
         source = relative(write_noisy(RUNS / NAME / NOISY))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.common import result_path, stored
-from benchmarks.structure.pairs import ALL, PAIRS, SHARES
+from benchmarks.structure.pairs import ALL, CONFIRMED, PAIRS, SHARES
 from benchmarks.structure.regimes import REGIMES
 from benchmarks.structure.trainings import NAME
 
@@ -18,7 +18,7 @@ def summary() -> dict[str, Any]:
     rows = stored_rows()
     found = {
         "regimes": [regime_summary(row) for row in rows],
-        "pairs": [stored(NAME, name) for name in PAIRS if result_path(NAME, name).exists()],
+        "pairs": [stored(NAME, name) for name in (*PAIRS, *CONFIRMED) if result_path(NAME, name).exists()],
         "missing": [name for name in (*REGIMES, *ALL, "relations") if not result_path(NAME, name).exists()],
         **over_regimes(rows, BEST),
         "game": over_regimes(rows, GAME),

@@ -83,9 +83,9 @@ def test_the_page_shows_every_arm_and_deciding_judge() -> None:
     assert "| pixels | 1.5 | 1.5 | +25.0% |" in lines[1]
 
 
-def finished_run(folder: Path, arm: str, seed: int, fd: float | None, events: list[int]) -> None:
+def finished_run(folder: Path, arm: str, seed: int, fd: float | None, events: list[int], steps: int = 9) -> None:
     """A run as a worker leaves it; diverged where it has no FD."""
-    run = folder / "runs" / f"{arm}-9-steps-seed-{seed}"
+    run = folder / "runs" / f"{arm}-{steps}-steps-seed-{seed}"
     run.mkdir(parents=True)
     result = {"seed": seed, "diverged": fd is None, "evaluation": None if fd is None else {"fd": {"mlp": fd}}}
     result |= {"cpu_seconds": 30.0, "pretrain_cpu_seconds": 1.5, "parameters": 1000}
@@ -121,6 +121,30 @@ def test_many_seeds_add_to_those_of_the_regime(tmp_path: Path, monkeypatch: pyte
     found = pairs.row("Z", tmp_path, {"plain": 9, "hidden": 9}, {"mlp": 0.5})
     assert found["ratios"]["mlp"]["values"] == pytest.approx([0.5, 2.0] + 15 * [0.5])
     assert found["seeds"] == [100, 101, *range(105, 120)]
+
+
+@pytest.mark.parametrize("name", list(pairs.CONFIRMED))
+def test_a_row_beside_another_trains_its_own_arm_alone(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The plain trainings of the row that it stands beside are its own as well."""
+    asked, kept = [], {}
+    monkeypatch.setattr(pairs, "RUNS", tmp_path)
+    monkeypatch.setattr(
+        pairs, "train_all", lambda config, folder, steps: asked.append((config, folder)) or {"mlp": 0.5}
+    )
+    monkeypatch.setattr(pairs, "store", lambda part, row, value: kept.update({row: value}))
+    beside = pairs.ALL[name].beside
+    for seed in pairs.ALL[beside].seeds:
+        for arm, fd in (("plain", 2.5), ("hidden", 2.0), (pairs.ALL[name].arm, 1.5)):
+            finished_run(tmp_path / "structure" / beside, arm, seed, fd, [1], steps=1000)
+    for row_name in (beside, name):
+        pairs.run_pairs(row_name)
+    (first, folder), (second, other) = asked
+    assert folder == other == tmp_path / "structure" / beside
+    assert (first.train, first.seeds, first.arms["plain"]) == (second.train, second.seeds, second.arms["plain"])
+    assert kept[name]["ratios"]["mlp"]["values"] == pytest.approx([0.5] * 3)
+    assert kept[beside]["ratios"]["mlp"]["values"] == pytest.approx([0.75] * 3)
 
 
 @pytest.mark.parametrize("name", list(pairs.ALL))
