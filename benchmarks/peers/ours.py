@@ -35,10 +35,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "straight way down": {"optimiser": {"decay": "linear"}},
     "shorter average": {"optimiser": {"ema_half_life": 2500}},
 }
+GUIDED = {"solver": "dpmpp_2m", "steps": 20, "guidance_scale": 1.25}
 SAMPLERS = {
     "dpmpp_2m 20": Sampler("DPM-Solver++(2M)", 20, {"solver": "dpmpp_2m", "steps": 20}),
     "dpmpp_2m 50": Sampler("DPM-Solver++(2M)", 50, {"solver": "dpmpp_2m", "steps": 50}),
     "heun 25": Sampler("Heun", 49, {"solver": "heun", "steps": 25}),
+    "guided 20": Sampler("DPM-Solver++(2M), guidance scale 1.25", 40, GUIDED),
+    "guided inside 20": Sampler(
+        "DPM-Solver++(2M), Karras grid, guidance scale 1.5 for sigma from 0.25 to 5",
+        26,
+        {**GUIDED, "grid": "karras", "guidance_scale": 1.5, "guidance_low": 0.25, "guidance_high": 5.0},
+    ),
 }
 
 

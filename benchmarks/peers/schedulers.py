@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.peers.contestant import Sampler
+from benchmarks.peers.contestant import CLASSES, Sampler
 
 NOISE_STEPS = 1000
 SAMPLERS = {
@@ -47,21 +47,39 @@ def draw(
     sampler: Sampler,
     process: Process = DDPM,
 ) -> torch.Tensor:
-    """Images [n, C, H, W] in [-1, 1]; image i starts from the noise of its own seed."""
+    """Images [n, C, H, W] in [-1, 1]; image i starts from the noise of its own seed.
+
+    A sampler with a `scale` is guided away from the null class, the last row of the network's table.
+    """
     from sadm.core.seeds import noise_per_image
     from sadm.diffusion import image_seeds
 
-    scheduler = _scheduler({**dataclasses.asdict(process), **sampler.settings})
-    scheduler.set_timesteps(sampler.nfe)
-    if len(scheduler.timesteps) != sampler.nfe:
-        raise ValueError(f"{sampler.title} takes {len(scheduler.timesteps)} evaluations instead of {sampler.nfe}")
+    settings = dict(sampler.settings)
+    scale = settings.pop("scale", None)
+    predict = net if scale is None else guided(net, scale)
+    steps = sampler.nfe if scale is None else sampler.nfe // 2
+    scheduler = _scheduler({**dataclasses.asdict(process), **settings})
+    scheduler.set_timesteps(steps)
+    if len(scheduler.timesteps) != steps:
+        raise ValueError(f"{sampler.title} takes {len(scheduler.timesteps)} steps instead of {steps}")
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)  # it would look the first step up by its time, which a Karras grid may hold twice
     x = noise_per_image(image_seeds(seed, first + len(labels))[first:], shape) * scheduler.init_noise_sigma
     for step in scheduler.timesteps:
         scaled = scheduler.scale_model_input(x, step)
-        x = scheduler.step(net(scaled, step.expand(len(x)), labels), step, x).prev_sample
+        x = scheduler.step(predict(scaled, step.expand(len(x)), labels), step, x).prev_sample
     return x.clamp(-1, 1)
+
+
+def guided(net: Net, scale: float) -> Net:
+    """Classifier-free guidance (2207.12598), both predictions in one batch."""
+
+    def predict(x_t: torch.Tensor, t: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+        labels = torch.cat([label, torch.full_like(label, CLASSES)])
+        known, unknown = net(x_t.repeat(2, 1, 1, 1), t.repeat(2), labels).chunk(2)
+        return unknown + scale * (known - unknown)
+
+    return predict
 
 
 def _scheduler(settings: dict[str, Any]) -> Any:
