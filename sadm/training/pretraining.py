@@ -14,12 +14,12 @@ from torch import nn
 from sadm.core.devices import spent_seconds
 from sadm.core.errors import UserError
 from sadm.core.seeds import derive_seed, generator
-from sadm.data import Augmenter
+from sadm.data import Augmenter, class_order
 from sadm.data.batches import Batch
 from sadm.diffusion.denoised import per_image
 from sadm.signals import embedding_of
 from sadm.structure import ConvEncoder, StructureError, ViTEncoder
-from sadm.training.latents import TrainingSet, open_stream
+from sadm.training.latents import TrainingSet, open_stream, pictures_of
 from sadm.training.signal_config import StructureConfig
 
 TEMPERATURE = 0.2
@@ -70,13 +70,16 @@ def pretrain_encoder(
         UserError: the images can't be learned from in that way, or do not fit the encoder.
     """
     start = spent_seconds(device)
-    task_kind = TASKS[way_of_training(images, config)]
+    way = way_of_training(images, config)
+    task_kind = TASKS[way]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "encoder"))
         encoder, length = build_encoder(images.shape, config)
         task = task_kind(images, length)
     encoder, task = encoder.to(device), task.to(device)
-    stream = open_stream(images, config.encoder_batch, derive_seed(seed, "encoder batches"), augmenter=augmenter)
+    stream_seed, balance = derive_seed(seed, "encoder batches"), config.encoder_balance if way == "supervised" else 0.0
+    order = class_order(pictures_of(images), stream_seed, balance)
+    stream = open_stream(images, config.encoder_batch, stream_seed, order=order, augmenter=augmenter)
     parameters = [*encoder.parameters(), *task.parameters()]
     optimiser = torch.optim.AdamW(parameters, lr=config.encoder_learning_rate, weight_decay=1e-2, fused=True)
     steps, scores = config.encoder_steps, []

@@ -85,6 +85,8 @@ class StructureConfig(Config):
     """Batch size of the pre-training."""
     encoder_learning_rate: PositiveFloat = 2e-3
     """Peak learning rate of the pre-training."""
+    encoder_balance: Fraction = 0.0
+    """How far classes are shown alike where the encoder learns labels: 0 = as often as they have images, 1 = all alike."""
 
     @property
     def vit_patch(self) -> int:

@@ -46,6 +46,32 @@ def test_every_way_repeats_itself_and_depends_on_the_seed(way):
     assert (first.head is not None) == (way == "supervised")
 
 
+@pytest.mark.parametrize(("balance", "expected"), [(0.0, [40, 20, 4]), (1.0, [22, 21, 21]), (0.5, [32, 22, 10])])
+def test_classes_are_shown_as_often_as_was_asked_for(balance, expected, monkeypatch):
+    """In an epoch of 64 places: class sizes to the power 1 - balance, in proportion."""
+    images = tiny_images(count=120).subset(torch.tensor([*range(0, 120, 3), *range(1, 60, 3), 2, 5, 8, 11]))
+    seen = []
+    learn = TASKS["supervised"].forward
+
+    def watched(self, encoder, batch, draws, device):
+        seen.extend(self.labels[batch.index].tolist())
+        return learn(self, encoder, batch, draws, device)
+
+    monkeypatch.setattr(TASKS["supervised"], "forward", watched)
+    sizes = {"encoder_steps": 8, "encoder_batch": 8, "encoder_balance": balance}
+    pretrain_encoder(images, tiny_config(structure=sizes).structure, 3, CPU)
+    assert [seen.count(label) for label in range(3)] == pytest.approx(expected, abs=1)
+
+
+def test_images_without_labels_are_shown_alike_whatever_the_balance():
+    images = tiny_images(labelled=False)
+    encoders = [
+        pretrain_encoder(images, tiny_config(structure={"encoder_balance": balance}).structure, 3, CPU).encoder
+        for balance in (0.0, 1.0)
+    ]
+    assert equal_bits(encoders[0].state_dict(), encoders[1].state_dict())
+
+
 def test_without_labels_it_learns_to_match_views():
     images = tiny_images(count=32, labelled=False)
     config = tiny_config(structure={"encoder_batch": 16, "encoder_width": 8}).structure
