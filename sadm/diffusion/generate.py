@@ -44,8 +44,8 @@ class SamplerSettings:
         clip: bring x0_hat into [-1, 1] at every step (see `Clipped`).
     """
 
-    solver: str = "heun"
-    steps: int = 18
+    solver: str = "dpmpp_2m"
+    steps: int = 20
     guidance_scale: float = 1.0
     sigma_min: float = 0.002
     sigma_max: float = 80.0

@@ -34,7 +34,7 @@ from sadm.training.outputs import read_records
 
 TINY = (
     "--data=digits --data.limit=40 --signal=none --net.patch=4 --net.width=8 --net.depth=1 --net.heads=1 --optimiser.steps=2 "
-    "--optimiser.batch=4 --sampling.steps=3 --log.samples=0"
+    "--optimiser.batch=4 --sampling.solver=heun --sampling.steps=3 --log.samples=0"
 ).split()
 QUICK = ["--device", "cpu", "--limit", "3", "--proposals", "2"]
 
@@ -519,7 +519,8 @@ def test_filters_fill_holes_and_enlarge(hole: Path, images: ImageSet) -> None:
     assert float(damaged[0, 0, 3, 4]) == pytest.approx(0, abs=0.01)
     for name, made in filters_for(injury).items():
         if name != "as it is":
-            torch.testing.assert_close(made(damaged, injury, (1, 8, 8)), flat, rtol=0, atol=0.01)
+            # OpenCV fills bytes: two of their levels are 0.016.
+            torch.testing.assert_close(made(damaged, injury, (1, 8, 8)), flat, rtol=0, atol=0.016)
     small = Injury("lowres", factor=4)
     for made in filters_for(small).values():
         torch.testing.assert_close(made(damage(flat, small, torch.randn), small, (1, 8, 8)), flat, rtol=0, atol=0.01)

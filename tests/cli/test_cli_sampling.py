@@ -49,7 +49,7 @@ def test_options_change_the_images(trained: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--eta", "0.5"], "eta (0.5) has no meaning for solver 'heun'"),
+        (["--eta", "0.5"], "eta (0.5) has no meaning for solver 'dpmpp_2m'"),
         (["--grid", "karras", "--shift", "2"], "shift (2.0) needs grid 'native'"),
         (
             ["--shift", "2", "--grid", "native"],

@@ -213,7 +213,7 @@ def test_a_configuration_from_before_loads() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"eta": 0.5}, "eta .* has no meaning for solver 'heun'"),
+        ({"eta": 0.5}, "eta .* has no meaning for solver 'dpmpp_2m'"),
         ({"grid": "karras", "shift": 2.0}, "shift .* needs grid 'native'"),
         ({"guidance_low": 2.0, "guidance_high": 1.0}, "guidance_low .* must be below"),
     ],
@@ -231,4 +231,4 @@ def test_a_weak_denoiser_is_asked_only_where_it_can_answer() -> None:
         prepare(flow, None, SamplerSettings(grid="karras"), vp)  # down to 0.002
     guided, times = prepare(flow, None, SamplerSettings(grid="karras", sigma_min=0.02), vp)
     assert isinstance(guided, AutoGuidance)
-    assert len(times) == 19
+    assert len(times) == 21
