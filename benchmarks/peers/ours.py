@@ -30,7 +30,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "patch 7": {"net": {"patch": 7}},
     "six blocks": {"net": {"depth": 6}},
     "modern blocks": {"net": {"qk_norm": True, "rope": True, "swiglu": True}},
-    "UNet": {"net": {"kind": "unet"}},
+    "UNet": {"net": {"kind": "unet"}, "optimiser": {"batch": 16}},
     "Muon": {"optimiser": {"kind": "muon"}},
     "straight way down": {"optimiser": {"decay": "linear"}},
     "shorter average": {"optimiser": {"ema_half_life": 2500}},

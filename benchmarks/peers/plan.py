@@ -23,7 +23,7 @@ LEAST_GAIN = 0.01
 """By how much (mean logarithm) a choice must lower the score to be combined with others."""
 FOLLOWS = {"ours_structure": "ours_plain"}
 """Contestants that get what was found for another, which favours the other."""
-SEARCH_BUDGET = 2.0
+SEARCH_BUDGET = 3.0
 SEARCH_SEED = 0
 REPORT_SEEDS = (100, 101)
 MOST_NFE = 50

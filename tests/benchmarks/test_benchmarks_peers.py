@@ -526,7 +526,7 @@ def test_the_search_takes_the_smallest_mean_logarithm_and_passes_over_divergence
 def test_the_grid_is_the_same_for_everyone() -> None:
     jobs = plan.search_jobs(plan.CONTESTANTS)
     assert len(jobs) == len({job.name for job in jobs}) == 9 * len(plan.CONTESTANTS)
-    assert {(job.seed, job.budget) for job in jobs} == {(0, 120.0)}
+    assert {(job.seed, job.budget) for job in jobs} == {(0, 180.0)}
 
 
 def test_what_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
