@@ -13,6 +13,8 @@ from sadm.training.config import OptimiserConfig
 from sadm.training.parallel.engine import blocks_of
 
 BETAS = (0.9, 0.99)
+ROUNDS = 5
+"""Of the iteration by which Muon makes a matrix orthogonal."""
 
 
 class Together:
@@ -83,7 +85,11 @@ def build_optimiser(net: nn.Module, config: OptimiserConfig, sharded: bool = Fal
     chosen = {id(matrix) for matrix in matrices}
     rest = [parameter for parameter in learning if id(parameter) not in chosen]
     muon = torch.optim.Muon(
-        matrices, lr=config.learning_rate, weight_decay=config.weight_decay, adjust_lr_fn="match_rms_adamw"
+        matrices,
+        lr=config.learning_rate,
+        weight_decay=config.weight_decay,
+        ns_steps=ROUNDS,
+        adjust_lr_fn="match_rms_adamw",
     )
     return Together({"muon": muon, **({"adamw": _adamw(rest, config)} if rest else {})})
 

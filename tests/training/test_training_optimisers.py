@@ -162,8 +162,6 @@ def test_muon_on_the_command_line(tmp_path: Any, capsys: pytest.CaptureFixture[s
     capsys.readouterr()
     assert run([*command, "--optimiser.decay", "linear", "--out", str(tmp_path / "run")]) == 2
     assert "optimiser.decay" in capsys.readouterr().err
-    assert run(["plan", "--recipe", "digits", "--train.optimiser.kind", "muon"]) == 2
-    assert "counts AdamW" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("step", "expected"), [(0, 0.5), (1, 1.0), (2, 1.0), (6, 0.5), (9, 0.125), (20, 0.0)])

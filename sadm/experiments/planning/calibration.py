@@ -17,24 +17,28 @@ import os
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
+from sadm.core.config import merge
 from sadm.core.devices import resolve_device, spent_seconds
 from sadm.core.errors import UserError
 from sadm.core.progress import Reporter, Silent
 from sadm.core.provenance import peak_memory_mib
 from sadm.experiments.cost import mean_undisturbed
 from sadm.experiments.planning.devices import Gpu
-from sadm.experiments.planning.flops import count, taking_part
+from sadm.experiments.planning.flops import count, network_keys, network_of, taking_part
 from sadm.experiments.planning.memory import kept, memory
 from sadm.experiments.planning.signals import probe_config, random_images, signal_cost
 from sadm.experiments.planning.subject import BUILT_IN, Subject
-from sadm.training.config import TrainConfig
+from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.learner import Learner
+from sadm.training.optimisers import block_matrices, build_optimiser
 from sadm.training.parallel_config import ParallelConfig
 from sadm.training.signals import prepare_signals
 from sadm.training.spec import spec_for
@@ -114,6 +118,7 @@ def calibrate(
     measured = _timed(learners, where, seconds, shown)
     config = subject.config
     step, tried = _extrapolated(config, measured, probes, wanted)
+    step += _muon_seconds(subject, where)
     scale = wanted / tried
     signal = max(0.0, measured["fresh"] - measured["less"]) * scale if "fresh" in measured else 0.0
     cached = max(0.0, measured["cached"] - measured["less"]) * scale if "cached" in measured else signal
@@ -130,7 +135,8 @@ def machine(found: Calibration, subject: Subject, batch: int) -> Gpu:
         batch: images of the micro-batch that was measured.
     """
     device = torch.device(found.device)
-    tflops = batch * count(subject.shape, subject.config, subject.classes).step / found.step_seconds / 1e12
+    counts = count(subject.shape, subject.config, subject.classes)
+    tflops = (batch * counts.step + counts.optimiser) / found.step_seconds / 1e12
     if device.type == "cpu":
         return Gpu("this machine", tflops, total_mib() / 1024, 1.0)
     return Gpu("this machine", tflops, torch.accelerator.get_memory_info(device)[1] / 2**30, 1.0)
@@ -152,12 +158,17 @@ def _probes(subject: Subject, batch: int, device: str) -> dict[str, TrainConfig]
         sizes = [{"net": {"depth": depth}, "optimiser": {"batch": images}} for depth in blocks]
     else:
         sizes = [{"optimiser": {"batch": max(2, batch // part)}} for part in (4, 2)]
-    always = {"structure": {"warmup": 0.0, "end": 1.0, "every": 1, "encoder_steps": 0}, "device": device}
-    plain = [probe_config(config, **size, **always, signal="none") for size in sizes]
+    always = {
+        "structure": {"warmup": 0.0, "end": 1.0, "every": 1, "encoder_steps": 0},
+        "optimiser": {"kind": "adamw"},  # what Muon takes more depends on no batch, and is measured apart
+        "device": device,
+    }
+    sizes = [merge(size, always) for size in sizes]
+    plain = [probe_config(config, **size, signal="none") for size in sizes]
     found = {"less": plain[0], "more": plain[1]}
     if config.signal not in ("none", "anchor"):
         control = {"control": {"start": 0.0, "tap": None}}
-        own = probe_config(config, **sizes[0], **always, **control)
+        own = probe_config(config, **sizes[0], **control)
         # Mirror images are new pixels each time, of which no features are kept.
         found["fresh"] = probe_config(own, data={"flip": True}) if _keeps_features(config) else own
         if _keeps_features(config):
@@ -207,6 +218,33 @@ def _extrapolated(
     if more.optimiser.batch == tried:
         return measured["less"], tried
     return measured["less"] + slope * (batch - tried) / (more.optimiser.batch - tried), tried
+
+
+def _muon_seconds(subject: Subject, device: torch.device) -> float:
+    """Seconds that Muon takes longer for a step than AdamW, from one matrix of each size that the network's blocks have."""
+    config = subject.config
+    if config.optimiser.kind != "muon":
+        return 0.0
+    with torch.device("meta"):
+        network = network_of(subject.shape, network_keys(config), 1)[0]
+    sizes = Counter((matrix.shape[0], matrix.shape[1]) for matrix in block_matrices(network))
+    return sum(count * max(0.0, _longer(size, config.optimiser, device)) for size, count in sizes.items())
+
+
+def _longer(size: tuple[int, int], config: OptimiserConfig, device: torch.device) -> float:
+    """Seconds of a step of Muon on a matrix, less those of AdamW."""
+    taken = {}
+    for kind in ("muon", "adamw"):
+        holder = nn.ModuleDict({"blocks": nn.ModuleList([nn.Linear(size[1], size[0], bias=False, device=device)])})
+        (matrix,) = holder.parameters()
+        matrix.grad = torch.ones_like(matrix)
+        optimiser = build_optimiser(holder, config.model_copy(update={"kind": kind}))
+        optimiser.step()
+        start = spent_seconds(device)
+        for _ in range(WARM):
+            optimiser.step()
+        taken[kind] = (spent_seconds(device) - start) / WARM
+    return taken["muon"] - taken["adamw"]
 
 
 def _pretraining(subject: Subject, device: torch.device) -> float:

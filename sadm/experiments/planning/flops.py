@@ -23,6 +23,7 @@ from sadm.data import Augmentation, Augmenter
 from sadm.experiments.reproduction.targets import MODEL
 from sadm.finetuning.tuning import share_that_learns, tune
 from sadm.training.config import TrainConfig
+from sadm.training.optimisers import ROUNDS, block_matrices
 from sadm.training.spec import ModelSpec
 
 Shape = tuple[int, int, int]
@@ -35,18 +36,20 @@ class Counts:
     Attributes:
         parameters: all.
         learning: those that learn.
-        tensors: tensors that learn.
+        moments: numbers that the optimiser keeps, step counters among them.
         forward: operations for one image, forward.
         step: operations for one image, forward and backward.
+        optimiser: operations of the optimiser's matrix products in a step, whatever the batch; AdamW has none.
         normalised: elements that the norms of one image's forward pass see.
         output: shape of what comes out for one image.
     """
 
     parameters: int
     learning: int
-    tensors: int
+    moments: int
     forward: int
     step: int
+    optimiser: int
     normalised: int
     output: tuple[int, ...]
 
@@ -73,13 +76,24 @@ def count(shape: Shape, config: TrainConfig, classes: int, whole: bool = False, 
         return _count(shape, network_keys(config), classes, recompute)
     counts = _count(shape, network_keys(config), min(classes, 1), recompute)
     rows = max(0, classes - 1) * (config.net.width if config.net.kind == "dit" else 4 * config.net.unet.channels[0])
-    return dataclasses.replace(counts, parameters=counts.parameters + rows, learning=counts.learning + rows)
+    return dataclasses.replace(
+        counts,
+        parameters=counts.parameters + rows,
+        learning=counts.learning + rows,
+        moments=counts.moments + 2 * rows,
+    )
 
 
 def network_keys(config: TrainConfig) -> str:
-    """What of a configuration decides the network, as JSON."""
+    """What of a configuration decides the network and how it is moved, as JSON."""
     parts = config.model_dump(include={"net", "process", "finetune", "data"}, mode="json")
-    return json.dumps({**parts, "data": {"augment": parts["data"]["augment"]}})
+    return json.dumps(
+        {
+            **parts,
+            "data": {"augment": parts["data"]["augment"]},
+            "optimiser": {"kind": config.optimiser.kind},
+        }
+    )
 
 
 def network_of(
@@ -123,13 +137,22 @@ def computed_again(network: nn.Module) -> None:
 @lru_cache(maxsize=64)
 def _count(shape: Shape, keys: str, classes: int, recompute: bool) -> Counts:
     with torch.device("meta"):
-        return counted(*network_of(shape, keys, classes, recompute))
+        return counted(
+            *network_of(shape, keys, classes, recompute), muon=json.loads(keys)["optimiser"]["kind"] == "muon"
+        )
 
 
-def counted(network: nn.Module, x: torch.Tensor, level: torch.Tensor, cond: Cond) -> Counts:
+def counted(network: nn.Module, x: torch.Tensor, level: torch.Tensor, cond: Cond, muon: bool = False) -> Counts:
     """The numbers of a network, for one image that is run through it forward and backward, on any device.
 
     Attention is counted as two products: fused kernels do the same operations, and torch counts not all of them.
+
+    Args:
+        network: prepared for its method.
+        x: the image [1, C, H, W].
+        level: its noise level [1].
+        cond: what is known of it.
+        muon: whether Muon moves the matrices of its blocks.
     """
     learning, parameters = share_that_learns(network)
     seen = [0]
@@ -142,8 +165,17 @@ def counted(network: nn.Module, x: torch.Tensor, level: torch.Tensor, cond: Cond
         step = counter.get_total_flops()
     for hook in hooks:
         hook.remove()
-    tensors = sum(parameter.requires_grad for parameter in network.parameters())
-    return Counts(parameters, learning, tensors, forward, step, normalised, tuple(output.shape[1:]))
+    shapes = [(matrix.shape[0], matrix.shape[1]) for matrix in block_matrices(network)] if muon else []
+    by_muon = sum(rows * columns for rows, columns in shapes)
+    tensors = sum(parameter.requires_grad for parameter in network.parameters()) - len(shapes)
+    moments = 2 * (learning - by_muon) + tensors + by_muon
+    orthogonalising = sum(ROUNDS * round_operations(*sorted(shape)) for shape in shapes)
+    return Counts(parameters, learning, moments, forward, step, orthogonalising, normalised, tuple(output.shape[1:]))
+
+
+def round_operations(short: int, long: int) -> int:
+    """Operations of one of Muon's rounds for a matrix of these sides: X X^T, its square, and that times X."""
+    return 2 * short * short * long + 2 * short**3 + 2 * short * short * long
 
 
 def _add_elements(seen: list[int], module: nn.Module, inputs: Any, output: torch.Tensor) -> None:

@@ -61,7 +61,7 @@ class Memory:
     """Bytes on the device that holds most.
 
     Attributes:
-        weights, gradients, moments, averages: of the network, and of AdamW.
+        weights, gradients, moments, averages: of the network, and of its optimiser.
         source: the model that the training starts from, where a signal compares with it.
         buckets: gradients laid out for the network, and blocks of weights gathered from other devices.
         activations: what a micro-batch keeps from forward to backward.
@@ -156,8 +156,8 @@ def _drop(parameter: torch.Tensor) -> None:
 
 
 def lasting_bytes(counts: Counts) -> int:
-    """Bytes of weights, gradients, AdamW's moments and step counters, and the moving average of what learns."""
-    return FLOAT * (counts.parameters + 4 * counts.learning + counts.tensors)
+    """Bytes of weights, gradients, the optimiser's moments and step counters, and the moving average of what learns."""
+    return FLOAT * (counts.parameters + 2 * counts.learning + counts.moments)
 
 
 def memory(
@@ -193,7 +193,7 @@ def memory(
     return Memory(
         weights=FLOAT * counts.parameters / parts,
         gradients=learning / parts,
-        moments=(2 * learning + FLOAT * counts.tensors) / parts,
+        moments=FLOAT * counts.moments / parts,
         averages=learning / parts,
         source=FLOAT * counts.parameters if source else 0.0,
         buckets=buckets,
@@ -206,8 +206,9 @@ def memory(
 
 
 def checkpoint_bytes(counts: Counts, signal: SignalCost) -> int:
-    """Bytes of the tensors in a checkpoint: what learns, its average, AdamW's moments and counters, and the signal's state."""
-    return FLOAT * (4 * counts.learning + counts.tensors) + signal.state
+    """Bytes of the tensors in a checkpoint: what learns, its average, the optimiser's moments and counters, and the signal's
+    state."""
+    return FLOAT * (2 * counts.learning + counts.moments) + signal.state
 
 
 def block_parameters(counts: Counts, config: TrainConfig) -> int:

@@ -172,11 +172,6 @@ def plan(
         raise UserError(
             "data.fit 'buckets' has images of many shapes, and a plan is about one. Plan with --train.data.fit crop."
         )
-    if config.optimiser.kind != "adamw":
-        raise UserError(
-            f"a plan counts AdamW, got optimiser.kind '{config.optimiser.kind}'. Plan with --train.optimiser.kind adamw: Muon "
-            "needs less memory and more operations."
-        )
     counts = count(subject.shape, config, subject.classes, recompute=parallel.recompute)
     signal = signal_cost(subject.shape, config, subject.classes, counts)
     held = kept(subject.shape, config, local, parallel.precision, parallel.recompute)
@@ -236,10 +231,10 @@ def _step(
     counts, signal, sent = found
     config, share = subject.config, taking_part(subject.config)
     batch = config.optimiser.batch
-    plain, structure = batch * counts.step, batch * signal.operations
+    plain, structure = batch * counts.step + counts.optimiser, batch * signal.operations
     if calibration is None:
         images = local * parallel.accumulate  # of the device that has most
-        computing = 3600 * gpu.hours(images * (counts.step + share * signal.operations))
+        computing = 3600 * gpu.hours(images * (counts.step + share * signal.operations) + counts.optimiser)
     else:
         computing = parallel.accumulate * calibration.mean_step(subject)
     return Step(plain, structure, share, computing, sent.exposed(computing, share))

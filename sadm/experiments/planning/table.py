@@ -9,7 +9,7 @@ WIDTH = 28
 PARTS = {
     "weights": "weights",
     "gradients": "gradients",
-    "moments": "AdamW's moments",
+    "moments": "optimiser's moments",
     "averages": "averaged weights",
     "source": "the model to start from",
     "buckets": "gathered, or to be sent",
@@ -93,7 +93,7 @@ def _operations(plan: Plan) -> list[str]:
     rows = [
         _row("parameters", f"{counts.parameters:,}", part),
         _row("forward, one image", operations(counts.forward), f"{counts.published_gflops:.4g} G multiply-adds"),
-        _row("step, plain", operations(step.plain), "forward and backward of the batch"),
+        _row("step, plain", operations(step.plain), _of_step(plan)),
     ]
     if step.structure:
         share = "in all steps" if step.taking_part == 1 else f"in {step.taking_part:.0%} of the steps"
@@ -105,6 +105,11 @@ def _operations(plan: Plan) -> list[str]:
             )
         )
     return ["operations (a multiplication and an addition are two)", *rows]
+
+
+def _of_step(plan: Plan) -> str:
+    share = plan.counts.optimiser / plan.step.plain
+    return "forward and backward of the batch" + (f", and {share:.1%} for Muon" if share else "")
 
 
 def _memory(plan: Plan) -> list[str]:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import pytest
+import torch
 
 from sadm.core.errors import UserError
 from sadm.experiments.planning import calibration
@@ -15,7 +16,8 @@ from sadm.experiments.planning.flops import count
 from sadm.experiments.planning.network import Cluster
 from sadm.experiments.planning.plan import Plan, plan
 from sadm.experiments.planning.subject import Subject, base_for, subject_of
-from sadm.training.config import TrainConfig, load_train_config
+from sadm.experiments.planning.table import lines_of
+from sadm.training.config import OptimiserConfig, TrainConfig, load_train_config
 from sadm.training.parallel_config import ParallelConfig
 
 SMALL = {"net": {"patch": 4, "width": 32, "depth": 5, "heads": 2}, "optimiser": {"steps": 10, "batch": 8}}
@@ -67,6 +69,39 @@ def test_batches_that_are_too_long_are_tried_smaller(monkeypatch: pytest.MonkeyP
     found = calibrate(subject(signal="none"), device="cpu")
     assert found.batch == 2
     assert found.step_seconds == pytest.approx((2 + 3 * 5) * 8 / 2)
+
+
+def test_what_muon_takes_more_does_not_grow_with_the_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A second for each number of a matrix; five blocks of an attention, an MLP and a modulation of width 32."""
+    monkeypatch.setattr(calibration, "_timed", law)
+    monkeypatch.setattr(calibration, "_process_memory", lambda *_: (100.0, 1.0))
+    monkeypatch.setattr(calibration, "STEP_GFLOP", 1e-6)
+    monkeypatch.setattr(calibration, "_longer", lambda size, config, device: size[0] * size[1])
+    found = calibrate(subject(signal="none", optimiser={**SMALL["optimiser"], "kind": "muon"}), device="cpu")
+    matrices = 32 * 32 * (3 + 1 + 4 + 4 + 6)
+    assert found.step_seconds == pytest.approx((2 + 3 * 5) * 8 / 2 + 5 * matrices)
+
+
+def test_a_step_of_muon_takes_longer() -> None:
+    """Not how much longer: eight matrix products of 256 rows against none."""
+    longer = calibration._longer((256, 1024), OptimiserConfig(kind="muon"), torch.device("cpu"))
+    assert longer > 0
+
+
+def test_a_plan_with_muon_has_its_operations_and_fewer_moments() -> None:
+    adamw, muon = (
+        plan(subject(optimiser={**SMALL["optimiser"], "kind": kind}), DEVICES["a100"].gpu("float32"), Cluster(1))
+        for kind in ("adamw", "muon")
+    )
+    moved = 5 * 32 * 32 * (3 + 1 + 4 + 4 + 6)
+    assert adamw.memory.moments - muon.memory.moments == 4 * (
+        moved + 5 * 5
+    )  # a moment of each, and a counter of a matrix
+    assert adamw.checkpoint - muon.checkpoint == 4 * (moved + 5 * 5)
+    assert muon.step.plain - adamw.step.plain == muon.counts.optimiser > 0
+    assert muon.hours.training > adamw.hours.training
+    assert "for Muon" in "\n".join(lines_of(muon))
+    assert "for Muon" not in "\n".join(lines_of(adamw))
 
 
 def test_the_mean_step_is_that_of_the_schedule() -> None:

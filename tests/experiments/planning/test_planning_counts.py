@@ -71,14 +71,16 @@ def test_a_network_without_numbers_counts_as_one_on_the_cpu(method: str, side: i
     assert counts.learning == sum(part.numel() for part in net.parameters() if part.requires_grad)
 
 
-def test_what_lasts_is_what_a_training_holds_to_the_byte() -> None:
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_what_lasts_is_what_a_training_holds_to_the_byte(kind: str) -> None:
     images = tiny_images()
-    config = load_train_config(overrides=merge(TINY, {"signal": "none"}))
+    config = load_train_config(overrides=merge(TINY, {"signal": "none", "optimiser": {"kind": kind}}))
     learner = Learner(config, images, spec_for(images, config.net, config.process), [])
     learner.advance()
-    net, state = learner.denoiser.net, learner.optimiser.state_dict()["state"]
+    net, whole = learner.denoiser.net, learner.optimiser.state_dict()
+    states = [whole["state"]] if kind == "adamw" else [part["state"] for part in whole.values()]
     weights = [part.nbytes for part in net.parameters()]
-    moments = [part.nbytes for entry in state.values() for part in entry.values()]
+    moments = [part.nbytes for state in states for entry in state.values() for part in entry.values()]
     average = [part.nbytes for part in learner.ema.module.parameters()]
     gradients = weights  # one for each, in the type of its parameter
     held = sum(weights) + sum(gradients) + sum(moments) + sum(average)
@@ -95,6 +97,20 @@ def test_the_operations_of_a_step_are_those_that_a_training_takes(recompute: boo
     counts = count(images.shape, config, images.num_classes, recompute=recompute)
     taken = counter.get_total_flops() / config.optimiser.batch
     assert counts.step == taken if not recompute else taken < counts.step < taken + counts.forward
+
+
+def test_the_operations_of_muon_are_those_of_its_step() -> None:
+    images = tiny_images()
+    config = load_train_config(overrides=merge(TINY, {"signal": "none", "optimiser": {"kind": "muon"}}))
+    learner = Learner(config, images, spec_for(images, config.net, config.process), [])
+    counts = count(images.shape, config, images.num_classes)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        learner.advance()
+    batch = config.optimiser.batch
+    # In the first step the matrices of blocks have no gradient but zeros, which are turned all the same.
+    assert counter.get_total_flops() == batch * counts.step + counts.optimiser
+    assert counts.optimiser > 0
+    assert count(images.shape, load_train_config(overrides=TINY), images.num_classes).optimiser == 0
 
 
 @pytest.mark.parametrize("recompute", [False, True])
