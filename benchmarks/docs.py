@@ -31,6 +31,7 @@ from benchmarks.common import ROOT, change, result_path, stored
 from benchmarks.metrics import page as metrics
 from benchmarks.peers import page as peers
 from sadm.experiments.report import verdict_sentence
+from sadm.experiments.report.verdict import verdict_details
 from sadm.experiments.statistics import Interval, outcome
 
 CAPTIONS = {
@@ -42,6 +43,10 @@ CAPTIONS = {
 
 DIGITS = {"en": "Digits. ", "ja": "手書き数字："}
 FASHION = {"en": "Fashion-MNIST at 8x8 pixels, from scratch. ", "ja": "Fashion-MNIST（8×8画素、ゼロからの学習）："}
+FASHION_28 = {
+    "en": "Fashion-MNIST at 28x28 pixels, 1,000 steps: no gain. At equal steps, so without what structure costs: ",
+    "ja": "Fashion-MNIST（28×28画素、1,000ステップ）：改善なし。同じステップ数での比較で、構造誘導の費用は含まない。",
+}
 
 
 def main() -> None:
@@ -49,7 +54,11 @@ def main() -> None:
     comparison = stored("digits", "comparison")
     for name, caption in CAPTIONS.items():
         lang = "ja" if name.endswith(".ja.md") else "en"
-        verdicts = [f"{DIGITS[lang]}{verdict_sentence(comparison, lang)}", many_seeds(comparison, lang)]
+        verdicts = [
+            f"{DIGITS[lang]}{verdict_sentence(comparison, lang)}",
+            many_seeds(comparison, lang),
+            more_pixels(comparison, lang),
+        ]
         quoted = "\n>\n".join(f"> {verdict}" for verdict in verdicts if verdict)
         replace_block(ROOT / name, f"![{caption}](docs/images/digits.png)\n\n*{caption}*\n\n{quoted}\n")
     pages = [HEAD, digits_section(comparison)]
@@ -85,16 +94,33 @@ def many_seeds(digits: dict[str, Any], lang: str) -> str | None:
     """The verdict over the 20 seeds of `benchmarks.structure`, by the rule of every comparison; None before they are stored."""
     if not result_path("structure", "Z").exists():
         return None
-    found, judges = stored("structure", "Z"), digits["judges"]
+    return FASHION[lang] + verdict_sentence(as_comparison(stored("structure", "Z"), digits["judges"]), lang)
+
+
+def more_pixels(digits: dict[str, Any], lang: str) -> str | None:
+    """What three pairs at 28x28 pixels say, at equal steps; None before they are stored.
+
+    Raises:
+        ValueError: they say that structure pays, which the text denies.
+    """
+    if not result_path("structure", "N8").exists():
+        return None
+    comparison = as_comparison(stored("structure", "N8"), digits["judges"])
+    if comparison["verdict"]["outcome"] == "better":
+        raise ValueError("structure pays at 28x28 pixels now: FASHION_28 says that it does not")
+    return FASHION_28[lang] + verdict_details(comparison, lang)
+
+
+def as_comparison(found: dict[str, Any], judges: dict[str, Any]) -> dict[str, Any]:
+    """A row of pairs as what a verdict is made of."""
     ratios = {judge: Interval(**ratio) for judge, ratio in found["ratios"].items()}
     deciding = [ratios[name] for name, facts in judges.items() if facts["decides"]]
-    comparison = {
+    return {
         "judges": judges,
         "ratios": {"equal_cost": {found["arm"]: found["ratios"]}},
         "protocol": {"seeds": found["seeds"]},
         "verdict": {"treatment": found["arm"], "outcome": outcome(deciding)},
     }
-    return FASHION[lang] + verdict_sentence(comparison, lang)
 
 
 HEAD = """# Results

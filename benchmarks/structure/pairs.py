@@ -1,5 +1,5 @@
-"""Paired trainings at steps that are known beforehand: sabotage of the game; many seeds, shares of the cost and sizes of the
-network for the default."""
+"""Paired trainings at steps that are known beforehand: sabotage of the game; many seeds, shares of the cost, sizes of the
+network and lengths of the training for the default."""
 
 from __future__ import annotations
 
@@ -87,6 +87,14 @@ SIZES = {
     ),
 }
 """The default signal beside networks of several sizes, at equal steps."""
+STEPS = (100, 200, 400, 600, 1200, 2400)
+LENGTHS = {
+    f"T{steps}": Pairs(
+        f"{steps} steps", "hidden", {"optimiser": {"steps": steps, "warmup_steps": min(50, steps // 10)}}, REPORT_SEEDS
+    )
+    for steps in STEPS
+}
+"""The default in trainings of several lengths, each with its own schedule, at equal steps."""
 CONFIRMED = {
     "N8G": Pairs(
         "28x28 pixels, 1,000 steps: the game", "sadm", SHORT_28, FEW_SEEDS, recipe="fashion_mnist", beside="N8"
@@ -96,7 +104,7 @@ CONFIRMED = {
     ),
 }
 """The paper's form where N8 has the default, at equal steps."""
-ALL = {**PAIRS, **SHARES, **SIZES, **CONFIRMED}
+ALL = {**PAIRS, **SHARES, **SIZES, **LENGTHS, **CONFIRMED}
 
 
 def run_pairs(name: str) -> None:
@@ -136,7 +144,8 @@ def steps_at_share(regime: dict[str, Any], arm: str, whole: int, share: float) -
 
 
 def row(name: str, folder: Path, steps: dict[str, int], floor: dict[str, float]) -> dict[str, Any]:
-    """What is kept: by judge the FD of both arms and their ratio pair by pair; what the watchdog did; divergence."""
+    """What is kept: by judge the ratio of both arms' FD - floor pair by pair, and plain training's mean; what the watchdog did;
+    divergence."""
     from sadm.core.provenance import provenance
     from sadm.experiments.runs import Runs
     from sadm.experiments.statistics import paired_ratio
@@ -146,11 +155,12 @@ def row(name: str, folder: Path, steps: dict[str, int], floor: dict[str, float])
     control, treated = found.values()
     diverged = {arm: runs.diverged for arm, runs in found.items()}
     earlier = stored(NAME, pairs.cost_of) if pairs.cost_of and pairs.extends else None
-    judges = {}
+    judges, plain = {}, {}
     for judge in floor if not any(diverged.values()) else ():
         before = [] if earlier is None else earlier["ratios"]["equal_cost"][pairs.arm][judge]["values"]
         excess = [above_floor(runs, judge, floor) for runs in (treated, control)]
         judges[judge] = paired_ratio([*before, *excess[0]], [1.0] * len(before) + excess[1]).as_dict()
+        plain[judge] = sum(excess[1]) / len(excess[1])
     return {
         "name": name,
         "title": pairs.title,
@@ -158,6 +168,7 @@ def row(name: str, folder: Path, steps: dict[str, int], floor: dict[str, float])
         "seeds": [*(earlier["seeds"] if earlier else ()), *pairs.seeds],
         "steps": steps,
         "ratios": judges,
+        "plain": plain,
         "events": [watchdog_events(job.folder(folder)) for job in treated.jobs],
         "diverged": diverged,
         "cpu_seconds": {arm: [seconds(result) for result in runs.finished] for arm, runs in found.items()},

@@ -106,6 +106,17 @@ def test_pairs_are_compared_above_the_floor_and_the_watchdogs_acts_are_counted(t
     assert "| +400.0% | 0 | 0, 1, 2, 3, 4 |" in line
 
 
+def test_a_training_of_another_length_is_told_with_what_plain_training_reaches(tmp_path: Path) -> None:
+    for seed in pairs.LENGTHS["T200"].seeds:
+        finished_run(tmp_path, "plain", seed, 1.5 + (seed - 100), [], steps=200)
+        finished_run(tmp_path, "hidden", seed, 1.0 + (seed - 100) / 2, [], steps=200)
+    found = pairs.row("T200", tmp_path, {"plain": 200, "hidden": 200}, {"mlp": 0.5})
+    assert found["plain"] == {"mlp": pytest.approx(3.0)}  # the mean of 1, 2, 3, 4 and 5
+    (line,) = page.length_lines([found])[-1:]
+    assert line.startswith("| 200 steps | mlp | 5 | 3 | -50.0% |")
+    assert page.length_lines([]) == []
+
+
 def test_many_seeds_add_to_those_of_the_regime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     regime = row("B", REGIMES["B"], comparison((0.5, 2.0), (1.0, 1.0)))
     monkeypatch.setattr(pairs, "stored", lambda name, part: regime)
@@ -154,7 +165,10 @@ def test_every_pair_can_be_configured(name: str) -> None:
     recipe = pairs.ALL[name].recipe
     config = load_train_config(recipe, overrides=pairs.ALL[name].change)
     assert pairs.ALL[name].arm in ARMS
-    assert (config != load_train_config(recipe)) == bool(pairs.ALL[name].change)
+    assert (config != load_train_config(recipe)) == (
+        bool(pairs.ALL[name].change) and name != "T600"
+    )  # as the recipe is
+    assert name not in pairs.LENGTHS or f"T{config.optimiser.steps}" == name
 
 
 def test_the_share_of_the_cost_includes_pretraining() -> None:
