@@ -1,4 +1,4 @@
-"""What a contestant is, to the harness. Imports nothing that a contestant's own environment may lack."""
+"""What a contestant is, to the harness. Imports nothing but this package and torch: a contestant may have its own environment."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "cosine rate": {"rate": "cosine"},
     "beta2 0.999": {"beta2": 0.999},
     "all labels": {"label_dropout": 0.0},
-    "learned frequencies": {"learned_frequencies": True},
+    "offset noise": {"offset_noise": 0.1},
 }
 BATCH = 16
 """The default of the library's `Trainer`, which in short trials reached a lower loss than 32 in the same CPU-seconds."""
@@ -71,15 +71,14 @@ class Options:
     average_every: int = 10
     beta2: float = 0.99
     rate: str = "constant"
-    learned_frequencies: bool = False
+    offset_noise: float = 0.0
 
     @property
     def diffusion(self) -> dict[str, Any]:
         """Arguments of the library's diffusion."""
         chosen = {"objective": self.objective, "beta_schedule": self.beta_schedule}
-        return {"min_snr_loss_weight": self.min_snr} | {
-            name: value for name, value in chosen.items() if value is not None
-        }
+        always = {"min_snr_loss_weight": self.min_snr, "offset_noise_strength": self.offset_noise}
+        return always | {name: value for name, value in chosen.items() if value is not None}
 
 
 class DdpmPytorch:
@@ -125,7 +124,7 @@ class DdpmTraining:
 
     def _build(self, channels: int) -> Any:
         options = self.options
-        further = {"learned_sinusoidal_cond": options.learned_frequencies, "channels": channels, **options.net}
+        further = {"channels": channels, **options.net}
         if options.conditional:
             from denoising_diffusion_pytorch.classifier_free_guidance import Unet
 

@@ -13,7 +13,7 @@ from benchmarks.peers.plan import NAME
 
 FOLDER = RUNS / NAME / "venv"
 DEFINITION = "import denoising_diffusion_pytorch, denoising_diffusion_pytorch.classifier_free_guidance"
-CHECK = f"from benchmarks.operators import register_missing_operators as r; r(); {DEFINITION}"
+CHECK = f"from benchmarks.operators import register_missing_operators as r; r(); {DEFINITION}; import benchmarks.peers.worker"
 SECONDS_TO_BUILD = 1800
 LAST_LINES = 3
 
@@ -45,8 +45,8 @@ def _build() -> str | None:
         return None
     constraints = ROOT / "constraints.txt"
     pip = [str(python()), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-c", str(constraints)]
-    # torch first: left to itself, the library's requirement of torchvision may bring another, much larger torch.
-    for command in ([sys.executable, "-m", "venv", str(FOLDER)], [*pip, "torch", "numpy"], [*pip, PACKAGE]):
+    # This project first, for the harness: left to itself, the library's requirement of torchvision may bring another torch.
+    for command in ([sys.executable, "-m", "venv", str(FOLDER)], [*pip, str(ROOT)], [*pip, PACKAGE]):
         failed = _run(command, command[-1])
         if failed is not None:
             return failed

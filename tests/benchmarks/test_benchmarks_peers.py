@@ -333,7 +333,12 @@ def test_the_options_of_the_library_in_its_own_environment_are_what_variants_say
         options = contestant.options("small", changes)
         assert {key: getattr(options, key) for key in changes} == changes, variant
         assert options != contestant.options("small", {})
-    assert contestant.options("large", contestant.variants["v"]).diffusion["objective"] == "pred_v"
+    given = {
+        variant: contestant.options("large", changes).diffusion for variant, changes in contestant.variants.items()
+    }
+    assert given["v"]["objective"] == "pred_v"
+    assert (given["offset noise"]["offset_noise_strength"], given["v"]["offset_noise_strength"]) == (0.1, 0.0)
+    assert (given["min-SNR"]["min_snr_loss_weight"], given["v"]["min_snr_loss_weight"]) == (True, False)
     assert "objective" not in contestant.options("large", {}).diffusion
 
 
