@@ -38,7 +38,7 @@ TINY: dict[str, Any] = {
         "encoder_batch": 8,
         "learning_rate": 1e-3,
     },
-    "sampling": {"steps": 3},
+    "sampling": {"solver": "heun", "steps": 3},
     "log": {"every": 4, "checkpoint_every": 6, "samples": 4},
 }
 
