@@ -20,8 +20,10 @@ network learns from scratch; not where a trained one is continued (E), and not f
 goal, a mean of -20 % over the regimes, was not reached. Beside larger networks and more tokens the cost falls. At 8x8
 pixels the gain stays of the same order or grows with them. At 16x16 three pairs decide nothing, and at 28x28, in trainings of
 1,000 steps, plain training is ahead in both deciding judges, though three pairs don't settle it (by size, below); there the
-game does better than `hidden` and neither gains nor loses (pair by pair). Not measured: longer trainings at 28x28, more pixels,
-networks above 10 million parameters; for those the table of operations tells the cost alone.
+game does better than `hidden` and neither gains nor loses (pair by pair). One reason may be how far a training gets: at 8x8
+`hidden` loses in trainings of 100 steps and gains from a few hundred on (by length), and those at 28x28 got no further, by FD in
+the deciding judges, than 100 to 200 steps do at 8x8. Not measured: longer trainings at 28x28, more pixels, networks above 10
+million parameters; for those the table of operations tells the cost alone.
 """
 
 MOST_CLASSES = 4
