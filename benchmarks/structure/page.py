@@ -205,8 +205,9 @@ def length_lines(rows: list[dict[str, Any]]) -> list[str]:
     ]
     for row in rows:
         lines += [
-            f"| {row['title']} | {judge} | {len(row['seeds'])} | {row['plain'][judge]:.4g} | {change(ratio['mean'])} | "
-            f"{interval(ratio)} | {change(max(ratio['values']))} |"
+            f"| {row['title']} | {judge} | {len(row['seeds'])} | {row['plain'][judge]:.4g} | "
+            f"{change(ratio['mean'], ratio.get('reason', ''))} | {interval(ratio)} | "
+            f"{change(max(ratio['values'])) if ratio['mean'] else ''} |"
             for judge, ratio in row["ratios"].items()
         ]
     return lines
