@@ -519,8 +519,8 @@ def test_filters_fill_holes_and_enlarge(hole: Path, images: ImageSet) -> None:
     assert float(damaged[0, 0, 3, 4]) == pytest.approx(0, abs=0.01)
     for name, made in filters_for(injury).items():
         if name != "as it is":
-            # OpenCV fills bytes: two of their levels are 0.016.
-            torch.testing.assert_close(made(damaged, injury, (1, 8, 8)), flat, rtol=0, atol=0.016)
+            atol = 0.016 if name == "opencv" else 0.01  # OpenCV fills bytes, and this is two of their levels
+            torch.testing.assert_close(made(damaged, injury, (1, 8, 8)), flat, rtol=0, atol=atol)
     small = Injury("lowres", factor=4)
     for made in filters_for(small).values():
         torch.testing.assert_close(made(damage(flat, small, torch.randn), small, (1, 8, 8)), flat, rtol=0, atol=0.01)
