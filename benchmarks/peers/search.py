@@ -28,6 +28,7 @@ from benchmarks.peers.plan import (
 )
 from benchmarks.peers.scores import Result, excess, score
 from benchmarks.peers.study import Study
+from sadm.training.net_config import DIT_ALONE
 
 
 def run_search(study: Study, contestants: Sequence[str]) -> None:
@@ -89,14 +90,7 @@ def _settings(changes: Mapping[str, Any], place: str = "") -> Iterator[str]:
         if isinstance(value, Mapping):
             yield from _settings(value, f"{place}{key}.")
         elif f"{place}{key}" == "net.kind":
-            yield from (
-                "net.kind",
-                "net.patch",
-                "net.depth",
-                "net.qk_norm",
-                "net.rope",
-                "net.swiglu",
-            )  # of the other kind
+            yield from ("net.kind", *(f"net.{name}" for name in DIT_ALONE))  # which mean nothing to the other kind
         else:
             yield f"{place}{key}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.common import change, result_path, stored
@@ -45,18 +44,13 @@ def section() -> str:
     for row in rows:
         if "per_class" in row:
             lines += ["", *class_lines(row)]
-    lines += [
-        "",
-        *pairs_lines(
-            [stored(NAME, name) for name in (*PAIRS, *SHARES, *CONFIRMED) if result_path(NAME, name).exists()]
-        ),
-    ]
+    lines += ["", *pairs_lines(stored_rows([*PAIRS, *SHARES, *CONFIRMED]))]
     lines += reach_lines(rows)
-    sizes = [stored(NAME, name) for name in SIZES if result_path(NAME, name).exists()]
+    sizes = stored_rows(SIZES)
     lines += ["", *size_lines(sizes)]
     if result_path(NAME, "flops").exists():
         lines += extrapolation_lines(sizes, stored(NAME, "flops")["networks"][-1]["parameters"])
-    lines += ["", *length_lines(there(LENGTHS))]
+    lines += ["", *length_lines(stored_rows(LENGTHS))]
     if result_path(NAME, "relations").exists():
         lines += ["", *relation_lines(stored(NAME, "relations"))]
     for stage in range(1, len(STAGES) + 1):
@@ -65,11 +59,6 @@ def section() -> str:
     if result_path(NAME, "flops").exists():
         lines += ["", *flops_lines(stored(NAME, "flops"))]
     return "\n".join([*lines, ""])
-
-
-def there(names: Iterable[str]) -> list[dict[str, Any]]:
-    """Those of these rows that are stored."""
-    return [stored(NAME, name) for name in names if result_path(NAME, name).exists()]
 
 
 def regime_lines(row: dict[str, Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from benchmarks.common import result_path, stored
@@ -18,7 +19,7 @@ def summary() -> dict[str, Any]:
     rows = stored_rows()
     found = {
         "regimes": [regime_summary(row) for row in rows],
-        "pairs": [stored(NAME, name) for name in (*PAIRS, *CONFIRMED) if result_path(NAME, name).exists()],
+        "pairs": stored_rows([*PAIRS, *CONFIRMED]),
         "missing": [name for name in (*REGIMES, *ALL, "relations") if not result_path(NAME, name).exists()],
         **over_regimes(rows, BEST),
         "game": over_regimes(rows, GAME),
@@ -29,9 +30,9 @@ def summary() -> dict[str, Any]:
     return found
 
 
-def stored_rows() -> list[dict[str, Any]]:
-    """The rows of all regimes with a stored result, in the order of `REGIMES`."""
-    return [stored(NAME, name) for name in REGIMES if result_path(NAME, name).exists()]
+def stored_rows(names: Iterable[str] = REGIMES) -> list[dict[str, Any]]:
+    """Those of these rows, by default of all regimes, that are stored, in this order."""
+    return [stored(NAME, name) for name in names if result_path(NAME, name).exists()]
 
 
 def regime_summary(row: dict[str, Any]) -> dict[str, Any]:

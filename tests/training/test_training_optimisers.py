@@ -144,18 +144,7 @@ def test_what_muon_can_not_do_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_muon_on_the_command_line(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    short = [
-        "--net.width",
-        "16",
-        "--net.depth",
-        "1",
-        "--optimiser.steps",
-        "3",
-        "--sampling.steps",
-        "2",
-        "--signal",
-        "none",
-    ]
+    short = "--net.width=16 --net.depth=1 --optimiser.steps=3 --sampling.steps=2 --signal=none".split()
     command = ["train", "--data", "digits", *short, "--optimiser.kind", "muon"]
     assert run([*command, "--out", str(tmp_path / "run")]) == 0
     assert (tmp_path / "run" / "model" / "model.safetensors").exists()
