@@ -204,10 +204,10 @@ def test_a_judge_that_joins_is_heard_before_an_arm_is_stopped(tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def stopped(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, CompareConfig, dict[str, Any]]:
-    """Four seeds of plain training, of itself under another name, and of an arm that diverges at once."""
+    """Four seeds of plain training, of an arm that learns faster whatever its measured cost, and of one that diverges at once."""
     folder = tmp_path_factory.mktemp("hopeless") / "out"
-    twin = {"signal": "none", "optimiser": {"warmup_steps": 3}}
-    config = tiny(arms={"plain": PLAIN, "twin": twin, "wild": WILD}, seeds=SEEDS[:4], stop_hopeless=True)
+    faster = {"signal": "none", "optimiser": {"learning_rate": 3e-3}}
+    config = tiny(arms={"plain": PLAIN, "faster": faster, "wild": WILD}, seeds=SEEDS[:4], stop_hopeless=True)
     return folder, config, compare(config, folder)
 
 
@@ -219,9 +219,9 @@ def test_a_stopped_arm_has_fewer_seeds_and_the_others_all(
     assert comparison["stopped"]["wild"]["seeds"] == 3
     assert {result["seed"] for name, result in results(folder).items() if name.startswith("wild")} == set(SEEDS[:3])
     assert comparison["arms"]["wild"]["diverged"] == SEEDS[:3]
-    for arm in ("plain", "twin"):
+    for arm in ("plain", "faster"):
         assert comparison["arms"][arm]["seeds"] == SEEDS[:4]
-    assert all(len(ratio["values"]) == 4 for ratio in comparison["ratios"]["equal_cost"]["twin"].values())
+    assert all(len(ratio["values"]) == 4 for ratio in comparison["ratios"]["equal_cost"]["faster"].values())
     assert json.loads((folder / "summary.json").read_text())["stopped"] == comparison["stopped"]
     assert "“wild” was stopped after 3 of 4 seeds" in (folder / "report.html").read_text()
 
@@ -238,7 +238,7 @@ def test_the_same_command_trains_nothing_and_without_the_option_all_seeds_are_tr
     whole = compare(config.model_copy(update={"stop_hopeless": False}), folder)
     assert "stopped" not in whole
     assert whole["arms"]["wild"]["diverged"] == SEEDS[:4]
-    assert whole["ratios"]["equal_cost"]["twin"] == before["ratios"]["equal_cost"]["twin"]
+    assert whole["ratios"]["equal_cost"]["faster"] == before["ratios"]["equal_cost"]["faster"]
 
 
 def test_an_arm_with_fewer_seeds_is_paired_with_the_same_seeds_of_the_control(tmp_path: Path) -> None:
