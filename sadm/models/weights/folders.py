@@ -104,15 +104,10 @@ def load_diffusers_dit(
     root = Path(path)
     folder = _transformer_folder(root)
     config = _config(folder / CONFIG)
-    ours = read_object(root / OURS) if (root / OURS).is_file() else {}
+    own_classes, own_scale = _ours(root / OURS)
     tensors = from_diffusers_state_dict(tensors_in(folder), str(folder))
     if TABLE not in tensors:
         raise UserError(f"{folder} holds no class table (class_embedder); is it a DiTTransformer2DModel?")
-    own_classes, own_scale = ours.get("num_classes"), ours.get("noise_scale", 1.0)
-    if not isinstance(own_classes, int | None) or not isinstance(own_scale, int | float) or (own_classes or 0) < 0:
-        raise UserError(
-            f"{root / OURS} holds no number of classes or no factor on the noise level. Restore or delete it."
-        )
     if tensors[TABLE].ndim != 2:
         raise UserError(f"{folder}: the class table has {tensors[TABLE].ndim} axes; expected 2.")
     ignored = _take_own_classes(tensors, own_classes, root / OURS)
@@ -120,12 +115,7 @@ def load_diffusers_dit(
     channels, side, patch = config["in_channels"], config["sample_size"], config["patch_size"]
     _check_expected((channels, side, side), found, shape, num_classes, folder)
     width, depth = config["num_attention_heads"] * config["attention_head_dim"], config["num_layers"]
-    claimed = transformer_parameters(width, depth, 4, patch, (channels, side, side)) + width * (side / patch) ** 2
-    check_proportion(claimed, 2 * sum(tensor.numel() for tensor in tensors.values()) + _FREE, folder / CONFIG)
-    if side % patch or width % 4:
-        raise UserError(
-            f"{folder / CONFIG}: {side} pixels in patches of {patch}, tokens of {width} channels; no DiT is so."
-        )
+    _check_claimed(width, depth, patch, (channels, side, side), tensors, folder / CONFIG)
     net = DiT(
         (channels, side, side),
         patch,
@@ -133,7 +123,7 @@ def load_diffusers_dit(
         depth=depth,
         heads=config["num_attention_heads"],
         num_classes=found,
-        noise_scale=float(own_scale) if noise_scale is None else noise_scale,
+        noise_scale=own_scale if noise_scale is None else noise_scale,
         out_channels=config["out_channels"],
         frequency_shift=frequency_shift,
     )
@@ -150,6 +140,26 @@ def load_diffusers_dit(
         class_names=_class_names(root / PIPELINE),
     )
     return net.eval(), report, facts
+
+
+def _ours(path: Path) -> tuple[int | None, float]:
+    """Number of classes and factor on the noise level, as `save_diffusers_folder` noted them; None and 1 where it did not."""
+    noted = read_object(path) if path.is_file() else {}
+    classes, scale = noted.get("num_classes"), noted.get("noise_scale", 1.0)
+    if not isinstance(classes, int | None) or not isinstance(scale, int | float) or (classes or 0) < 0:
+        raise UserError(f"{path} holds no number of classes or no factor on the noise level. Restore or delete it.")
+    return classes, float(scale)
+
+
+def _check_claimed(
+    width: int, depth: int, patch: int, shape: tuple[int, int, int], tensors: Mapping[str, torch.Tensor], path: Path
+) -> None:
+    """Refuses a configuration that no DiT has, or whose network would be far larger than the weights beside it."""
+    side = shape[-1]
+    claimed = transformer_parameters(width, depth, 4, patch, shape) + width * (side / patch) ** 2
+    check_proportion(claimed, 2 * sum(tensor.numel() for tensor in tensors.values()) + _FREE, path)
+    if side % patch or width % 4:
+        raise UserError(f"{path}: {side} pixels in patches of {patch}, tokens of {width} channels; no DiT is so.")
 
 
 def _transformer_folder(root: Path) -> Path:
