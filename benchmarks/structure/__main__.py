@@ -9,8 +9,9 @@ from benchmarks.structure.regimes import REGIMES
 from benchmarks.structure.relations import run_relations
 from benchmarks.structure.summary import summary
 from benchmarks.structure.trainings import NAME, run_regime
+from benchmarks.structure.variants import TABLES, run_variants
 
-PARTS = ["flops", "search", *REGIMES, *ALL, "relations"]
+PARTS = ["flops", "search", *REGIMES, *ALL, "relations", *TABLES]
 
 
 def run(parts: list[str]) -> None:
@@ -28,6 +29,8 @@ def run(parts: list[str]) -> None:
             continue
         elif part == "relations":
             run_relations()
+        elif part in TABLES:
+            run_variants(part)
         elif part in ALL:
             run_pairs(part)
         else:

@@ -9,6 +9,7 @@ from benchmarks.common import result_path, stored
 from benchmarks.structure.pairs import ALL, CONFIRMED, PAIRS, SHARES
 from benchmarks.structure.regimes import REGIMES
 from benchmarks.structure.trainings import NAME
+from benchmarks.structure.variants import TABLES
 
 BEST, GAME = "hidden", "sadm"
 """The arm that measures best, which the summary is about, and the paper's game, which it also gives a mean for."""
@@ -20,7 +21,7 @@ def summary() -> dict[str, Any]:
     found = {
         "regimes": [regime_summary(row) for row in rows],
         "pairs": stored_rows([*PAIRS, *CONFIRMED]),
-        "missing": [name for name in (*REGIMES, *ALL, "relations") if not result_path(NAME, name).exists()],
+        "missing": [name for name in (*REGIMES, *ALL, "relations", *TABLES) if not result_path(NAME, name).exists()],
         **over_regimes(rows, BEST),
         "game": over_regimes(rows, GAME),
         "dit_xl2_flop_overhead": None,

@@ -25,6 +25,8 @@ from sadm.structure import (
     processes_here,
     wiener_weight,
 )
+from sadm.structure.balance import IMAGE, Ratio, ratios_at
+from sadm.structure.noise_levels import Choice
 from sadm.structure.play import norms
 
 
@@ -33,17 +35,21 @@ class Balancing:
     """Which images a signal pulls at, how hard, and when: the options of `StructureGame` of the same names.
 
     Attributes:
-        ratio: norm of an image's gradient over that of its denoising gradient, in [0, 1).
+        ratio: norm of an image's gradient over that of its denoising gradient, in [0, 1), or a callable of noise levels.
+        balance: whether each ``image`` is held to the ratio, or the ``batch``.
         k_max: bound on the balance coefficients; 1 = clip only, inf = normalise.
-        fraction: share of the batch, its noisiest images, in (0, 1].
+        fraction: share of the batch, in (0, 1].
+        choose: which images these are.
         noise_weight: noise levels [B] to weights [B] of those images in the mean loss.
         schedule: warm-up and end of the ratio.
         every: take part in every k-th step only; 1 = in all.
     """
 
-    ratio: float = 0.5
+    ratio: Ratio = 0.5
+    balance: str = IMAGE
     k_max: float = math.inf
     fraction: float = 1 / 3
+    choose: Choice = noisiest
     noise_weight: Callable[[torch.Tensor], torch.Tensor] = wiener_weight
     schedule: Schedule = dataclasses.field(default_factory=Schedule)
     every: int = 1
@@ -85,13 +91,16 @@ class PointwiseSignal:
         self.step += 1
         if strength == 0:
             return SignalStep(None, {})
-        part = processes_here().part(len(denoised.x0), denoised.x0.device)
-        seats, chosen = part.chosen(noisiest(part.rows(denoised.sigma), self.balancing.fraction))  # [n], here
+        part, rules = processes_here().part(len(denoised.x0), denoised.x0.device), self.balancing
+        of_all = part.rows(denoised.sigma)
+        places = rules.choose(of_all, rules.fraction)  # [m], in the batch of all processes
+        seats, chosen = part.chosen(places)  # [n], here
         try:
             value, raw = self._loss_and_gradient(denoised, chosen, part.processes)
             # Of all m images that take part, in all processes.
             of_loss, of_own = (seats.rows(norms(g)) / part.processes.count for g in (g_dsm[chosen], raw))
-            k = coefficients_of_norms(of_loss, of_own, self.balancing.ratio * strength, self.balancing.k_max)
+            ratio = ratios_at(rules.ratio, of_all[places]) * strength
+            k = coefficients_of_norms(of_loss, of_own, ratio, rules.k_max, rules.balance)
         except StructureError as error:
             raise UserError(f"signal '{self.name}' stopped at step {self.step - 1}: {error}.") from error
         pull = per_image(seats.own(k).to(raw.dtype), raw) * raw  # [n, C, H, W]

@@ -23,7 +23,15 @@ from sadm.structure.gap import PENALTIES, Gap, huber_gap, rank_gap, spectral_gap
 from sadm.structure.gram import gram_gap
 from sadm.structure.grids import on_grid, patch_grid
 from sadm.structure.hidden import HiddenStructure, hidden_gap
-from sadm.structure.noise_levels import noisiest, uniform_weight, wiener_weight
+from sadm.structure.noise_levels import (
+    CHOICES,
+    Choice,
+    falling,
+    growing,
+    noisiest,
+    uniform_weight,
+    wiener_weight,
+)
 from sadm.structure.parts import Output, parts_gap
 from sadm.structure.play import Play
 from sadm.structure.players.adversaries import AscendingDiscriminator, FrozenDiscriminator
@@ -45,9 +53,11 @@ from sadm.structure.watchdog import Event, Watchdog
 
 __all__ = [
     "ALONE",
+    "CHOICES",
     "PENALTIES",
     "RELATIONS",
     "AscendingDiscriminator",
+    "Choice",
     "ClassifyingDiscriminator",
     "ConvEncoder",
     "DenoiserFeatures",
@@ -78,7 +88,9 @@ __all__ = [
     "cosine_relations",
     "energy_distance",
     "euclidean_relations",
+    "falling",
     "gram_gap",
+    "growing",
     "hidden_gap",
     "huber_gap",
     "label_affinity",

@@ -10,6 +10,9 @@ import torch
 from sadm.structure.errors import StructureError
 
 RELATIVE_EPS = 1e-3
+IMAGE, BATCH = "image", "batch"
+BALANCES = (IMAGE, BATCH)
+"""What is held to the ratio: each image's gradient, or that of all images together."""
 
 Ratio = float | Callable[[torch.Tensor], torch.Tensor]
 """One for all images, or noise levels [B] to one for each image [B]; always in [0, 1)."""
@@ -62,9 +65,19 @@ def balance_coefficients(
 
 
 def coefficients_of_norms(
-    size_dsm: torch.Tensor, size_gap: torch.Tensor, ratio: float | torch.Tensor, k_max: float = math.inf
+    size_dsm: torch.Tensor,
+    size_gap: torch.Tensor,
+    ratio: float | torch.Tensor,
+    k_max: float = math.inf,
+    balance: str = IMAGE,
 ) -> torch.Tensor:
-    """`balance_coefficients` from the norms of the gradients [B], at least float32, which several processes can share."""
+    """`balance_coefficients` from the norms of the gradients [B], at least float32, which several processes can share.
+
+    With `balance` ``batch`` the norms of all images together take the place of each image's: one factor for all (times the
+    ratios), which holds the whole gradient to the ratio and leaves open how far a single image is pulled.
+    """
+    if balance == BATCH:
+        size_dsm, size_gap = (size.norm().expand_as(size) for size in (size_dsm, size_gap))
     dtype = size_gap.dtype
     ratios = torch.as_tensor(ratio, dtype=dtype, device=size_gap.device)
     _refuse_ratio(bool(((ratios >= 0) & (ratios < 1)).all()), ratio)
@@ -78,6 +91,16 @@ def coefficients_of_norms(
     # tiny / tiny is bounded, but |g_dsm| / tiny overflows where no image has a structure gradient: such k multiply zeros.
     k = (ratios * size_dsm / (size_gap + eps)).clamp(max=min(k_max, torch.finfo(dtype).max))
     return torch.where(size_gap > 0, k, torch.zeros_like(k))
+
+
+def check_balance(balance: str) -> None:
+    """Refuses what is not in `BALANCES`.
+
+    Raises:
+        StructureError: an unknown name.
+    """
+    if balance not in BALANCES:
+        raise StructureError(f"unknown balance {balance!r}; expected one of {', '.join(BALANCES)}")
 
 
 def _refuse_ratio(fits: bool, ratio: float | torch.Tensor) -> None:

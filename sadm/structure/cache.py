@@ -48,8 +48,8 @@ class EmbeddingCache:
 
     Valid as long as an index always means the same pixels: not with flips, crops or other augmentation. Each image carries a
     fingerprint, and one that has changed is refused. Images may be of several sizes, those of a batch being of one. An encoder
-    whose weights change empties the cache; of one without weights (such as `DenoiserFeatures`) nothing tells whether it changes,
-    so nothing of it is kept.
+    whose weights change empties the cache, unless they are written through ``.data``, which torch does not count; of one without
+    weights (such as `DenoiserFeatures`) nothing tells whether it changes, so nothing of it is kept.
 
     The numbers of a training do not depend on what happens to be in the cache, nor on a resumption, although an encoder's last
     digits can depend on the batch: batches are answered whole or not at all, and embedded whole, in numbers that processors treat
@@ -150,6 +150,6 @@ class EmbeddingCache:
         shelf.slots.update(zip(new, slots, strict=True))
 
     def _weights_version(self) -> int | None:
-        # Every change in place, by an optimiser, an average of weights or load_state_dict, raises a tensor's version.
+        # A change in place, by an optimiser, an average of weights or load_state_dict, raises a tensor's version.
         versions = [tensor._version for tensor in itertools.chain(self.encoder.parameters(), self.encoder.buffers())]
         return sum(versions) if versions else None

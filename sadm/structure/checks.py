@@ -41,6 +41,29 @@ def check_batch(
         raise StructureError("sigma holds NaN or negative values; noise levels lie in [0, inf]")
 
 
+def check_companions(
+    target: torch.Tensor | None, index: torch.Tensor | None, images: int, part: Part | None = None
+) -> None:
+    """What may come with a batch, before rows of it are chosen.
+
+    Args:
+        target: see `StructureGame.play`.
+        index: see `StructureGame.play`.
+        images: of this process.
+        part: which part of a batch they are; None = all of it.
+
+    Raises:
+        StructureError: a size that is not the batch's.
+    """
+    whole = part.whole if part is not None else images
+    if target is not None and target.shape != (whole, whole):
+        raise StructureError(
+            f"expected target affinities [{whole}, {whole}], a row for each image of the batch; got {tuple(target.shape)}"
+        )
+    if index is not None and index.shape != (images,):
+        raise StructureError(f"expected an index [{images}], one for each image, got {tuple(index.shape)}")
+
+
 def check_weight(weight: torch.Tensor, sigma: torch.Tensor) -> None:
     """What a user's profile over noise levels gave.
 

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from sadm.structure.balance import Ratio, coefficients_of_norms, ratios_at
-from sadm.structure.checks import check_batch, check_weight
+from sadm.structure.balance import IMAGE, Ratio, check_balance, coefficients_of_norms, ratios_at
+from sadm.structure.checks import check_batch, check_companions, check_weight
 from sadm.structure.errors import StructureError
 from sadm.structure.gap import Gap
-from sadm.structure.noise_levels import noisiest, wiener_weight
+from sadm.structure.noise_levels import Choice, noisiest, resolve_choice, wiener_weight
 from sadm.structure.play import Play, norms
 from sadm.structure.players.adversaries import ASCENT_RULE, AscendingDiscriminator, FrozenDiscriminator
 from sadm.structure.players.classifier import CLASSIFIER_RULE, ClassifyingDiscriminator
@@ -50,10 +50,13 @@ class StructureGame:
         classifier: of ``classify``; None = a new `RelationClassifier`.
         seed: of what ``classify`` draws.
         ratio: norm of the structure gradient over that of the denoising gradient, per image, in [0, 1): one for all, or a
-            callable from noise levels [B] to ratios [B].
+            callable from noise levels [B] to ratios [B], such as `falling`.
+        balance: ``image`` (each image is held to its ratio) or ``batch`` (all together are, and the bound on the shift of each
+            x0_hat does not hold).
         k_max: bound on the balance coefficients; 1 = clip only, inf = normalise.
-        fraction: share of the batch, the noisiest images, that takes part, in (0, 1].
-        noise_weight: noise levels [B] to weights [B] of those images.
+        fraction: share of the batch that takes part, in (0, 1].
+        choose: which images these are: a name in `CHOICES`, or a callable.
+        noise_weight: noise levels [B] to weights [B] of those images in the gap; see `wiener_weight`.
         every: play in every k-th step only; the others cost nothing.
         memory: past images that join the relation; see `Memory`.
         schedule: warm-up and end.
@@ -86,8 +89,10 @@ class StructureGame:
         classifier: nn.Module | None = None,
         seed: int = 0,
         ratio: Ratio = 0.5,
+        balance: str = IMAGE,
         k_max: float = math.inf,
         fraction: float = 1 / 3,
+        choose: str | Choice = noisiest,
         noise_weight: Callable[[torch.Tensor], torch.Tensor] = wiener_weight,
         every: int = 1,
         memory: int = 0,
@@ -98,6 +103,7 @@ class StructureGame:
             ratios_at(ratio, torch.empty(0))
         if not 0 < fraction <= 1:
             raise StructureError(f"fraction must lie in (0, 1], got {fraction}")
+        check_balance(balance)
         if not k_max > 0:
             raise StructureError(f"k_max must be positive, got {k_max}")
         if not isinstance(every, int) or every < 1:
@@ -114,7 +120,8 @@ class StructureGame:
             self.discriminator = ClassifyingDiscriminator(encoder, relation, memory, rule, group, classifier, seed)
         else:
             self.discriminator = FrozenDiscriminator(encoder, relation, penalty, memory)
-        self.ratio, self.k_max, self.fraction = ratio, k_max, fraction
+        self.ratio, self.balance, self.k_max = ratio, balance, k_max
+        self.fraction, self.choose = fraction, resolve_choice(choose)
         self.noise_weight, self.every, self.schedule = noise_weight, every, schedule
         self.watchdog = Watchdog() if watchdog is True else watchdog or None
         if self.watchdog is not None:
@@ -204,8 +211,9 @@ class StructureGame:
         """
         part = processes_here().part(len(x0), x0.device)
         check_batch(x0, x0_hat, sigma, g_dsm, part)
+        check_companions(target, index, len(x0), part)
         of_all = part.rows(sigma)
-        places = noisiest(of_all, self.fraction)  # [m], in the batch of all processes
+        places = self.choose(of_all, self.fraction)  # [m], in the batch of all processes
         levels = of_all[places]
         seats, chosen = part.chosen(places)  # [n], here
         weight, ratio = self.noise_weight(levels), self._ratio(levels)
@@ -232,7 +240,7 @@ class StructureGame:
         if problem is not None:
             return self._give_up(problem, full, len(places))
         size_dsm, size_gap = (seats.rows(norms(g[chosen])) / part.processes.count for g in (g_dsm, moved))  # [m]
-        k = coefficients_of_norms(size_dsm.to(dtype), size_gap.to(dtype), ratio, self.k_max)  # [m]
+        k = coefficients_of_norms(size_dsm.to(dtype), size_gap.to(dtype), ratio, self.k_max, self.balance)  # [m]
         full[chosen] *= seats.own(k).reshape(-1, *[1] * (x0_hat.ndim - 1)).to(dtype)
         self.discriminator.learn()
         self.last = Play.of(full, measured, k, size_dsm, size_gap, ratio)

@@ -43,7 +43,8 @@ def structure_gap(
         A scalar >= 0, at least float32; 0 where every weight is 0.
 
     Raises:
-        StructureError: an unknown penalty, shapes that do not fit, or a callable that does not return a scalar.
+        StructureError: an unknown penalty, shapes that do not fit, a weight below 0, or a callable that does not return a
+            scalar.
     """
     batch = relation.shape[-1] if relation.ndim else 0
     if relation.shape[-2:] != (batch, batch) or relation_hat.shape != relation.shape:
@@ -52,6 +53,8 @@ def structure_gap(
         )
     if weight is not None and weight.shape != (batch,):
         raise StructureError(f"expected a weight [{batch}], one for each image, got {tuple(weight.shape)}")
+    if weight is not None and not bool((weight >= 0).all()):
+        raise StructureError(f"weights must be at least 0, got {weight.tolist()}")
     if isinstance(penalty, str) and penalty not in PENALTIES:
         raise StructureError(f"unknown penalty {penalty!r}; expected one of {', '.join(PENALTIES)}, or a callable")
     dtype = torch.promote_types(torch.promote_types(relation.dtype, relation_hat.dtype), torch.float32)
@@ -88,7 +91,8 @@ def rank_gap(
     """Disagreement of order within rows: for an anchor i, which of j and k is closer.
 
     ``mean_{i, j != k} (s_ijk - s_hat_ijk)^2 / 4`` with ``s_ijk = tanh((R_ij - R_ik) / (temperature * spread))``, weighted by
-    ``(w_i w_j w_k)^(1/3)``; spread is the root mean square of ``R_ij - R_ik`` over the matrix, each side its own. An
+    ``(w_i w_j w_k)^(1/3)``; spread, each side its own, is the root mean square of ``R_ij - R_ik`` for j and k drawn from row i
+    by ``w^(1/3)``, pooled over anchors by theirs. An
     increasing affine map of either relation changes nothing; as the temperature goes to 0, no increasing map does, and the gap
     becomes the share of discordant pairs, (1 - Kendall's tau) / 2, where a tie on one side counts 1/4.
 
@@ -187,5 +191,7 @@ def _order_cost(rows: torch.Tensor, rows_hat: torch.Tensor, weight: torch.Tensor
 def _laplacian_spectrum(relation: torch.Tensor, root: torch.Tensor) -> torch.Tensor:
     identity = torch.eye(len(root), dtype=relation.dtype, device=relation.device)
     affinity = ((relation + relation.mT) / 2).clamp_min(0) * torch.outer(root, root) * (1 - identity)  # [..., m, m]
+    if not bool(affinity.detach().isfinite().all()):
+        raise StructureError("a relation holds NaN or infinite values, and such a graph has no spectrum")
     scale = affinity.sum(-1).clamp_min(_LEAST_DEGREE).rsqrt()  # [..., m]
     return torch.linalg.eigvalsh(identity - scale[..., :, None] * affinity * scale[..., None, :])  # ascending

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 from sadm.structure.errors import StructureError
 from sadm.structure.gram import gram_gap
 from sadm.structure.grids import on_grid, patch_grid
+from sadm.structure.players.independence import refuse_mixing, suspects
 from sadm.structure.processes import ALONE, Processes, processes_here
 from sadm.structure.schedule import ALWAYS, Schedule
 
@@ -58,8 +60,8 @@ class HiddenStructure:
 
     Args:
         features: from clean images [B, C, H, W] to a map [B, d, H', W'], tokens [B, P, d] that run row by row over patches, or
-            vectors [B, d] (places work better); called without gradients. A module is frozen and put into eval mode here.
-            Pre-train it on the training images: a small classifier will do.
+            vectors [B, d] (places work better); called without gradients. A module is put into eval mode here, and must stay
+            so; it sees images in the precision of its weights. Pre-train it on the training images: a small classifier will do.
         tap: the network's module whose output is related: tokens [B, T, D], or a map [B, D, H', W'].
         weight: factor on the gap, >= 0, beside a denoising loss of order 1.
         schedule: warm-up and end.
@@ -72,7 +74,7 @@ class HiddenStructure:
         last: the latest gap; None while it rests.
 
     Raises:
-        StructureError: a weight, `every` or `registers` out of range.
+        StructureError: a weight, `every` or `registers` out of range, or a module that mixes images even in eval mode.
     """
 
     def __init__(
@@ -86,14 +88,14 @@ class HiddenStructure:
         grid: tuple[int, int] | None = None,
         registers: int = 0,
     ) -> None:
-        if not weight >= 0:
-            raise StructureError(f"weight must be at least 0, got {weight}")
+        if not 0 <= weight < math.inf:
+            raise StructureError(f"weight must be finite and at least 0, got {weight}")
         if not isinstance(every, int) or every < 1:
             raise StructureError(f"every must be a whole number of steps, at least 1, got {every}")
         if not isinstance(registers, int) or registers < 0:
             raise StructureError(f"registers must be a whole number of tokens, at least 0, got {registers}")
-        if isinstance(features, nn.Module):
-            features.eval().requires_grad_(False)
+        self._suspects = suspects(features.eval()) if isinstance(features, nn.Module) else []
+        refuse_mixing(self._suspects, "encoder")
         self.features, self.weight, self.schedule, self.every, self.grid = features, weight, schedule, every, grid
         self.registers = registers
         self.step = 0
@@ -108,7 +110,8 @@ class HiddenStructure:
             x0: those images without noise [B, C, H, W].
 
         Raises:
-            StructureError: no forward pass with gradients before it, or shapes that do not fit.
+            StructureError: no forward pass with gradients before it, shapes that do not fit, features that are not a tensor, or
+                a module that was put back into train mode and mixes images or draws numbers there.
         """
         strength = self._strength
         self.step += 1
@@ -121,7 +124,7 @@ class HiddenStructure:
             )
         grid, activation = _tokens(activation, self.grid, (x0.shape[2], x0.shape[3]), self.registers)
         with torch.no_grad():
-            features = on_grid(self.features(x0), grid, (x0.shape[2], x0.shape[3]))
+            features = on_grid(self._seen(x0), grid, (x0.shape[2], x0.shape[3]))
         with torch.autocast(activation.device.type, enabled=False):  # relations lose their digits in half precision
             gap = hidden_gap(features, activation, processes_here())
         self.last = gap.detach()
@@ -142,6 +145,19 @@ class HiddenStructure:
     @property
     def _strength(self) -> float:
         return self.schedule.strength(self.step, self.every)
+
+    def _seen(self, x0: torch.Tensor) -> torch.Tensor:
+        refuse_mixing(self._suspects, "encoder")
+        if isinstance(self.features, nn.Module):
+            weight = next((p for p in self.features.parameters() if p.is_floating_point()), x0)
+            x0 = x0.to(weight.dtype)
+        with torch.autocast(x0.device.type, enabled=False):
+            features = self.features(x0)
+        if not isinstance(features, torch.Tensor):
+            raise StructureError(
+                f"features must give a tensor [B, d, H, W], [B, P, d] or [B, d], they gave {type(features).__name__}"
+            )
+        return features
 
     def _keep(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if torch.is_grad_enabled() and self._strength:  # not while sampling: an activation held is a graph held

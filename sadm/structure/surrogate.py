@@ -21,6 +21,11 @@ def gradient_of_loss(loss: torch.Tensor, x0_hat: torch.Tensor, place: torch.Tens
     Raises:
         StructureError: tensors that do not hang together in one graph.
     """
+    if loss.numel() != 1:
+        raise StructureError(
+            f"expected a scalar loss, got shape {tuple(loss.shape)}: the game is balanced against the gradient of what is "
+            "minimised. Take the mean first"
+        )
     for role, tensor in (("the loss", loss), ("x0_hat", x0_hat), (name, place)):
         if not tensor.requires_grad:
             raise StructureError(f"{role} is detached; the game needs it in the network's graph")

@@ -18,7 +18,7 @@ OF_PAIRS = ("structure", "dispersive", "contrastive", "hidden", "sampled", "anch
 
 class StructureConfig(Config):
     """The structure game, and what other signals share with it:
-    --signal features and labels use its ratio, k-max, fraction, noise-weight, warmup, end and every;
+    --signal features and labels use its ratio, profile, balance, k-max, fraction, choose, noise-weight, warmup, end and every;
     --signal features, labels, repa, hidden and sampled use its encoder;
     --signal hidden uses its warmup, end and every; --signal sampled its every.
     """
@@ -31,14 +31,20 @@ class StructureConfig(Config):
     """How differences between relations are counted; without meaning for 'classify'."""
     ratio: Annotated[float, Field(ge=0, lt=1)] = 0.5
     """Norm of the signal's gradient over that of the denoising gradient, for each image; below 1."""
+    profile: Literal["flat", "falling", "growing"] = "flat"
+    """The ratio over noise levels: the same for all, times 1 / (1 + (sigma / noise_weight_scale)^2), or times what is left."""
+    balance: Literal["image", "batch"] = "image"
+    """What is held to the ratio: each image's gradient, or that of all images together (no bound on each then)."""
     k_max: PositiveFloat | None = None
     """Bound on the factor that brings about that ratio; 1 = clip only, None = no bound."""
     fraction: Annotated[float, Field(gt=0, le=1)] = 1 / 3
-    """Share of each batch, its noisiest images, that takes part."""
+    """Share of each batch that takes part."""
+    choose: Literal["noisiest", "cleanest", "middle", "evenly"] = "noisiest"
+    """Which images these are, by their noise levels."""
     noise_weight: Literal["wiener", "uniform"] = "wiener"
-    """Weight of those images by noise level: 1 / (1 + (sigma / noise_weight_scale)^2), or all equal."""
+    """Weight of those images in the gap by noise level: 1 / (1 + (sigma / noise_weight_scale)^2), or all equal."""
     noise_weight_scale: PositiveFloat = 0.5
-    """Noise level at which 'wiener' gives one half."""
+    """Noise level at which 'wiener' gives one half, and profile 'falling' half of the ratio."""
     warmup: Fraction = 0.05
     """Share of the training over which the ratio grows to its value."""
     end: Fraction = 1.0

@@ -34,11 +34,14 @@ from sadm.signals import (
     tokens_of,
 )
 from sadm.structure import (
+    CHOICES,
     ConvEncoder,
     Schedule,
     StructureError,
     StructureGame,
     Watchdog,
+    falling,
+    growing,
     uniform_weight,
     wiener_weight,
 )
@@ -113,10 +116,13 @@ class _Setup:
         """The rules that the game and the point-wise controls share."""
         settings, steps = self.config.structure, self.config.optimiser.steps
         wiener = partial(wiener_weight, scale=settings.noise_weight_scale)
+        profile = {"falling": falling, "growing": growing}.get(settings.profile)
         return Balancing(
-            ratio=settings.ratio,
+            ratio=settings.ratio if profile is None else profile(settings.ratio, settings.noise_weight_scale),
+            balance=settings.balance,
             k_max=self.config.k_max,
             fraction=settings.fraction,
+            choose=CHOICES[settings.choose],
             noise_weight=wiener if settings.noise_weight == "wiener" else uniform_weight,
             schedule=Schedule(warmup=round(settings.warmup * steps), end=round(settings.end * steps)),
             every=settings.every,

@@ -13,7 +13,7 @@ from torch import nn
 
 from sadm.core.errors import UserError
 from sadm.signals import Balancing, PointwiseSignal
-from sadm.structure import ConvEncoder, Schedule, StructureError, StructureGame, uniform_weight
+from sadm.structure import CHOICES, ConvEncoder, Schedule, StructureError, StructureGame, falling, uniform_weight
 
 RELATIVE_EPS = 1e-3
 
@@ -63,7 +63,7 @@ def by_hand(denoised, g_dsm, ratio, k_max, fraction, weight_of, scale=2.0):
 )
 def test_gradients_against_a_loop(dtype, rtol, k_max, fraction, noise_weight, weight_of) -> None:
     given = {} if noise_weight is None else {"noise_weight": noise_weight}
-    signal = PointwiseSignal("cubic", Cubic().to(dtype), Balancing(0.4, k_max, fraction, **given))
+    signal = PointwiseSignal("cubic", Cubic().to(dtype), Balancing(ratio=0.4, k_max=k_max, fraction=fraction, **given))
     denoised, g_dsm = made_up(batch=7, dtype=dtype)
     step = signal(denoised, g_dsm)
     rows, loss, chosen = by_hand(denoised, g_dsm, 0.4, k_max, fraction, weight_of)
@@ -151,3 +151,15 @@ def test_what_an_encoder_refuses_is_told_with_the_signal_and_the_step() -> None:
     signal.step = 1
     with pytest.raises(UserError, match=r"signal 'features' stopped at step 1: this encoder expects something else"):
         signal(*made_up())
+
+
+def test_who_takes_part_and_what_is_balanced_are_the_games_options() -> None:
+    denoised, g_dsm = made_up(batch=7)
+    rules = Balancing(ratio=0.4, choose=CHOICES["cleanest"], balance="batch")
+    gradient = PointwiseSignal("cubic", Cubic(), rules)(denoised, g_dsm).gradient
+    chosen = CHOICES["cleanest"](denoised.sigma, 1 / 3)
+    assert gradient.flatten(1).norm(dim=1).nonzero().flatten().tolist() == chosen.tolist()
+    assert float(gradient.norm() / g_dsm[chosen].norm()) == pytest.approx(0.4, rel=2e-3)
+    by_noise = PointwiseSignal("cubic", Cubic(), Balancing(ratio=falling(0.4), fraction=1.0))(denoised, g_dsm).gradient
+    reached = by_noise.flatten(1).norm(dim=1) / g_dsm.flatten(1).norm(dim=1)
+    torch.testing.assert_close(reached, falling(0.4)(denoised.sigma).to(reached.dtype), rtol=5e-2, atol=0)

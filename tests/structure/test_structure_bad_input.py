@@ -11,7 +11,16 @@ from structure_oracles import SmallEncoder, images
 from structure_setup import BATCH, PIXELS, SHAPE, D, batch_of, game_of, play_once, same, weights_of
 from torch import nn
 
-from sadm.structure import RELATIONS, Schedule, StructureError, StructureGame, Watchdog, uniform_weight, wiener_weight
+from sadm.structure import (
+    RELATIONS,
+    Schedule,
+    StructureError,
+    StructureGame,
+    Watchdog,
+    structure_gap,
+    uniform_weight,
+    wiener_weight,
+)
 
 ADVERSARIES = ["ascend", "classify", "frozen"]
 
@@ -387,3 +396,60 @@ def test_running_statistics_are_left_alone() -> None:
     for seed in range(3):
         play_once(game, seed, dtype=torch.float32)
     assert same(list(encoder.buffers()), before)
+
+
+# ---- what comes with a batch, and what was saved -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("adversary", ADVERSARIES)
+@pytest.mark.parametrize("shape", [(3, 3), (20, 20), (BATCH, 20), (BATCH,)])
+def test_target_affinities_of_another_size_are_refused(adversary: str, shape: tuple[int, ...]) -> None:
+    game = game_of(adversary=adversary)
+    with pytest.raises(StructureError, match=rf"expected target affinities \[6, 6\].*got \({shape[0]}"):
+        play_once(game, target=torch.rand(shape, dtype=D))
+    assert game.step == 0
+
+
+@pytest.mark.parametrize("count", [3, 50])
+def test_an_index_of_another_size_is_refused(count: int) -> None:
+    with pytest.raises(StructureError, match=rf"expected an index \[6\], one for each image, got \({count},\)"):
+        play_once(game_of(adversary="frozen"), index=torch.arange(count))
+
+
+def test_a_loss_for_each_image_is_refused() -> None:
+    """The mean that is minimised has a gradient B times smaller, and the ratio would be B times what was asked for."""
+    x0, x_t, sigma = batch_of(1)
+    net = nn.Conv2d(2, 2, 1).double()
+    x0_hat = net(x_t)
+    each = (x0_hat - x0).square().flatten(1).mean(1)
+    with pytest.raises(StructureError, match=r"expected a scalar loss, got shape \(6,\)"):
+        game_of()(each, x0, x0_hat, sigma)
+    assert game_of()(each.mean().reshape(1), x0, x0_hat, sigma).requires_grad
+
+
+@pytest.mark.parametrize(("warmup", "end"), [(-3, None), (0, -1), (math.nan, None)])
+def test_a_schedule_of_negative_steps_is_refused(warmup: int, end: int | None) -> None:
+    with pytest.raises(StructureError, match="warmup and end are steps, at least 0"):
+        Schedule(warmup, end)
+
+
+@pytest.mark.parametrize(("saved", "other"), [("ascend", "frozen"), ("classify", "frozen"), ("frozen", "ascend")])
+def test_the_state_of_another_kind_of_game_is_refused(saved: str, other: str) -> None:
+    state, game = game_of(adversary=saved).state_dict(), game_of(adversary=other)
+    before = copy.deepcopy(game.state_dict())
+    with pytest.raises(StructureError, match="this is the state of a game in which"):
+        game.load_state_dict(state)
+    assert_untouched(game, before)
+
+
+@pytest.mark.parametrize("penalty", ["squared", "huber", "rank", "spectral"])
+def test_negative_weights_and_a_relation_without_a_spectrum_are_refused(penalty: str) -> None:
+    relation = images(1, 4, 4, dtype=D)
+    with pytest.raises(StructureError, match=r"weights must be at least 0, got \[1.0, -1.0"):
+        structure_gap(relation, relation, torch.tensor([1.0, -1.0, 1.0, 1.0]), penalty)
+    relation[0, 1] = math.nan
+    if penalty == "spectral":
+        with pytest.raises(StructureError, match="NaN or infinite values, and such a graph has no spectrum"):
+            structure_gap(relation, relation, penalty=penalty)
+    else:
+        assert structure_gap(relation, relation, penalty=penalty).isnan()

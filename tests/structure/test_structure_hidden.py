@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from sadm.structure import (
     HiddenStructure,
     Schedule,
     StructureError,
+    StructureGame,
     cosine_relations,
     hidden_gap,
     patch_grid,
@@ -77,7 +79,7 @@ def test_the_output_layer_and_the_encoder_feel_nothing() -> None:
     hidden(x0).backward()
     assert net.last.weight.grad is None
     assert net.block.weight.grad.abs().max() > 0
-    assert not any(parameter.requires_grad for parameter in features.parameters())
+    assert all(parameter.grad is None for parameter in features.parameters())
 
 
 def test_training_with_it_arranges_the_hidden_layer() -> None:
@@ -152,7 +154,8 @@ def test_registers_behind_the_tokens_are_left_out(grid: tuple[int, int] | None) 
 def test_what_can_not_work_is_refused() -> None:
     net, (x0, x_t) = Net(), images()
     for options, message in [
-        ({"weight": -1.0}, "weight must be at least 0"),
+        ({"weight": -1.0}, "weight must be finite and at least 0"),
+        ({"weight": math.inf}, "weight must be finite and at least 0"),
         ({"every": 0}, "every must be a whole"),
         ({"registers": -1}, "registers must be a whole"),
     ]:
@@ -180,3 +183,54 @@ def test_what_can_not_work_is_refused() -> None:
 )
 def test_patch_grids_follow_the_image(patches, image, grid) -> None:
     assert patch_grid(patches, image) == grid
+
+
+def test_features_that_mix_images_or_draw_numbers_are_refused() -> None:
+    net, (x0, x_t) = Net(), images()
+    never = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3, track_running_stats=False)).double()
+    with pytest.raises(StructureError, match="the encoder's module '1' is a BatchNorm2d without running statistics"):
+        HiddenStructure(never, net.block)
+    features = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.Dropout(0.5)).double().train()
+    hidden = HiddenStructure(features, net.block)
+    net(x_t)
+    assert hidden(x0).requires_grad
+    features.train()  # as net.train() does where the encoder is a part of the network
+    net(x_t)
+    with pytest.raises(StructureError, match="the encoder's module '1' is a BatchNorm2d in train mode"):
+        hidden(x0)
+
+
+def test_an_encoder_may_be_shared_with_a_game_that_goes_on_learning() -> None:
+    net, (x0, x_t) = Net(), images()
+    shared = nn.Sequential(encoder(), nn.Flatten())
+    hidden, game = HiddenStructure(shared[0], net.block), StructureGame(shared, fraction=1.0, learning_rate=0.1)
+    before = shared[0].weight.clone()
+    x0_hat = net(x_t)
+    loss = (x0_hat - x0).square().mean()
+    (loss + game(loss, x0, x0_hat, torch.ones(5)) + hidden(x0)).backward()
+    assert not torch.equal(shared[0].weight, before)
+
+
+def test_images_in_half_precision_are_seen_in_the_precision_of_the_weights() -> None:
+    net, (x0, x_t) = Net(), images()
+    whole, half = (HiddenStructure(encoder(), net.block) for _ in range(2))
+    net(x_t)
+    torch.testing.assert_close(half(x0.to(torch.bfloat16)), whole(x0), rtol=2e-2, atol=0)
+
+
+def test_features_that_are_not_a_tensor_or_not_finite_are_refused_and_identical_images_are_not() -> None:
+    net, (x0, x_t) = Net(), images()
+    pair = HiddenStructure(lambda x: (x, x), net.block)
+    net(x_t)
+    with pytest.raises(StructureError, match=r"features must give a tensor .* they gave tuple"):
+        pair(x0)
+    hidden = HiddenStructure(encoder(), net.block)
+    net(x_t)
+    with pytest.raises(StructureError, match="holds NaN or infinite values"):
+        hidden(x0.fill_(math.nan))
+    x0, x_t = images()
+    net(x_t[:1].expand_as(x_t))
+    gap = hidden(x0[:1].expand_as(x0))
+    gap.backward()
+    assert gap.isfinite()
+    assert all(p.grad.isfinite().all() for p in net.block.parameters())

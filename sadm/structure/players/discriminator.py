@@ -107,6 +107,8 @@ class StructureDiscriminator(abc.ABC):
 
     ladder: ClassVar[tuple[str, ...]]
     """What a watchdog can do about this kind, mildest first."""
+    learns: ClassVar[bool] = False
+    """Whether something of it changes while it plays."""
 
     def __init__(
         self,
@@ -216,7 +218,14 @@ class StructureDiscriminator(abc.ABC):
         return {"encoder": self.encoder.state_dict(), "memory": self.memory.state_dict()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restores what `state_dict` gave."""
+        """Restores what `state_dict` gave.
+
+        Raises:
+            StructureError: it is of a discriminator that learns and this one does not, or the other way round.
+        """
+        if self.learns != ("updates" in state):
+            others = "nobody plays (adversary 'frozen')" if self.learns else "the adversary learns"
+            raise StructureError(f"this is the state of a game in which {others}; load it into one of that kind")
         self.encoder.load_state_dict(state["encoder"])
         self.memory.load_state_dict(state["memory"])
 

@@ -17,11 +17,12 @@ def suspects(encoder: nn.Module) -> list[tuple[str, nn.Module]]:
     return [(name, module) for name, module in encoder.named_modules() if _mixes(module) or _is_random(module)]
 
 
-def refuse_mixing(modules: list[tuple[str, nn.Module]]) -> None:
+def refuse_mixing(modules: list[tuple[str, nn.Module]], owner: str = "discriminator") -> None:
     """Refuses modules that would mix images or draw random numbers if they were called now.
 
     Args:
         modules: from `suspects`.
+        owner: what they belong to, for messages.
 
     Raises:
         StructureError: one of them is in train mode, or mixes images in any mode; the message names it.
@@ -33,7 +34,7 @@ def refuse_mixing(modules: list[tuple[str, nn.Module]]) -> None:
         harm = "mixes real and denoised images" if _mixes(module) else "makes the gap random"
         remedy = "" if always else "call its .eval(), "
         raise StructureError(
-            f"the discriminator's module '{name}' is a {type(module).__name__} "
+            f"the {owner}'s module '{name}' is a {type(module).__name__} "
             f"{'without running statistics' if always else 'in train mode'}: it {harm}. To repair that, {remedy}use group or "
             "layer norm and no dropout"
         )

@@ -16,6 +16,7 @@ class LearningDiscriminator(StructureDiscriminator):
     """
 
     updates: Updates
+    learns = True
 
     def learn(self) -> None:
         gradients = self._gradients

@@ -1,0 +1,164 @@
+"""Many arms against plain training at equal steps in regime B: what the project began with as hypotheses, the controls, and
+options of the game that the search left out."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from benchmarks.common import RUNS, SEARCHED_FROM, store
+from benchmarks.paired import above_floor, seconds, train_all
+from benchmarks.structure.regimes import REGIMES, REPORT_SEEDS, SEARCH_SEEDS
+from benchmarks.structure.trainings import NAME
+
+WHOLE = {**SEARCHED_FROM, "end": 1.0}
+"""The game as it was first tried: in every step, to the end, with an encoder of full resolution."""
+GAME, FROZEN, FEATURES = "game, noisiest third", "frozen, noisiest third", "point-wise features, noisiest third"
+BATCH, CLEANEST, MIDDLE = "game, balanced over the batch", "game, cleanest third", "game, middle third"
+RANDOM, HALF = "frozen random encoder", "game, ends half-way"
+
+
+@dataclasses.dataclass(frozen=True)
+class Variants:
+    """A table.
+
+    Attributes:
+        title: of its section.
+        arms: each as of a comparison, by what it is.
+        seeds: paired with plain training's.
+    """
+
+    title: str
+    arms: dict[str, dict[str, Any]]
+    seeds: tuple[int, ...] = REPORT_SEEDS
+
+
+def game(**change: Any) -> dict[str, Any]:
+    """The game as it was first tried, with other options."""
+    return {"signal": "structure", "structure": {**WHOLE, **change}}
+
+
+TABLES = {
+    "hypotheses": Variants(
+        "What the project began with as hypotheses",
+        {
+            GAME: game(),
+            BATCH: game(balance="batch"),
+            CLEANEST: game(choose="cleanest"),
+            MIDDLE: game(choose="middle"),
+            FROZEN: game(adversary="frozen"),
+            FEATURES: {"signal": "features", "structure": WHOLE},
+            RANDOM: game(adversary="frozen", encoder_steps=0),
+            HALF: game(end=0.5),
+        },
+    ),
+    "controls": Variants(
+        "Other signals, as controls",
+        {
+            "labels": {"signal": "labels"},
+            "dispersive": {"signal": "dispersive"},
+            "dispersive, a tenth of the weight": {"signal": "dispersive", "control": {"weight": 0.05}},
+            "contrastive": {"signal": "contrastive"},
+            "repa": {"signal": "repa"},
+            "sampled": {"signal": "sampled"},
+        },
+    ),
+    "options": Variants(
+        "Options of the game that the search left out",
+        {
+            "evenly chosen": game(choose="evenly"),
+            "ratio falls with noise": game(profile="falling"),
+            "ratio grows with noise": game(profile="growing"),
+            "huber": game(penalty="huber"),
+            "spectral": game(penalty="spectral"),
+            "vision transformer": game(encoder_kind="vit"),
+            "encoder that denoises": game(encoder_training="denoising"),
+            "R1 of 1": game(r1=1.0),
+            "pull of 0.1": game(pull=0.1),
+            "spectral bound of 2": game(spectral_bound=2.0),
+            "adversary learns in every 4th play": game(update_every=4),
+            "memory of 64 images": game(memory=64),
+        },
+        SEARCH_SEEDS[:2],
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Hypothesis:
+    """A claim that one arm is better than another.
+
+    Attributes:
+        claim: in words.
+        better: the arm that should be.
+        worse: than which.
+        judges: who decide; None = the deciding judges.
+    """
+
+    claim: str
+    better: str
+    worse: str
+    judges: tuple[str, ...] | None = None
+
+
+HYPOTHESES = (
+    Hypothesis("the game is useful when it is balanced image by image, not over the batch", GAME, BATCH),
+    Hypothesis("structure is decided at high noise: the noisiest third beats the cleanest", GAME, CLEANEST),
+    Hypothesis("… and the middle one", GAME, MIDDLE),
+    Hypothesis("there the adversary earns its place: it beats a frozen encoder", GAME, FROZEN),
+    Hypothesis("relations beat point-wise features (both frozen)", FROZEN, FEATURES),
+    Hypothesis("a random encoder is worse than a trained one (both frozen)", FROZEN, RANDOM),
+    Hypothesis("the loss of texture goes away when the game ends half-way", HALF, GAME, ("random_conv",)),
+)
+CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "open"
+
+
+def run_variants(name: str) -> None:
+    """Trains what is missing of a table and stores it; resumable."""
+    from sadm.core.provenance import provenance
+    from sadm.experiments.config import CONTROL, CompareConfig
+    from sadm.training.config import load_train_config
+
+    table, folder = TABLES[name], RUNS / NAME / "variants"  # one for all: they share the trainings of plain diffusion
+    train = load_train_config(REGIMES["B"].recipe, overrides={"log": {"samples": 0}})
+    arms = {CONTROL: {"signal": "none"}, **table.arms}
+    config = CompareConfig(train=train, arms=arms, seeds=[*table.seeds], groups=1)
+    steps = train.optimiser.steps
+    floor = train_all(config, folder, dict.fromkeys(arms, steps))
+    found = {
+        "title": table.title,
+        "seeds": [*table.seeds],
+        "steps": steps,
+        "rows": {arm: arm_row(folder, arm, table, steps, floor) for arm in arms},
+        "provenance": provenance(),
+    }
+    store(NAME, name, found)
+
+
+def arm_row(folder: Path, arm: str, table: Variants, steps: int, floor: dict[str, float]) -> dict[str, Any]:
+    """Of one arm: FD - floor seed by seed and judge by judge, and CPU-seconds; which seeds diverged."""
+    from sadm.experiments.runs import Runs
+
+    runs = Runs.read(folder, arm, table.seeds, steps)
+    excess = {} if runs.diverged else {judge: above_floor(runs, judge, floor) for judge in floor}
+    return {"excess": excess, "cpu_seconds": [seconds(r) for r in runs.finished], "diverged": runs.diverged}
+
+
+def ratio(rows: dict[str, Any], arm: str, other: str, judge: str) -> dict[str, Any]:
+    """FD - floor of an arm over that of another, seed by seed, as `paired_ratio` gives it."""
+    from sadm.experiments.statistics import paired_ratio
+
+    own, others = (rows[name]["excess"].get(judge) for name in (arm, other))
+    return (
+        {"mean": None, "reason": "diverged"} if own is None or others is None else paired_ratio(own, others).as_dict()
+    )
+
+
+def verdict(ratios: list[dict[str, Any]]) -> str:
+    """Confirmed or refuted where every interval lies on one side of 1; otherwise open."""
+    if any(found["mean"] is None for found in ratios):
+        return OPEN
+    if all(found["high"] < 1 for found in ratios):
+        return CONFIRMED
+    return REFUTED if all(found["low"] > 1 for found in ratios) else OPEN
