@@ -14,9 +14,9 @@ from benchmarks.structure.trainings import NAME
 
 WHOLE = {**SEARCHED_FROM, "end": 1.0}
 """The game as it was first tried: in every step, to the end, with an encoder of full resolution."""
-GAME, FROZEN, FEATURES = "game, noisiest third", "frozen, noisiest third", "point-wise features, noisiest third"
-BATCH, CLEANEST, MIDDLE = "game, balanced over the batch", "game, cleanest third", "game, middle third"
-RANDOM, HALF = "frozen random encoder", "game, ends half-way"
+GAME, FROZEN, FEATURES = "game - noisiest third", "frozen - noisiest third", "point-wise features - noisiest third"
+BATCH, CLEANEST, MIDDLE = "game - balanced over the batch", "game - cleanest third", "game - middle third"
+RANDOM, HALF = "frozen random encoder", "game - ends half-way"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +58,7 @@ TABLES = {
         {
             "labels": {"signal": "labels"},
             "dispersive": {"signal": "dispersive"},
-            "dispersive, a tenth of the weight": {"signal": "dispersive", "control": {"weight": 0.05}},
+            "dispersive - a tenth of the weight": {"signal": "dispersive", "control": {"weight": 0.05}},
             "contrastive": {"signal": "contrastive"},
             "repa": {"signal": "repa"},
             "sampled": {"signal": "sampled"},
