@@ -38,13 +38,13 @@ RATES = {
 """Learning rates that each method is tried with, plain and with structure alike."""
 JUDGES = ("mlp", "pixels")
 """The deciding judges: a classifier trained on other images, and principal components of the pixels."""
-_OWN = {"encoder_stride": 2, "encoder_steps": 100, "every": 2}
-_SOURCE = {"encoder_training": "source", "every": 2}
+_OWN = {"encoder_stride": 2, "encoder_steps": 100, "every": 2, "end": 1.0}
+_SOURCE = {"encoder_training": "source", "every": 2, "end": 1.0}
 FORMS: dict[str, dict[str, Any]] = {
     "hidden": {"signal": "hidden", "structure": _OWN},
     "hidden - source": {"signal": "hidden", "structure": _SOURCE},
     "game - source": {"signal": "structure", "structure": {**_SOURCE, "adversary": "frozen"}},
-    "anchor": {"signal": "anchor", "anchor": {"every": 2}},
+    "anchor": {"signal": "anchor", "anchor": {"every": 2}, "structure": {"end": 1.0}},
 }
 """Forms of structure, of which the search chooses one: in a hidden layer, relations as a small encoder sees them that is
 pre-trained on the new images, or as the source model does; those at the output, without an adversary; the source model's own

@@ -9,7 +9,10 @@ from benchmarks.structure.extrapolation import extrapolation_lines
 from benchmarks.structure.pairs import CONFIRMED, LENGTHS, PAIRS, SHARES, SIZES
 from benchmarks.structure.search import STAGES
 from benchmarks.structure.summary import BEST, GAME, cost_to_plain, over_regimes, stored_rows
+from benchmarks.structure.targets import target_lines
 from benchmarks.structure.trainings import NAME
+from benchmarks.structure.variants import TABLES
+from benchmarks.structure.variants_page import variants_lines
 
 STANDING = """**Where it stands.** In networks and trainings of this size the paper's form, relations of x0_hat and an adversary,
 does not pay once plain training has the right noise levels and a good solver: not with any relation, gap, ratio, share of the
@@ -41,6 +44,7 @@ def section() -> str:
         lines += [f"| {' | '.join(COLUMNS)} |", f"|{' --- |' * len(COLUMNS)}"]
         lines += [line for row in rows for line in regime_lines(row)]
         lines += ["", *(mean_sentence(arm, rows) for arm in (BEST, GAME))]
+    lines += ["", *target_lines(rows)]
     for row in rows:
         if "per_class" in row:
             lines += ["", *class_lines(row)]
@@ -53,6 +57,8 @@ def section() -> str:
     lines += ["", *length_lines(stored_rows(LENGTHS))]
     if result_path(NAME, "relations").exists():
         lines += ["", *relation_lines(stored(NAME, "relations"))]
+    for name in (name for name in TABLES if result_path(NAME, name).exists()):
+        lines += ["", *variants_lines(name, stored(NAME, name), stored(NAME, "B")["deciding"])]
     for stage in range(1, len(STAGES) + 1):
         if result_path(NAME, f"search-{stage}").exists():
             lines += ["", *search_lines(stage, stored(NAME, f"search-{stage}"))]
