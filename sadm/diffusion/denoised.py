@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from typing import Any, Protocol
 
 import torch
 
 from sadm.core.conditions import Cond
+from sadm.core.recording import is_recorded
 
 
 class Denoiser(Protocol):
@@ -62,6 +64,32 @@ def per_image(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
     if values.shape != like.shape[:1]:
         raise ValueError(f"expected one value for each of {like.shape[0]} images, got shape {tuple(values.shape)}")
     return values.reshape(-1, *[1] * (like.ndim - 1))
+
+
+def check_levels(values: float | torch.Tensor, low: float, high: float, what: str, open_low: bool = True) -> None:
+    """Refuses noise levels or times outside of a range; those on an accelerator are not looked at, it would have to wait.
+
+    Args:
+        values: one, or [B].
+        low: the bound below.
+        high: the bound above, within the range where it is finite.
+        what: for the message.
+        open_low: `low` itself is outside.
+
+    Raises:
+        ValueError: NaN, or a value outside.
+    """
+    if is_recorded() or (isinstance(values, torch.Tensor) and values.device.type != "cpu"):
+        return
+    found = torch.as_tensor(values)
+    above = found > low if open_low else found >= low
+    below = found < high if math.isinf(high) else found <= high
+    if not bool((above & below).all()):
+        given = found.tolist() if found.numel() <= 8 else f"{float(found.min()):.6g} to {float(found.max()):.6g}"
+        edges = (
+            f"{'above' if open_low else 'at least'} {low:g} and {'finite' if math.isinf(high) else f'at most {high:g}'}"
+        )
+        raise ValueError(f"{what} must be {edges}, got {given}")
 
 
 def denoise(

@@ -31,6 +31,10 @@ class LogNormalSigma:
     mean: float = -1.2
     std: float = 1.2
 
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.mean) and 0 < self.std < math.inf):
+            raise ValueError(f"expected a finite mean and a standard deviation above 0, got {self.mean} and {self.std}")
+
     def sample(self, count: int, generator: torch.Generator) -> torch.Tensor:
         """`count` noise levels, float32 [count], drawn on the generator's device."""
         normal = torch.randn(count, generator=generator, device=generator.device)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import nn
 
 from sadm.core.conditions import Cond
-from sadm.diffusion.denoised import per_image
+from sadm.diffusion.denoised import check_levels, per_image
 from sadm.diffusion.path_denoiser import one_each
 from sadm.diffusion.paths import Level, VarianceExploding
 from sadm.diffusion.prediction import Prediction
@@ -39,6 +41,8 @@ class EDMDenoiser(nn.Module):
         return c_skip, c_out, c_in, c_noise
 
     def forward(self, x_t: torch.Tensor, sigma: torch.Tensor, cond: Cond) -> torch.Tensor:
+        """The contract, at noise levels sigma [B], finite and > 0; others are a ValueError (on the CPU)."""
+        check_levels(sigma, 0.0, math.inf, "noise levels sigma")
         c_skip, c_out, c_in, c_noise = self.coefficients(sigma)
         output = self.net(per_image(c_in, x_t) * x_t, c_noise, cond)  # [B, C, H, W]
         return per_image(c_skip, x_t) * x_t + per_image(c_out, x_t) * output

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import torch
 from torch import nn
 
 from sadm.core.conditions import Cond
+from sadm.diffusion.denoised import check_levels
 from sadm.diffusion.path_denoiser import PathDenoiser, one_each, over_images
 from sadm.diffusion.paths import Level, StraightLine
 from sadm.diffusion.prediction import Prediction
@@ -40,6 +42,16 @@ class FlowDenoiser(PathDenoiser):
             raise ValueError(f"unknown prediction {prediction!r}; expected one of {', '.join(get_args(FlowTarget))}")
         self.prediction = prediction
         self.reversed_time = reversed_time
+
+    def predict(self, x_t: torch.Tensor, sigma: torch.Tensor, cond: Cond) -> Prediction:
+        """The contract, at noise levels sigma [B], finite and > 0; others are a ValueError (on the CPU)."""
+        check_levels(sigma, 0.0, math.inf, "noise levels sigma")
+        return super().predict(x_t, sigma, cond)
+
+    def predict_at(self, z: torch.Tensor, t: Level, cond: Cond) -> Prediction:
+        """As `PathDenoiser.at`, at times t in [0, 1]; others are a ValueError (on the CPU)."""
+        check_levels(t, 0.0, self.path.end, "times", open_low=False)
+        return super().predict_at(z, t, cond)
 
     def estimate(self, z: torch.Tensor, sigma: Level, cond: Cond) -> Prediction:
         """See `PathDenoiser.estimate`."""

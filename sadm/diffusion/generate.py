@@ -12,6 +12,7 @@ import torch
 from sadm.core.conditions import Cond
 from sadm.core.seeds import derive_seed
 from sadm.diffusion.batching import ImageBatch, in_batches
+from sadm.diffusion.classes import check_labels
 from sadm.diffusion.clipped import Clipped
 from sadm.diffusion.denoised import Denoiser
 from sadm.diffusion.grids import Spacing, karras_sigmas, schedule_sigmas, uniform_times
@@ -179,9 +180,13 @@ def generate(
         [N, C, H, W], float32, on the CPU; in [-1, 1] unless `settings.clamp` is off.
 
     Raises:
-        ValueError: settings that make no sense, alone or for this denoiser, or not one label for each seed.
+        ValueError: settings that make no sense, alone or for this denoiser, not one label for each seed, labels that the network
+            has no class for, or guidance away from the null class without labels.
     """
     guided, times = prepare(denoiser, null_label, settings, weak)
+    check_labels(denoiser, labels)
+    if labels is None and weak is None and settings.guidance_scale != 1:
+        raise ValueError(f"guidance_scale {settings.guidance_scale} needs a label for each image; use guidance_scale 1")
     solver = SOLVERS[settings.solver]
     options: dict[str, Any] = {"eta": settings.eta} if solver.takes_eta else {}
 

@@ -15,6 +15,7 @@ import torch
 
 from sadm.core.conditions import Cond
 from sadm.core.recording import is_recorded
+from sadm.diffusion.classes import check_null_label
 from sadm.diffusion.denoised import Denoiser, per_image
 from sadm.diffusion.on_path import path_of, prediction_at, schedule_of, x0_hat_at
 from sadm.diffusion.paths import Level, Path
@@ -36,10 +37,12 @@ class Guidance(abc.ABC):
         interval: guide where ``low < sigma <= high``; elsewhere the denoiser alone is asked.
 
     Raises:
-        ValueError: an interval without noise levels.
+        ValueError: an interval without noise levels, or a scale that is not finite.
     """
 
     def __init__(self, denoiser: Denoiser, guidance_scale: float, interval: tuple[float, float] = EVERYWHERE) -> None:
+        if not math.isfinite(guidance_scale):
+            raise ValueError(f"guidance_scale must be finite, got {guidance_scale}")
         if not 0 <= interval[0] < interval[1]:
             raise ValueError(
                 f"a guidance interval of noise levels needs 0 <= low < high, got {interval[0]} to {interval[1]}"
@@ -100,7 +103,8 @@ class ClassifierFreeGuidance(Guidance):
         interval: guide where ``low < sigma <= high``; elsewhere the conditional denoiser alone is asked.
 
     Raises:
-        ValueError: guidance is asked of a network without a null class; an interval without noise levels.
+        ValueError: guidance is asked of a network without a null class, or with another one than its own; an interval without
+            noise levels; a scale that is not finite.
     """
 
     def __init__(
@@ -115,6 +119,8 @@ class ClassifierFreeGuidance(Guidance):
                 f"guidance_scale {guidance_scale} needs a network with classes; this one has no null class. Use guidance_scale 1"
             )
         super().__init__(denoiser, guidance_scale, interval)
+        if guidance_scale != 1 and null_label is not None:
+            check_null_label(denoiser, null_label)
         self.null_label = null_label
 
     def _off(self, cond: Cond) -> bool:
