@@ -118,6 +118,9 @@ def test_heads_of_another_width_must_be_given(tmp_path: Path) -> None:
     path = saved(tmp_path / "dit.pt", DiT((4, 8, 8), width=48, depth=1, heads=3).state_dict())
     with pytest.raises(UserError, match=r"tokens of 48 channels.*\(384, 768, 1024, 1152\).*Give heads="):
         load_dit_checkpoint(path)
+    for heads in (5, 0, -1):
+        with pytest.raises(UserError, match=rf"can't be shared among {heads} heads. Give heads= a divisor of 48"):
+            load_dit_checkpoint(path, heads=heads)
     assert load_dit_checkpoint(path, heads=3)[0].blocks[0].attn.heads == 3
 
 

@@ -68,11 +68,26 @@ def test_weights(name: str, legacy: bool, tmp_path: Path, mark: Path, capsys: py
     with pytest.raises(SystemExit, match="2"):
         main(["convert", str(path), "--out", str(tmp_path / "out")])
     assert "Traceback" not in capsys.readouterr().err
-    plain = tmp_path / f"plain-{name}"
-    plain.write_bytes(pickle.dumps({"model": Planted(mark)}))
-    with pytest.raises(UserError):
+    assert not mark.exists()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+def test_a_pickle_that_torch_did_not_write(protocol: int, tmp_path: Path, mark: Path) -> None:
+    plain = tmp_path / "plain.pt"
+    plain.write_bytes(pickle.dumps({"model": Planted(mark)}, protocol))
+    with pytest.raises(UserError, match=r"is a pickle that torch.save did not write|holds more than tensors|text file"):
         read_weights(plain)
     assert not mark.exists()
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("archive", [True, False])
+@pytest.mark.parametrize("protocol", [2, 3])
+def test_what_torch_wrote_with_another_protocol_is_read(protocol: int, archive: bool, tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    torch.save({"w": torch.ones(2)}, path, pickle_protocol=protocol, _use_new_zipfile_serialization=archive)
+    assert torch.equal(read_weights(path)["w"], torch.ones(2))
 
 
 class BuiltIn:

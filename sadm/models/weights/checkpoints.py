@@ -146,6 +146,10 @@ def _facts(
             f"{path} has tokens of {width} channels, which no published network has ({', '.join(map(str, HEADS))}); its number "
             "of attention heads can't be told. Give heads=."
         )
+    if heads is not None and (heads < 1 or width % heads):
+        raise UserError(
+            f"{path} has tokens of {width} channels, which can't be shared among {heads} heads. Give heads= a divisor of {width}."
+        )
     rows = len(tensors[f"{OUTPUT}.bias"])
     if rows not in (channels * patch**2, 2 * channels * patch**2):
         raise UserError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import codecs
 import re
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,8 @@ from sadm.models.weights.proportion import are_real
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _ZIP = b"PK\x03\x04"
+_PICKLE, _TORCHS_PROTOCOL = b"\x80", b"\x02"
+_TORCHS_PICKLE = (0x1950A86A20F9469CFC6C).to_bytes(10, "little")  # what torch.save wrote first before it wrote archives
 
 
 def read_weights(path: str | Path) -> Any:
@@ -41,8 +44,14 @@ def read_weights(path: str | Path) -> Any:
         raise UserError(
             f"{path} is cut short ({path.stat().st_size:,} bytes; its end is missing). Download or copy it again."
         )
+    if head[:1] == _PICKLE and head[1:2] > _TORCHS_PROTOCOL and _TORCHS_PICKLE not in head:
+        raise UserError(
+            f"{path} is a pickle that torch.save did not write, and a pickle can run code on this machine. It was not opened. "
+            "Ask its author for safetensors, or for a state dict saved with torch.save."
+        )
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Detected pickle protocol")
             content = torch.load(path, map_location="cpu", weights_only=True, mmap=archive)
     except Exception as error:  # of a file that isn't one, the unpickler raises almost anything
         raise UserError(_why_not_loaded(path, str(error))) from error
@@ -110,7 +119,7 @@ def _why_not_loaded(path: Path, error: str) -> str:
         error = (
             error.partition("WeightsUnpickler error: ")[2] or error
         )  # without torch's advice to run what is in the file
-        first = next(iter(error.splitlines()), "no reason is known")[:120]
+        first = next(iter(error.split("\n")), "")[:120] or "no reason is known"
         return f"{path} is damaged or no file of torch.save ({first}). Download or copy it again."
     return (
         f"{path} holds more than tensors: it asks for {foreign.group(1)}, and a file that does can run code on this machine. It "
