@@ -48,11 +48,9 @@ AVERAGES: dict[str, Callable[[int], float]] = {
 }
 """Decay of the averaged weights after so many steps."""
 MAIN = "adapted"
-GUIDED = Sampler("DPM-Solver++(2M), trailing steps, guidance scale 1.25", 40, schedulers.SAMPLERS["dpmpp 20"].settings)
 SAMPLERS = {
-    **{f"{name}, {MAIN}": _with for name, _with in schedulers.SAMPLERS.items()},
+    **{f"{name}, {MAIN}": _with for name, _with in (schedulers.SAMPLERS | schedulers.GUIDED).items()},
     **{f"dpmpp 20, {average}": schedulers.SAMPLERS["dpmpp 20"] for average in AVERAGES if average != MAIN},
-    f"guided 20, {MAIN}": dataclasses.replace(GUIDED, settings=GUIDED.settings | {"scale": 1.25}),
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,12 +12,26 @@ import torch
 from benchmarks.peers.contestant import CLASSES, Sampler
 
 NOISE_STEPS = 1000
+EVERYWHERE = (0.0, math.inf)
 SAMPLERS = {
     "dpmpp 20": Sampler("DPM-Solver++(2M), trailing steps", 20, {"kind": "dpmpp", "timestep_spacing": "trailing"}),
     "dpmpp karras 20": Sampler("DPM-Solver++(2M), Karras grid", 20, {"kind": "dpmpp", "use_karras_sigmas": True}),
     "dpmpp 50": Sampler("DPM-Solver++(2M), trailing steps", 50, {"kind": "dpmpp", "timestep_spacing": "trailing"}),
     "ddim 50": Sampler("DDIM, trailing steps", 50, {"kind": "ddim", "timestep_spacing": "trailing"}),
 }
+_TRAILING = {"kind": "dpmpp", "timestep_spacing": "trailing", "steps": 20}
+GUIDED = {
+    "guided 20": Sampler("DPM-Solver++(2M), trailing steps, guidance scale 1.25", 40, {**_TRAILING, "scale": 1.25}),
+    "guided inside 20": Sampler(
+        "DPM-Solver++(2M), trailing steps, guidance scale 1.5 for sigma from 0.25 to 5 (NFE at most)",
+        40,
+        {**_TRAILING, "scale": 1.5, "within": (0.25, 5.0)},
+    ),
+}
+"""Away from the null class, the last row of the network's table: the two ways that this package's own models get."""
+LEAST_LOG_SNR = {"squaredcos_cap_v2": -5.1}
+"""Half the logarithm of the signal-to-noise ratio at which DPM-Solver++ starts on a schedule that ends in almost pure noise, as
+diffusers advises: what is predicted there says next to nothing of the image."""
 Net = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """(x_t [B, C, H, W], step [B], label [B]) -> what the network predicts [B, C, H, W]."""
 
@@ -49,15 +64,14 @@ def draw(
 ) -> torch.Tensor:
     """Images [n, C, H, W] in [-1, 1]; image i starts from the noise of its own seed.
 
-    A sampler with a `scale` is guided away from the null class, the last row of the network's table.
+    A sampler with a `scale` is guided away from the null class, the last row of the network's table, `within` its noise levels.
     """
     from sadm.core.seeds import noise_per_image
     from sadm.diffusion import image_seeds
 
     settings = dict(sampler.settings)
-    scale = settings.pop("scale", None)
-    predict = net if scale is None else guided(net, scale)
-    steps = sampler.nfe if scale is None else sampler.nfe // 2
+    scale, (low, high) = settings.pop("scale", None), settings.pop("within", EVERYWHERE)
+    steps = settings.pop("steps", sampler.nfe)
     scheduler = _scheduler({**dataclasses.asdict(process), **settings})
     scheduler.set_timesteps(steps)
     if len(scheduler.timesteps) != steps:
@@ -66,6 +80,9 @@ def draw(
         scheduler.set_begin_index(0)  # it would look the first step up by its time, which a Karras grid may hold twice
     x = noise_per_image(image_seeds(seed, first + len(labels))[first:], shape) * scheduler.init_noise_sigma
     for step in scheduler.timesteps:
+        kept = float(scheduler.alphas_cumprod[step])
+        inside = scale is not None and low < math.sqrt((1 - kept) / kept) <= high
+        predict = guided(net, scale) if inside else net
         scaled = scheduler.scale_model_input(x, step)
         x = scheduler.step(predict(scaled, step.expand(len(x)), labels), step, x).prev_sample
     return x.clamp(-1, 1)
@@ -85,5 +102,7 @@ def guided(net: Net, scale: float) -> Net:
 def _scheduler(settings: dict[str, Any]) -> Any:
     from diffusers import DDIMScheduler, DPMSolverMultistepScheduler
 
-    kind = {"ddim": DDIMScheduler, "dpmpp": DPMSolverMultistepScheduler}[settings.pop("kind")]
-    return kind(num_train_timesteps=NOISE_STEPS, **settings)
+    if settings.pop("kind") == "ddim":
+        return DDIMScheduler(num_train_timesteps=NOISE_STEPS, **settings)
+    least = LEAST_LOG_SNR.get(settings["beta_schedule"], -math.inf)
+    return DPMSolverMultistepScheduler(num_train_timesteps=NOISE_STEPS, lambda_min_clipped=least, **settings)

@@ -1,6 +1,6 @@
 """The search, alike for everyone, with the same short budget for each training.
 
-1. three sizes x three learning rates;
+1. three sizes x three learning rates, and where the best rate is at the edge, the next one beyond it;
 2. of the best of these, each variant alone;
 3. the variants that help, the best two together, and all of them together;
 4. of the best of all these, the samplers.
@@ -49,6 +49,9 @@ def search(study: Study, name: str) -> dict[str, Any]:
     contestant = find(name)
     first = next(iter(contestant.samplers))
     results = study.run({job: [first] for job in search_jobs([name])})
+    beyond = beyond_edge(best_job(results, name, first))
+    if beyond is not None:
+        results.update(study.run({beyond: [first]}))
     base = best_job(results, name, first)
 
     def together(choices: Sequence[tuple[str, ...]]) -> None:
@@ -64,6 +67,16 @@ def search(study: Study, name: str) -> dict[str, Any]:
     best = best_job(results, name, first)
     final = study.run({best: list(contestant.samplers)})[best]
     return entry(name, results, final, base, best, first)
+
+
+def beyond_edge(job: Job) -> Job | None:
+    """The job at the next learning rate beyond the grid's edge; None within."""
+    lowest, *_, highest = LEARNING_RATES
+    if job.learning_rate not in (lowest, highest):
+        return None
+    factor = LEARNING_RATES[1] / lowest
+    rate = lowest / factor if job.learning_rate == lowest else highest * factor
+    return dataclasses.replace(job, learning_rate=float(f"{rate:.3g}"))
 
 
 def combinations(contestant: Contestant, gains: Mapping[str, float]) -> list[tuple[str, ...]]:
@@ -135,7 +148,7 @@ def entry(name: str, results: Mapping[Job, Result], final: Result, base: Job, be
     return {
         "size": best.size,
         "learning_rate": best.learning_rate,
-        "learning_rate_at_edge": best.learning_rate in (LEARNING_RATES[0], LEARNING_RATES[-1]),
+        "learning_rate_at_edge": best.learning_rate in _edges(results),
         "variants": list(best.variants),
         "sampler": min(scores, key=lambda sampler: scores[sampler]),
         "grid": {"size": base.size, "learning_rate": base.learning_rate},
@@ -147,6 +160,12 @@ def entry(name: str, results: Mapping[Job, Result], final: Result, base: Job, be
         "versions": final["training"]["versions"],
         "provenance": final["training"]["provenance"],
     }
+
+
+def _edges(results: Mapping[Job, Result]) -> tuple[float, float]:
+    """The lowest and the highest learning rate that was tried."""
+    rates = [job.learning_rate for job in results]
+    return min(rates), max(rates)
 
 
 def _store(found: Mapping[str, Any] | None = None, missing: Mapping[str, str] | None = None) -> None:

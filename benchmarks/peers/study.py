@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.peers.contestant import find
+from benchmarks.peers.contestant import changes_of, find
 from benchmarks.peers.environment import unavailable
 from benchmarks.peers.plan import Job, Setting
 from benchmarks.peers.pool import Pool
@@ -81,13 +83,15 @@ class Study:
             UserError: a job failed.
         """
         folders = {job: self.setting.folder / job.name for job in wanted}
-        missing = {job: folder for job, folder in folders.items() if not self._complete(folder, wanted[job])}
+        missing = {job: folder for job, folder in folders.items() if not self._complete(job, folder, wanted[job])}
         if missing:
             self._write_data()
         for job, folder in missing.items():
             labels = labels_at_frequencies(self._label_counts, self.setting.samples, job.seed)
-            order = {"job": job.as_dict(), "samplers": list(wanted[job]), "labels": labels.tolist()}
-            write_json(make_folder(folder) / JOB, order)
+            order = {"job": job.as_dict(), "settings": settings_of(job), "samplers": list(wanted[job])}
+            if _settings_before(folder) not in (None, order["settings"]):
+                shutil.rmtree(folder)  # its name means something else by now
+            write_json(make_folder(folder) / JOB, {**order, "labels": labels.tolist()})
         Pool(self.processes, self.reporter).run(missing, lambda job: self._judge(job, folders[job], wanted[job]))
         return {job: read_json(folder / RESULT) for job, folder in folders.items()}
 
@@ -110,8 +114,8 @@ class Study:
             )
 
     @staticmethod
-    def _complete(folder: Path, samplers: Sequence[str]) -> bool:
-        if not (folder / RESULT).exists():
+    def _complete(job: Job, folder: Path, samplers: Sequence[str]) -> bool:
+        if not (folder / RESULT).exists() or _settings_before(folder) != settings_of(job):
             return False
         result = read_json(folder / RESULT)
         return result["training"]["diverged"] or set(samplers) <= result["judged"].keys()
@@ -147,3 +151,24 @@ class Study:
             return facts | {"fd": None, "label_accuracy": None}
         found = self.evaluator.evaluate(images, labels)
         return facts | {"fd": found.fd, "label_accuracy": found.label_accuracy}
+
+
+def settings_of(job: Job) -> dict[str, Any]:
+    """What a job's names mean, as JSON gives it back: its size, its variants' changes, and the samplers."""
+    contestant = find(job.contestant)
+    meaning = {
+        "size": contestant.sizes[job.size],
+        "batch": contestant.batch,
+        "changes": changes_of(contestant, job.variants),
+        "samplers": {name: dataclasses.asdict(sampler) for name, sampler in contestant.samplers.items()},
+    }
+    found: dict[str, Any] = json.loads(json.dumps(meaning))
+    return found
+
+
+def _settings_before(folder: Path) -> dict[str, Any] | None:
+    """What the names meant when a folder was begun; None where it was not."""
+    if not (folder / JOB).exists():
+        return None
+    settings: dict[str, Any] = read_json(folder / JOB).get("settings", {})
+    return settings

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from benchmarks import common
-from benchmarks.peers import environment, page, plan, schedulers, search, summary
+from benchmarks.peers import environment, page, plan, search, summary
 from benchmarks.peers.__main__ import main
 from benchmarks.peers.contestant import changes_of, find
 from benchmarks.peers.dit_loop import AVERAGES, alphas_bar, squared_error
@@ -25,7 +25,6 @@ from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.progress import Silent
 from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet
-from sadm.diffusion import SamplerSettings, generate, image_seeds
 from sadm.training.checkpoint import load_checkpoint
 from sadm.training.config import NetConfig, ProcessConfig
 from sadm.training.spec import spec_for
@@ -211,70 +210,6 @@ def test_no_peer_has_more_parameters_than_ours_of_the_same_size() -> None:
         for name in ("diffusers_unet", "dit_loop"):
             net = find(name).build(find(name).options(size, {}), (1, 28, 28))
             assert 0 < sum(p.numel() for p in net.parameters()) <= limit, (name, size)
-
-
-@pytest.mark.parametrize("name", list(schedulers.SAMPLERS))
-@pytest.mark.parametrize(
-    "process",
-    [
-        schedulers.DDPM,
-        schedulers.Process(prediction_type="v_prediction"),
-        schedulers.Process("squaredcos_cap_v2", "sample"),
-    ],
-    ids=["epsilon", "v", "cosine, x0"],
-)
-def test_samplers_take_the_evaluations_that_they_claim_and_find_a_known_image(
-    name: str, process: schedulers.Process
-) -> None:
-    pytest.importorskip("diffusers")
-    target = torch.linspace(-0.9, 0.9, 16).reshape(1, 1, 4, 4)
-    kept, calls = alphas_bar(process.beta_schedule).float(), []
-
-    def exact(x_t: torch.Tensor, t: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        calls.append(len(x_t))
-        share = kept[t][:, None, None, None]
-        alpha, beta = share.sqrt(), (1 - share).sqrt()
-        noise = (x_t - alpha * target) / beta
-        predictions = {"epsilon": noise, "v_prediction": alpha * noise - beta * target, "sample": target + 0 * x_t}
-        return predictions[process.prediction_type]
-
-    sampler = schedulers.SAMPLERS[name]
-    found = schedulers.draw(exact, (1, 4, 4), torch.zeros(2, dtype=torch.int64), 0, 7, sampler, process)
-    assert calls == [2] * sampler.nfe
-    assert torch.allclose(found, target.expand(2, -1, -1, -1), atol=2e-2)
-
-
-@pytest.mark.parametrize("name", plan.CONTESTANTS)
-def test_no_sampler_exceeds_the_cap(name: str) -> None:
-    assert set(find(name).sizes) == set(plan.SIZES)
-    for sampler in find(name).samplers.values():
-        assert 0 < sampler.nfe <= plan.MOST_NFE
-
-
-@pytest.mark.parametrize("name", list(find("ours_plain").samplers))
-def test_our_samplers_take_the_evaluations_that_they_claim(name: str) -> None:
-    data = images(8, 10)
-    denoiser = spec_for(data, NetConfig(patch=4, width=8, depth=1, heads=2), ProcessConfig(sigma_data=0.5)).build()
-    seen = []
-    denoiser.net.register_forward_hook(lambda net, inputs, output: seen.append(len(output)))
-    sampler = find("ours_plain").samplers[name]
-    settings = dataclasses.replace(SamplerSettings(), **sampler.settings)
-    generate(denoiser, data.shape, image_seeds(0, 3), torch.arange(3), 10, settings)
-    assert sum(seen) == 3 * sampler.nfe
-
-
-def test_the_loops_guidance_is_that_of_the_paper() -> None:
-    draws = torch.Generator().manual_seed(0)
-    table, x, t = torch.randn(11, generator=draws), torch.randn(2, 1, 4, 4, generator=draws), torch.tensor([3, 4])
-
-    def net(x_t: torch.Tensor, t: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
-        return x_t * table[label][:, None, None, None] + t[:, None, None, None]
-
-    label = torch.tensor([1, 5])
-    known, unknown = net(x, t, label), net(x, t, torch.tensor([10, 10]))
-    found = schedulers.guided(net, 1.25)(x, t, label)
-    assert torch.allclose(found, 1.25 * known - 0.25 * unknown)
-    assert torch.equal(schedulers.guided(net, 1.0)(x, t, label), unknown + (known - unknown))
 
 
 @pytest.mark.parametrize("size", plan.SIZES)

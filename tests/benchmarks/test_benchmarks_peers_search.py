@@ -1,0 +1,75 @@
+"""The search of benchmarks.peers beyond its grid's edge, and jobs whose names have come to mean something else."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_benchmarks_peers import Judged
+
+from benchmarks import common
+from benchmarks.peers import plan, search
+from benchmarks.peers.contestant import find
+from benchmarks.peers.study import JOB, RESULT, Study, settings_of
+from sadm.core.files import make_folder, read_json, write_json
+from sadm.core.progress import Silent
+
+
+@pytest.mark.parametrize(("rate", "beyond"), [(4.5e-3, 1.35e-2), (5e-4, 1.67e-4), (1.5e-3, None)])
+def test_where_the_best_rate_is_at_the_edge_the_next_one_is_tried(
+    rate: float, beyond: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    study = Judged({("small", rate): (1.5, 1.25), ("small", beyond): (1.0, 0.75)})
+    search.run_search(study, ["ours_plain"])
+    one = common.stored("peers", "search")["contestants"]["ours_plain"]
+    assert one["learning_rate"] == (rate if beyond is None else beyond)
+    assert one["learning_rate_at_edge"] is (beyond is not None)
+    assert len(one["rows"]) == 9 + plan.VARIANTS + (beyond is not None)
+
+
+def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Study, list[plan.Job]]:
+    """A study whose pool stores a result for each job, and what it was asked to run."""
+    ran: list[plan.Job] = []
+
+    class Pool:
+        def __init__(self, *args: Any) -> None: ...
+
+        def run(self, missing: dict[plan.Job, Path], judge: Any) -> None:
+            ran.extend(missing)
+            for place in missing.values():
+                write_json(place / RESULT, {"training": {"diverged": True}})
+
+    monkeypatch.setattr("benchmarks.peers.study.Pool", Pool)
+    monkeypatch.setattr(Study, "_write_data", lambda self: None)
+    monkeypatch.setattr(Study, "_label_counts", property(lambda self: __import__("torch").ones(10, dtype=int)))
+    return Study(plan.Setting(folder, 30), 1, Silent()), ran
+
+
+def test_a_job_is_done_anew_when_its_settings_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, ran = study_of(tmp_path, monkeypatch)
+    job = plan.Job("dit_loop", "small", 1e-3, 0, 60.0, ("warm-up",))
+    wanted = {job: ["dpmpp 20, adapted"]}
+    study.run(wanted)
+    study.run(wanted)
+    assert ran == [job]
+    (make_folder(tmp_path / job.name) / "state").write_text("half a training")
+    monkeypatch.setitem(find("dit_loop").variants, "warm-up", {"warmup": 0.2})
+    study.run(wanted)
+    assert ran == [job, job]
+    assert not (tmp_path / job.name / "state").exists()
+    assert read_json(tmp_path / job.name / JOB)["settings"] == settings_of(job)
+
+
+def test_a_training_of_before_settings_were_noted_is_not_taken_for_one_of_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, ran = study_of(tmp_path, monkeypatch)
+    job = plan.Job("dit_loop", "small", 1e-3, 0, 60.0)
+    place = make_folder(tmp_path / job.name)
+    write_json(place / JOB, {"job": dataclasses.asdict(job)})
+    write_json(place / RESULT, {"training": {"diverged": True}})
+    study.run({job: []})
+    assert ran == [job]
