@@ -98,6 +98,7 @@ def measure_all(
     import torch
 
     from benchmarks.throughput.measure import matmul_peak, measure, rate_against_peak
+    from sadm.core.provenance import provenance
 
     torch.set_num_threads(1)
     device = _device()
@@ -105,7 +106,11 @@ def measure_all(
     peaks = [found["matmul_peak_gflops"] * 1e9, matmul_peak(effort, device)]
     last = [*chosen][-1]
     for name, shape in chosen.items():
-        found["shapes"][name] = measure(shape, effort, device, compiled)
+        measured = measure(shape, effort, device, compiled)
+        found["shapes"][name] = {
+            **measured,
+            "commit": provenance()["commit"],
+        }  # shapes may be measured at different times
         if name == last or effort.turns > 3:
             peaks.append(matmul_peak(effort, device))
         for row in found["shapes"].values():

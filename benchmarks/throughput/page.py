@@ -22,6 +22,12 @@ the usual loop of its examples: its DiT has an embedding of time and class of it
 """
 
 
+OURS = "sadm"
+RATIO, SMALL_RATIO, UTILISATION = 1.05, 1.4, 0.8
+LARGE = ("s2", "b4")
+"""Networks of published sizes; in the others, the recipes', overhead rules."""
+
+
 def section() -> str | None:
     """All stored results; None where there is none."""
     names = result_names(NAME)
@@ -38,9 +44,10 @@ def table(found: dict[str, Any]) -> list[str]:
     where = found["provenance"]
     device = where["machine"] if found["device"] == "cpu" else found["device"]
     compiled = "; this package's network compiled" if found["compiled"] else ""
+    commits = ", ".join(sorted({shape.get("commit", where["commit"]) for shape in found["shapes"].values()}))
     lines = [
         f"{device}; {found['clock']}, {found['precision']}{compiled}; matrix product {found['matmul_peak_gflops']:.4g} "
-        f"GFLOP/s; {where['threads']} thread; torch {where['torch']}, diffusers {where['diffusers']}; commit {where['commit']}.",
+        f"GFLOP/s; {where['threads']} thread; torch {where['torch']}, diffusers {where['diffusers']}; commit {commits}.",
         "",
         "| network | contestant | parameters | training, images/s | sampling, images/s | utilisation | peak memory, MiB |",
         f"|{' --- |' * 7}",
@@ -55,7 +62,25 @@ def table(found: dict[str, Any]) -> list[str]:
                 f"{'' if memory is None else f'{memory:.0f}'} |"
             )
     ratios = [
-        f"| {TITLES.get(name, name)} | {shape['train_ratio']:.2f} | {shape['sample_ratio']:.2f} |"
+        f"| {TITLES.get(name, name)} | {shape['train_ratio']:.2f} | {shape['sample_ratio']:.2f} | {missed(name, shape)} |"
         for name, shape in found["shapes"].items()
     ]
-    return [*lines, "", "| network | training, times the better peer | sampling |", "| --- | --- | --- |", *ratios, ""]
+    goals = (
+        f"Goals: {RATIO} times the better peer in training and a utilisation of {UTILISATION:.0%} for the published sizes, "
+        f"{SMALL_RATIO} times in training and sampling for the recipes, and no more memory than the better peer."
+    )
+    head = ["| network | training, times the better peer | sampling | goals missed |", "| --- | --- | --- | --- |"]
+    return [*lines, "", goals, "", *head, *ratios, ""]
+
+
+def missed(name: str, shape: dict[str, Any]) -> str:
+    """The goals that a shape does not meet."""
+    bounds = {"training": (shape["train_ratio"], RATIO if name in LARGE else SMALL_RATIO)}
+    if name in LARGE:
+        bounds["utilisation"] = (shape["contestants"][OURS]["flop_utilisation"], UTILISATION)
+    else:
+        bounds["sampling"] = (shape["sample_ratio"], SMALL_RATIO)
+    memory = shape.get("peak_memory_mib")
+    if memory:
+        bounds["memory"] = (-memory[OURS], -min(taken for who, taken in memory.items() if who != OURS))
+    return ", ".join(goal for goal, (found, asked) in bounds.items() if found < asked) or "none"
