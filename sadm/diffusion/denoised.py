@@ -37,6 +37,7 @@ class Denoised:
         weight: the loss weight of each noise level [B].
         label: class indices [B] as the images have them, before label dropout; None where they have none.
         index: of each image in the training set [B], on the CPU; None where its pixels change from time to time.
+        place: the same also where its pixels change; None outside of a training.
         taps: hidden activations that training signals asked for, by module name; detached.
     """
 
@@ -49,6 +50,7 @@ class Denoised:
     weight: torch.Tensor
     label: torch.Tensor | None = None
     index: torch.Tensor | None = None
+    place: torch.Tensor | None = None
     taps: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
 
     def __getitem__(self, rows: slice) -> Denoised:

@@ -6,6 +6,7 @@ from sadm.signals.dispersive import DispersiveSignal, dispersive_loss
 from sadm.signals.embeddings import embedding_of, parts_of
 from sadm.signals.features import FeatureLoss, feature_signal
 from sadm.signals.hidden import HiddenStructureSignal
+from sadm.signals.known import KnownStructure, OfAttributes, of_classes
 from sadm.signals.labels import LabelLoss, label_signal
 from sadm.signals.places import FeaturesAtPlaces, tokens_of
 from sadm.signals.pointwise import Balancing, PointwiseLoss, PointwiseSignal
@@ -24,7 +25,9 @@ __all__ = [
     "FeatureLoss",
     "FeaturesAtPlaces",
     "HiddenStructureSignal",
+    "KnownStructure",
     "LabelLoss",
+    "OfAttributes",
     "PointwiseLoss",
     "PointwiseSignal",
     "RepaSignal",
@@ -40,6 +43,7 @@ __all__ = [
     "embedding_of",
     "feature_signal",
     "label_signal",
+    "of_classes",
     "parts_of",
     "row_divergence",
     "tapped",

@@ -9,6 +9,7 @@ import torch
 
 from sadm.core.errors import UserError
 from sadm.diffusion import Denoised
+from sadm.signals.known import KnownStructure
 from sadm.signals.signal import SignalStep
 from sadm.structure import Event, StructureError, StructureGame
 
@@ -26,18 +27,24 @@ class StructureSignal:
     Args:
         game: what is played.
         say: told each event of the watchdog, once, when it happens; a resumed run does not repeat old ones.
+        known: affinities that take the place of what the encoder sees of the real images; None = what it sees.
     """
 
-    def __init__(self, game: StructureGame, say: Callable[[str], None] | None = None) -> None:
-        self.game, self.encoder, self.say = game, game.discriminator.encoder, say
+    def __init__(
+        self, game: StructureGame, say: Callable[[str], None] | None = None, known: KnownStructure | None = None
+    ) -> None:
+        self.game, self.encoder, self.say, self.known = game, game.discriminator.encoder, say, known
         self._said = len(self._events)
 
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
         if self.game.resting:
             self.game.rest()
             return SignalStep(None, {})
+        target = None if self.known is None else self.known(denoised)
         try:
-            play = self.game.play(denoised.x0, denoised.x0_hat, denoised.sigma, g_dsm, index=denoised.index)
+            play = self.game.play(
+                denoised.x0, denoised.x0_hat, denoised.sigma, g_dsm, target=target, index=denoised.index
+            )
         except StructureError as error:
             raise UserError(f"structure guidance stopped at step {self.game.step}: {error}.") from error
         self._tell()

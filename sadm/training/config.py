@@ -296,12 +296,32 @@ class TrainConfig(Config):
                 "structure.encoder_training 'source' leaves nothing that could play: structure.adversary must be 'classify' or "
                 "'frozen', got 'ascend'"
             )
+        self._target_can_be_met()
         if self.signal == "labels" and training not in ("auto", "supervised"):
             raise ValueError(
                 "signal 'labels' uses the encoder's classifier: structure.encoder_training must be 'supervised' or 'auto', "
                 f"got '{training}'"
             )
         return self
+
+    def _target_can_be_met(self) -> None:
+        game = self.structure
+        if game.target == "images":
+            return
+        if self.signal != "structure":
+            raise ValueError(
+                f"structure.target '{game.target}' is an option of signal 'structure', got '{self.signal}'"
+            )
+        if game.adversary == "classify" or game.memory:
+            raise ValueError(
+                f"structure.target '{game.target}' goes with adversary 'ascend' or 'frozen' and without a memory, got "
+                f"'{game.adversary}' and {game.memory}"
+            )
+        if game.relation not in ("cosine", "rbf"):
+            raise ValueError(
+                f"structure.target '{game.target}' gives affinities from 0 to 1: structure.relation must be 'cosine' or 'rbf', "
+                f"got '{game.relation}'"
+            )
 
     @model_validator(mode="after")
     def _has_something_to_tune(self) -> TrainConfig:

@@ -169,7 +169,9 @@ class Learner:
             g_dsm = within * g_dsm
         taps = {name: activation.detach() for name, activation in activations.items()}
         index = None if self.stream.changes_pixels else given.index
-        seen = dataclasses.replace(denoised, x0_hat=leaf.detach(), label=given.label, index=index, taps=taps)
+        seen = dataclasses.replace(
+            denoised, x0_hat=leaf.detach(), label=given.label, index=index, place=given.index, taps=taps
+        )
         gradient, at_taps, log = self._ask_signals(seen, g_dsm, given.prior)
         if of_step != 1:
             gradient, at_taps = of_step * gradient, {name: of_step * part for name, part in at_taps.items()}

@@ -27,6 +27,12 @@ class StructureConfig(Config):
     """How the discriminator plays: its encoder ascends the gap, a classifier of relations judges them, or it is frozen."""
     relation: Literal["cosine", "euclidean", "rbf", "angles"] = "cosine"
     """How images are related to each other."""
+    target: Literal["images", "labels", "attributes"] = "images"
+    """structure: what relations are held to: those of the real images, as the encoder sees them; 1 within a class and 0 across;
+    or images alike in the numbers of metadata.csv belong together.
+    """
+    target_bandwidth: PositiveFloat = 1.0
+    """attributes: difference, in standard deviations, at which two images' affinity has fallen to 0.61."""
     penalty: Literal["squared", "huber", "rank", "spectral"] = "squared"
     """How differences between relations are counted; without meaning for 'classify'."""
     ratio: Annotated[float, Field(ge=0, lt=1)] = 0.5

@@ -47,6 +47,7 @@ from sadm.structure import (
 )
 from sadm.training.augmentation import augmenter_for
 from sadm.training.config import TrainConfig
+from sadm.training.known_structure import known_structure
 from sadm.training.latents import TrainingSet, pictures_of
 from sadm.training.networks import default_tap
 from sadm.training.pretraining import Pretrained, build_encoder, pretrain_encoder, too_few_classes, way_of_training
@@ -112,9 +113,15 @@ class _Setup:
         """Name of the module of the source model that is its features, where it is the encoder."""
         return self.config.structure.encoder_tap or default_tap(self.config.net, at_the_end=False)
 
+    @property
+    def turns(self) -> int:
+        """How often a signal is asked in the whole training: once in each micro-batch that is related by itself."""
+        parallel = self.config.parallel
+        return self.config.optimiser.steps * (1 if parallel.exact else parallel.accumulate)
+
     def balancing(self) -> Balancing:
         """The rules that the game and the point-wise controls share."""
-        settings, steps = self.config.structure, self.config.optimiser.steps
+        settings, steps = self.config.structure, self.turns
         wiener = partial(wiener_weight, scale=settings.noise_weight_scale)
         profile = {"falling": falling, "growing": growing}.get(settings.profile)
         return Balancing(
@@ -142,10 +149,11 @@ def _none(setup: _Setup) -> PreparedSignals:
 
 
 def _structure(setup: _Setup) -> PreparedSignals:
+    known = known_structure(setup.images, setup.config.structure)
     _game(setup, setup.untrained())  # options that do not go together are refused before pre-training, which takes time
     pretrained = setup.pretrain()
     game = _game(setup, pretrained.encoder)
-    return _charged(StructureSignal(game, setup.reporter.say), pretrained)
+    return _charged(StructureSignal(game, setup.reporter.say, known), pretrained)
 
 
 def _game(setup: _Setup, encoder: nn.Module) -> StructureGame:
@@ -227,7 +235,7 @@ def _sampled(setup: _Setup) -> PreparedSignals:
         pretrained.encoder,
         derive_seed(config.seed, "sampled structure"),
         steps=control.sampler_steps,
-        start=round(control.start * config.optimiser.steps),
+        start=round(control.start * setup.turns),
         every=config.structure.every,
         **setup.weight(),
     )
