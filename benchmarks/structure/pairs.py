@@ -16,6 +16,9 @@ from benchmarks.structure.trainings import NAME
 NOISY = "noisy-fashion-mnist"
 MORE_SEEDS = tuple(range(105, 120))
 FEW_SEEDS = REPORT_SEEDS[:3]
+FIFTH = "hidden - weight 1"
+PAIRED_ARMS = {**ARMS, FIFTH: {"signal": "hidden", "control": {"weight": 1.0}}}
+"""The arms of the regimes, and the default at a fifth of its weight."""
 SHORT_28 = {
     "optimiser": {"steps": 1000, "warmup_steps": 100, "ema_half_life": 10000},
     "sampling": {"solver": "dpmpp_2m", "steps": 17},
@@ -28,7 +31,7 @@ class Pairs:
 
     Attributes:
         title: what it is.
-        arm: which of `ARMS`.
+        arm: which of `PAIRED_ARMS`.
         change: on top of the recipe, for both.
         arm_change: on top of the arm.
         seeds: paired.
@@ -91,6 +94,7 @@ LENGTHS = {
     )
     for steps in STEPS
 }
+SHORTEST = LENGTHS[f"T{STEPS[0]}"]
 """The default in trainings of several lengths, each with its own schedule, at equal steps."""
 CONFIRMED = {
     "N8G": Pairs(
@@ -99,8 +103,17 @@ CONFIRMED = {
     "N8F": Pairs(
         "28x28 pixels, 1,000 steps: frozen encoder", "frozen", SHORT_28, FEW_SEEDS, recipe="fashion_mnist", beside="N8"
     ),
+    "N8W": Pairs(
+        "28x28 pixels, 1,000 steps: a fifth of the weight",
+        FIFTH,
+        SHORT_28,
+        FEW_SEEDS,
+        recipe="fashion_mnist",
+        beside="N8",
+    ),
+    "T100W": Pairs(f"8x8 pixels, {SHORTEST.title}: a fifth of the weight", FIFTH, SHORTEST.change, beside="T100"),
 }
-"""The paper's form where N8 has the default, at equal steps."""
+"""The paper's form where N8 has the default, and the default at a smaller weight, at equal steps."""
 ALL = {**PAIRS, **SHARES, **SIZES, **LENGTHS, **CONFIRMED}
 
 
@@ -116,7 +129,7 @@ def run_pairs(name: str) -> None:
     if pairs.noisy:
         source = relative(write_noisy(RUNS / NAME / NOISY))
         train = train.model_copy(update={"data": train.data.model_copy(update={"source": source})})
-    arms = {CONTROL: ARMS[CONTROL], pairs.arm: merge(ARMS[pairs.arm], pairs.arm_change)}
+    arms = {CONTROL: ARMS[CONTROL], pairs.arm: merge(PAIRED_ARMS[pairs.arm], pairs.arm_change)}
     config = CompareConfig(train=train, arms=arms, seeds=[*pairs.seeds], groups=1)
     whole = train.optimiser.steps
     own = whole if pairs.cost_of is None else steps_at_share(stored(NAME, pairs.cost_of), pairs.arm, whole, pairs.share)

@@ -146,16 +146,17 @@ def test_a_row_beside_another_trains_its_own_arm_alone(
     )
     monkeypatch.setattr(pairs, "store", lambda part, row, value: kept.update({row: value}))
     beside = pairs.ALL[name].beside
+    steps = pairs.ALL[name].change["optimiser"]["steps"]
     for seed in pairs.ALL[beside].seeds:
         for arm, fd in (("plain", 2.5), ("hidden", 2.0), (pairs.ALL[name].arm, 1.5)):
-            finished_run(tmp_path / "structure" / beside, arm, seed, fd, [1], steps=1000)
+            finished_run(tmp_path / "structure" / beside, arm, seed, fd, [1], steps=steps)
     for row_name in (beside, name):
         pairs.run_pairs(row_name)
     (first, folder), (second, other) = asked
     assert folder == other == tmp_path / "structure" / beside
     assert (first.train, first.seeds, first.arms["plain"]) == (second.train, second.seeds, second.arms["plain"])
-    assert kept[name]["ratios"]["mlp"]["values"] == pytest.approx([0.5] * 3)
-    assert kept[beside]["ratios"]["mlp"]["values"] == pytest.approx([0.75] * 3)
+    assert kept[name]["ratios"]["mlp"]["values"] == pytest.approx([0.5] * len(first.seeds))
+    assert kept[beside]["ratios"]["mlp"]["values"] == pytest.approx([0.75] * len(first.seeds))
 
 
 @pytest.mark.parametrize("name", list(pairs.ALL))
@@ -164,7 +165,7 @@ def test_every_pair_can_be_configured(name: str) -> None:
 
     recipe = pairs.ALL[name].recipe
     config = load_train_config(recipe, overrides=pairs.ALL[name].change)
-    assert pairs.ALL[name].arm in ARMS
+    assert pairs.ALL[name].arm in pairs.PAIRED_ARMS
     assert (config != load_train_config(recipe)) == (
         bool(pairs.ALL[name].change) and name != "T600"
     )  # as the recipe is
