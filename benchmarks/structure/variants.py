@@ -16,6 +16,7 @@ WHOLE = {**SEARCHED_FROM, "end": 1.0}
 """The game as it was first tried: in every step, to the end, with an encoder of full resolution."""
 GAME, FROZEN, FEATURES = "game - noisiest third", "frozen - noisiest third", "point-wise features - noisiest third"
 BATCH, CLEANEST, MIDDLE = "game - balanced over the batch", "game - cleanest third", "game - middle third"
+HIDDEN, HIDDEN_RANDOM = "hidden", "hidden - random encoder"
 RANDOM, HALF = "frozen random encoder", "game - ends half-way"
 
 
@@ -56,6 +57,8 @@ TABLES = {
     "controls": Variants(
         "Other signals, as controls",
         {
+            HIDDEN: {"signal": "hidden"},
+            HIDDEN_RANDOM: {"signal": "hidden", "structure": {"encoder_steps": 0}},
             "labels": {"signal": "labels"},
             "dispersive": {"signal": "dispersive"},
             "dispersive - a tenth of the weight": {"signal": "dispersive", "control": {"weight": 0.05}},
