@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.common import change
-from benchmarks.structure.variants import HYPOTHESES, TABLES, Hypothesis, ratio, verdict
+from benchmarks.structure.variants import CONFIRMED, HYPOTHESES, OPEN, REFUTED, TABLES, ratio, verdict
 
 CONTROL = "plain"
 
@@ -32,26 +32,23 @@ def variants_lines(name: str, found: dict[str, Any], deciding: list[str]) -> lis
 
 def verdict_lines(rows: dict[str, Any], deciding: list[str]) -> list[str]:
     """What became of each hypothesis."""
-    lines = [
-        "A hypothesis is confirmed or refuted where the intervals of all judges that decide on it lie on one side of zero, and "
-        "otherwise open.",
-        "",
-        "| hypothesis | judge | first arm against second | verdict |",
-        "| --- | --- | --- | --- |",
-    ]
+    judges = list(rows[CONTROL]["excess"])
+    table, words = [], []
     for hypothesis in HYPOTHESES:
-        lines += hypothesis_lines(hypothesis, rows, deciding)
-    return lines
-
-
-def hypothesis_lines(hypothesis: Hypothesis, rows: dict[str, Any], deciding: list[str]) -> list[str]:
-    """A line for each judge."""
-    judges = hypothesis.judges or tuple(deciding)
-    ratios = [ratio(rows, hypothesis.better, hypothesis.worse, judge) for judge in judges]
-    word = verdict(ratios)
+        ratios = {
+            judge: ratio(rows, hypothesis.better, hypothesis.worse, judge) for judge in hypothesis.judges or deciding
+        }
+        words.append(verdict([*ratios.values()]))
+        cells = " | ".join(with_interval(ratios[judge]) if judge in ratios else "" for judge in judges)
+        table.append(f"| {hypothesis.claim} | {hypothesis.better} / {hypothesis.worse} | {cells} | {words[-1]} |")
+    counts = ", ".join(f"{words.count(word)} {word}" for word in (CONFIRMED, REFUTED, OPEN))
     return [
-        f"| {hypothesis.claim} ({hypothesis.better} / {hypothesis.worse}) | {judge} | {with_interval(found)} | {word} |"
-        for judge, found in zip(judges, ratios, strict=True)
+        "A hypothesis is confirmed or refuted where the intervals of all judges that decide on it lie on one side of zero, and "
+        f"otherwise open: {counts}.",
+        "",
+        f"| hypothesis | FD - floor of | {' | '.join(judges)} | verdict |",
+        f"|{' --- |' * (len(judges) + 3)}",
+        *table,
     ]
 
 
