@@ -106,10 +106,10 @@ class ProcessConfig(DenoiserConfig):
     """Draw one noise level from each of as many equal shares as the batch has images."""
     sigma_data: PositiveFloat | None = None
     """Standard deviation of the data; None = measured on the training images."""
-    p_mean: float = -1.2
-    """log_normal: mean of ln sigma."""
-    p_std: PositiveFloat = 1.2
-    """log_normal: standard deviation of ln sigma."""
+    p_mean: float | None = None
+    """log_normal: mean of ln sigma; None = the process's usual one (edm -1.2, flow 0, flow that predicts x0 0.8)."""
+    p_std: PositiveFloat | None = None
+    """log_normal: standard deviation of ln sigma; None = the process's usual one (edm 1.2, flow 1, flow that predicts x0 0.8)."""
     label_dropout: Fraction = 0.1
     """Share of labels replaced by the null class, for classifier-free guidance."""
 

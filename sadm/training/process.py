@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from torch import nn
@@ -13,6 +14,7 @@ from sadm.diffusion import (
     EDMWeighting,
     EpsWeighting,
     FlowDenoiser,
+    LogitNormalTime,
     LogNormalSigma,
     MinSNRWeighting,
     PathDenoiser,
@@ -60,12 +62,22 @@ def build_schedule(config: DenoiserConfig) -> VPSchedule:
 
 def build_density(config: ProcessConfig, denoiser: AnyDenoiser) -> Density:
     """The density of noise levels in training."""
-    density: LogNormalSigma | UniformTime = LogNormalSigma(config.p_mean, config.p_std)
+    density: LogNormalSigma | UniformTime = log_normal(config)
     if (schedule := schedule_of(denoiser)) is not None:
         density = UniformTime(schedule)
     elif config.density == "uniform":
         density = UniformTime(denoiser.path)
     return Stratified(density) if config.stratified else density
+
+
+def log_normal(config: ProcessConfig) -> LogNormalSigma:
+    """The log-normal density of a process, which on the straight line is logit-normal in time; with its usual values where none
+    are given: those of EDM (2206.00364), of flow matching (2403.03206), and of JiT (2511.13720) where a flow predicts x0."""
+    usual: LogNormalSigma = LogNormalSigma()
+    if config.kind == "flow":
+        usual = LogitNormalTime(0.8, 0.8) if config.prediction == "x0" else LogitNormalTime()
+    mean, std = config.p_mean, config.p_std
+    return dataclasses.replace(usual, mean=usual.mean if mean is None else mean, std=usual.std if std is None else std)
 
 
 def build_weighting(config: ProcessConfig, denoiser: AnyDenoiser, sigma_data: float) -> Weighting:

@@ -28,7 +28,7 @@ def plain_diffusion(config, images, sigma_data, steps):
     for step in range(steps):
         batch, draws = stream.batch(step), generator(config.seed, "training", step)
         count = len(batch.x0)
-        sigma = (config.process.p_mean + config.process.p_std * torch.randn(count, generator=draws)).exp()
+        sigma = (-1.2 + 1.2 * torch.randn(count, generator=draws)).exp()
         noise = torch.randn(batch.x0.shape, generator=draws)
         dropped = torch.rand(count, generator=draws) < config.process.label_dropout
         cond = batch.cond.with_label_dropped(dropped, 3)

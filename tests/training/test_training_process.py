@@ -12,9 +12,9 @@ from sadm.core.seeds import generator
 from sadm.data import BatchStream
 from sadm.diffusion import VPSchedule
 from sadm.models import DiT
-from sadm.training.config import DenoiserConfig, load_train_config
+from sadm.training.config import DenoiserConfig, ProcessConfig, load_train_config
 from sadm.training.model_folder import load_model
-from sadm.training.process import build_density
+from sadm.training.process import build_density, log_normal
 from sadm.training.run import train
 from tiny import tiny_config, tiny_images, tiny_learner
 
@@ -176,3 +176,21 @@ def test_seeds_of_networks_do_not_depend_on_the_process() -> None:
     )
     for one, other in zip(first.denoiser.parameters(), second.denoiser.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(
+    ("process", "mean", "std"),
+    [
+        ({}, -1.2, 1.2),
+        ({"p_std": 0.5}, -1.2, 0.5),
+        ({"kind": "flow"}, 0.0, 1.0),
+        ({"kind": "flow", "prediction": "v", "p_mean": 0.3}, 0.3, 1.0),
+        ({"kind": "flow", "prediction": "x0", "reversed_time": True}, 0.8, 0.8),
+        ({"kind": "flow", "prediction": "x0", "p_mean": -0.4, "p_std": 1.2}, -0.4, 1.2),
+    ],
+)
+def test_a_process_learns_at_its_usual_noise_levels_where_none_are_given(process, mean: float, std: float) -> None:
+    density = log_normal(ProcessConfig(**process))
+    assert (density.mean, density.std) == (mean, std)
+    draws = density.sample(4096, torch.Generator().manual_seed(0)).log()
+    assert float(draws.mean()) == pytest.approx(mean, abs=4 * std / 64)
