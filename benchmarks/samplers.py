@@ -197,7 +197,8 @@ def section(found: dict[str, Any]) -> str:
         f"`python -m benchmarks.samplers --run` (Fashion-MNIST at 8x8, plain models of {found['steps']} steps; search seeds "
         f"{', '.join(map(str, found['seeds']))}, too few for an interval; {found['images']} images each, labels at training "
         f"frequencies, the same noise for every solver, EDM grid, guidance scale 1, averaged weights). FD - floor; Heun takes "
-        f"the largest odd number of evaluations, and DDIM with eta 0 is Euler's method on this path. Commit {where['commit']}, torch {where['torch']}, {where['machine']}.",
+        f"the largest odd number of evaluations, and DDIM with eta 0 is Euler's method on this path. Commit "
+        f"{where['commit']}, torch {where['torch']}, {where['machine']}.",
         "",
         f"| solver | judge | {' | '.join(f'{budget} NFE' for budget in budgets)} | within 2 % of its last from |",
         f"|{' --- |' * (len(budgets) + 3)}",

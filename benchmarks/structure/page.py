@@ -144,7 +144,18 @@ def pairs_lines(rows: list[dict[str, Any]]) -> list[str]:
             f"{change(max(ratio['values'])) if ratio['mean'] else ''} | {gone} | {events} |"
             for judge, ratio in row["ratios"].items()
         ]
-    return lines
+    return [*lines, *account_lines(rows)]
+
+
+def account_lines(rows: list[dict[str, Any]]) -> list[str]:
+    """What the watchdog says that it did, run by run."""
+    acts = [
+        f"- {row['title']}, seed {seed}: {act}."
+        for row in rows
+        for seed, account in zip(row["seeds"], row.get("account", ()), strict=False)
+        for act in account
+    ]
+    return ["", "The watchdog's account of its acts:", "", *acts] if acts else []
 
 
 def reach_lines(rows: list[dict[str, Any]]) -> list[str]:

@@ -180,6 +180,7 @@ def row(name: str, folder: Path, steps: dict[str, int], floor: dict[str, float])
         "ratios": judges,
         "plain": plain,
         "events": [watchdog_events(job.folder(folder)) for job in treated.jobs],
+        "account": [watchdog_account(job.folder(folder)) for job in treated.jobs],
         "diverged": diverged,
         "cpu_seconds": {arm: [seconds(result) for result in runs.finished] for arm, runs in found.items()},
         "parameters": next((result["parameters"] for result in control.finished), None),
@@ -193,3 +194,11 @@ def watchdog_events(run: Path) -> int | None:
 
     counts = [line["events"] for line in read_metrics(run) if "events" in line]
     return int(max(counts)) if counts else None
+
+
+def watchdog_account(run: Path) -> list[str]:
+    """What the watchdog did in a run, in words; nothing where it has no account."""
+    from sadm.core.files import read_json
+
+    facts = run / "run.json"
+    return list(read_json(facts).get("watchdog", [])) if facts.exists() else []

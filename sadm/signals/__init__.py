@@ -12,7 +12,7 @@ from sadm.signals.places import FeaturesAtPlaces, tokens_of
 from sadm.signals.pointwise import Balancing, PointwiseLoss, PointwiseSignal
 from sadm.signals.repa import RepaSignal, build_projector
 from sadm.signals.sampled import SampledSignal
-from sadm.signals.signal import SignalStep, TrainingSignal, taps_of, users_of_source
+from sadm.signals.signal import SignalStep, TrainingSignal, account_of, taps_of, users_of_source
 from sadm.signals.source import Source, SourceEncoder
 from sadm.signals.structure import StructureSignal
 from sadm.signals.taps import Taps, tapped
@@ -38,6 +38,7 @@ __all__ = [
     "StructureSignal",
     "Taps",
     "TrainingSignal",
+    "account_of",
     "build_projector",
     "dispersive_loss",
     "embedding_of",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -52,6 +52,12 @@ class TrainingSignal(Protocol):
 def users_of_source(signal: TrainingSignal) -> list[Any]:
     """What of a signal is to be given the model that the training started from: itself, its encoder, mostly nothing."""
     return [part for part in (signal, getattr(signal, "encoder", None)) if hasattr(part, "bind_source")]
+
+
+def account_of(signals: Iterable[TrainingSignal]) -> list[str] | None:
+    """What watchdogs of the signals did, in words (a signal's attribute ``account``); None where there is no watchdog."""
+    accounts = [account for signal in signals if (account := getattr(signal, "account", None)) is not None]
+    return [act for account in accounts for act in account] if accounts else None
 
 
 def taps_of(signal: TrainingSignal) -> tuple[str, ...]:

@@ -54,6 +54,11 @@ class StructureSignal:
             log["skipped"] = torch.tensor(float(self.game.watchdog.skipped))
         return SignalStep(None if play.skipped else play.gradient, log)
 
+    @property
+    def account(self) -> list[str] | None:
+        """What the watchdog did, in words; None without one."""
+        return None if self.game.watchdog is None else [str(event) for event in self._events]
+
     def state_dict(self) -> dict[str, Any]:
         """The game's."""
         return self.game.state_dict()

@@ -37,6 +37,7 @@ from sadm.core.stopping import StopRequest
 from sadm.data import Fit, ImageSet, Split, load_split
 from sadm.finetuning.tuning import learned
 from sadm.models import autoencoder_hash
+from sadm.signals import account_of
 from sadm.training.adapted import AdapterFacts
 from sadm.training.checkpoint import latest_checkpoint
 from sadm.training.config import FREE_TO_CHANGE, TrainConfig
@@ -192,6 +193,9 @@ class _Session:
         if self.early is not None:
             self.reporter.say(str(self.early))
         facts = self._facts(finished=True, steps=learner.step)
+        account = account_of(learner.signals)
+        if account is not None:
+            facts["watchdog"] = account
         self.team.first_alone(lambda: write_json(self.folder / FACTS, facts))
         return self._result(facts)
 

@@ -11,7 +11,7 @@ import torch
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.diffusion import Denoised
-from sadm.signals import StructureSignal
+from sadm.signals import StructureSignal, account_of
 from sadm.structure import ConvEncoder, Schedule, StructureGame
 
 PLAYED = {"gap", "g_dsm", "g_gap", "g_structure", "ratio", "spread", "spread_hat"}
@@ -111,6 +111,15 @@ def test_each_event_is_said_once_and_not_again_after_a_resumption() -> None:
     assert float(found.log["events"]) == 1
     assert again == []
     assert len(said) == 1
+    assert account_of([resumed]) == account_of([signal]) == [f"step 1: rolled the discriminator back, since {reason}"]
+
+
+def test_without_a_watchdog_there_is_no_account() -> None:
+    quiet = StructureSignal(game())
+    assert account_of([quiet]) == []
+    quiet.game.watchdog = None
+    assert account_of([quiet]) is None
+    assert account_of([]) is None
 
 
 def test_nobody_need_listen() -> None:

@@ -20,6 +20,7 @@ import sadm.training.saver
 from sadm.cli.main import run
 from sadm.core.conditions import Cond
 from sadm.core.errors import InterruptedRun, UserError
+from sadm.signals import StructureSignal
 from sadm.training.frequencies import labels_at_frequencies
 from sadm.training.journal import read_metrics
 from sadm.training.model_folder import load_model
@@ -323,3 +324,13 @@ def test_a_model_of_another_kind_is_no_start(tmp_path):
     scaled = tiny_config(signal="none", start_from=str(tmp_path / "first"), process={"sigma_data": 0.1})
     with pytest.raises(UserError, match=r"sigma_data 0\.\d+ there, 0\.1 here"):
         train(scaled, tmp_path / "third", images=tiny_images())
+
+
+def test_the_watchdogs_account_is_kept_with_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = tiny_images()
+    train(tiny_config(signal="none", optimiser={"steps": 2}), tmp_path / "plain", images=images)
+    assert "watchdog" not in json.loads((tmp_path / "plain" / "run.json").read_text())
+    monkeypatch.setattr(StructureSignal, "account", ["step 1: halved the ratio, since a test says so"])
+    train(tiny_config(signal="structure", optimiser={"steps": 2}), tmp_path / "game", images=images)
+    account = json.loads((tmp_path / "game" / "run.json").read_text())["watchdog"]
+    assert account == ["step 1: halved the ratio, since a test says so"]
