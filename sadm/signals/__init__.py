@@ -15,7 +15,7 @@ from sadm.signals.sampled import SampledSignal
 from sadm.signals.signal import SignalStep, TrainingSignal, account_of, taps_of, users_of_source
 from sadm.signals.source import Source, SourceEncoder
 from sadm.signals.structure import StructureSignal
-from sadm.signals.taps import Taps, tapped
+from sadm.signals.taps import Recorded, Taps, tapped
 
 __all__ = [
     "AnchorSignal",
@@ -30,6 +30,7 @@ __all__ = [
     "OfAttributes",
     "PointwiseLoss",
     "PointwiseSignal",
+    "Recorded",
     "RepaSignal",
     "SampledSignal",
     "SignalStep",

@@ -23,18 +23,21 @@ class HiddenStructureSignal:
     compared without a projector (as similarity-preserving distillation does, Tung & Mori 2019, arXiv 1907.09682).
 
     Where the structure game pulls x0_hat off the posterior mean, this signal leaves the rest point of a flexible network where
-    it is: it enters below x0_hat, and asks for a representation, not for an image. Nobody plays against it, and there is no
-    gradient at x0_hat that could be balanced. Logs ``hidden``, the gap; nothing while the signal rests.
+    it is: it enters below x0_hat, and asks for a representation, not for an image. Nobody plays against it. What balances it is a
+    bound where it enters: no image's gradient there exceeds a share of what denoising asks of the same activation. Without it the
+    signal rules a network that has learned nothing yet, whose denoising gradients are small behind an output of zeros. Logs
+    ``hidden``, the gap; nothing while the signal rests.
 
     Args:
         target: what the encoder sees, at the grid of the tapped tokens; features without places are related to the mean token.
         tap: name of the network's module whose output is related: tokens [B, T, D], or a map [B, D, rows, columns] (a UNet's).
         weight: factor on the gap, >= 0.
-        schedule: warm-up and end of the weight; None = always.
+        ratio: bound on the norm of an image's gradient at the tapped activation over that of denoising there, > 0; None = none.
+        schedule: warm-up and end of weight and bound; None = always.
         every: take part in every k-th step only; 1 = in all.
 
     Raises:
-        UserError: a negative weight.
+        UserError: a negative weight, or a ratio that is not positive.
     """
 
     def __init__(
@@ -42,12 +45,16 @@ class HiddenStructureSignal:
         target: FeaturesAtPlaces,
         tap: str,
         weight: float = WEIGHT,
+        ratio: float | None = None,
         schedule: Schedule | None = None,
         every: int = 1,
     ) -> None:
         if not weight >= 0:
             raise UserError(f"signal 'hidden' needs a weight >= 0, got {weight}.")
+        if ratio is not None and not ratio > 0:
+            raise UserError(f"signal 'hidden' needs a ratio above 0, or none, got {ratio}.")
         self.target, self.encoder, self.taps = target, target.encoder, (tap,)
+        self.ratio = ratio
         self.weight, self.schedule, self.every = weight, schedule or Schedule(), every
         self.step = 0
 
@@ -69,7 +76,8 @@ class HiddenStructureSignal:
         except StructureError as error:
             raise UserError(f"signal 'hidden' stopped at step {self.step - 1}: {error}.") from error
         at_tap = (self.weight * strength * gradient).to(activation.dtype)
-        return SignalStep(None, {"hidden": gap.detach()}, {tap: at_tap})
+        bound = None if self.ratio is None else strength * self.ratio
+        return SignalStep(None, {"hidden": gap.detach()}, {tap: at_tap}, bound)
 
     def state_dict(self) -> dict[str, Any]:
         """The step and the encoder."""

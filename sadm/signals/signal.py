@@ -19,11 +19,14 @@ class SignalStep:
         gradient: added to the denoising gradient at x0_hat [B, C, H, W]; None = nothing this time.
         log: scalars for the metrics, on any device.
         taps: gradients at hidden activations, by module name, each of its activation's shape.
+        tap_ratio: bound on the norm of an image's gradient at a tap over that of what reaches the tap from x0_hat; the trainer
+            scales down what is beyond. None = no bound.
     """
 
     gradient: torch.Tensor | None
     log: dict[str, torch.Tensor]
     taps: Mapping[str, torch.Tensor] = dataclasses.field(default_factory=dict)
+    tap_ratio: float | None = None
 
 
 class TrainingSignal(Protocol):

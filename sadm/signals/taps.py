@@ -14,6 +14,33 @@ from sadm.core.errors import UserError
 from sadm.diffusion import Denoised
 
 
+class Recorded(dict[str, torch.Tensor]):
+    """Activations of the patches by module name, in the network's graph.
+
+    Args:
+        of_patches: from a module's output, or a gradient there, to the patches' part of it.
+    """
+
+    def __init__(self, of_patches: Callable[[torch.Tensor], torch.Tensor]) -> None:
+        super().__init__()
+        self.of_patches, self.outputs = of_patches, dict[str, torch.Tensor]()
+
+    def keep(self, name: str, output: torch.Tensor) -> None:
+        """Adds what a module gave."""
+        self.outputs[name], self[name] = output, self.of_patches(output)
+
+    def reaching(self, name: str, x0_hat: torch.Tensor, at_output: torch.Tensor) -> torch.Tensor:
+        """What a gradient at x0_hat [B, C, H, W] comes to at a tapped activation, of its shape; the graph stays.
+
+        Raises:
+            UserError: x0_hat does not depend on the module.
+        """
+        (found,) = torch.autograd.grad(x0_hat, self.outputs[name], at_output, retain_graph=True, allow_unused=True)
+        if found is None:
+            raise UserError(f"the network's output does not depend on its module '{name}'. Tap another one.")
+        return self.of_patches(found)
+
+
 class Taps:
     """Reads the outputs of chosen modules; the network itself is not changed.
 
@@ -42,13 +69,13 @@ class Taps:
             self.modules[name] = modules[name]
 
     @contextlib.contextmanager
-    def recording(self) -> Iterator[dict[str, torch.Tensor]]:
+    def recording(self) -> Iterator[Recorded]:
         """While open, a forward pass of the network fills the yielded dictionary, by name; still in the network's graph.
 
         Raises:
             UserError: a module gives something other than one tensor, or does not run exactly once.
         """
-        activations: dict[str, torch.Tensor] = {}
+        activations = Recorded(self.of_patches)
         handles = [module.register_forward_hook(self._keep(name, activations)) for name, module in self.modules.items()]
         try:
             yield activations
@@ -61,7 +88,7 @@ class Taps:
                 f"the network's module '{min(idle)}' did not run, so it has no activation. Tap another one."
             )
 
-    def _keep(self, name: str, activations: dict[str, torch.Tensor]) -> Callable[[nn.Module, Any, Any], None]:
+    def _keep(self, name: str, activations: Recorded) -> Callable[[nn.Module, Any, Any], None]:
         def hook(module: nn.Module, inputs: Any, output: Any) -> None:
             if not isinstance(output, torch.Tensor):
                 raise UserError(
@@ -71,7 +98,7 @@ class Taps:
                 raise UserError(
                     f"the network's module '{name}' runs more than once in a step; expected once. Tap another module."
                 )
-            activations[name] = self.of_patches(output)
+            activations.keep(name, output)
 
         return hook
 

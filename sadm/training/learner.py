@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,7 +14,7 @@ from sadm.core.errors import DivergedError, UserError
 from sadm.data import Prefetcher, class_order
 from sadm.diffusion import Denoised, denoise, denoising_loss
 from sadm.finetuning.tuning import state_without
-from sadm.signals import Source, Taps, TrainingSignal, taps_of, users_of_source
+from sadm.signals import Recorded, Source, Taps, TrainingSignal, taps_of, users_of_source
 from sadm.training.augmentation import augmenter_for
 from sadm.training.checkpoint import filled, holds_shares
 from sadm.training.config import OptimiserConfig, TrainConfig
@@ -26,6 +27,7 @@ from sadm.training.parallel.micro_batches import Asked, MicroBatches, summed_up
 from sadm.training.parallel.team import ALONE, Team
 from sadm.training.prior import Prior, PriorStream
 from sadm.training.process import build_density, build_weighting
+from sadm.training.pulls import Pull, total
 from sadm.training.spec import ModelSpec
 from sadm.training.starting import start
 from sadm.training.telling import told_by
@@ -114,7 +116,9 @@ class Learner:
                 # One backward through the network serves all signals (but those that run it themselves): what reaches a tap
                 # from x0_hat and what its signals give add up there.
                 tapped = [activations[name] for name in asked.at_taps]
-                torch.autograd.backward([denoised.x0_hat, *tapped], [asked.at_output, *asked.at_taps.values()])
+                reaching = partial(activations.reaching, x0_hat=denoised.x0_hat, at_output=asked.at_output)
+                at_taps = [total(pulls, partial(reaching, name)) for name, pulls in asked.at_taps.items()]
+                torch.autograd.backward([denoised.x0_hat, *tapped], [asked.at_output, *at_taps])
             if ahead is None:
                 found.append(asked)
         return {**summed_up(found), **self._update()}
@@ -135,7 +139,7 @@ class Learner:
         if self.ahead:
             self.ahead.close()
 
-    def _forward(self, given: StepInputs) -> tuple[Denoised, dict[str, torch.Tensor]]:
+    def _forward(self, given: StepInputs) -> tuple[Denoised, Recorded]:
         """The denoiser's estimates of a micro-batch, and what signals tap, in the network's graph."""
         weight = self._weight(given.sigma, given.prior)
         with self.taps.recording() as activations, self.engine.precision():
@@ -174,7 +178,8 @@ class Learner:
         )
         gradient, at_taps, log = self._ask_signals(seen, g_dsm, given.prior)
         if of_step != 1:
-            gradient, at_taps = of_step * gradient, {name: of_step * part for name, part in at_taps.items()}
+            gradient = of_step * gradient
+            at_taps = {name: [pull.scaled(of_step) for pull in pulls] for name, pulls in at_taps.items()}
         return Asked(shared, gradient, at_taps, log)
 
     def _bind(self, comparing: list[Any]) -> None:
@@ -200,8 +205,8 @@ class Learner:
 
     def _ask_signals(
         self, seen: Denoised, g_dsm: torch.Tensor, prior: int
-    ) -> tuple[torch.Tensor, dict[str, torch.Tensor], dict[str, torch.Tensor]]:
-        """The sum of all gradients at x0_hat, the sums at the taps that got any, and what the signals log.
+    ) -> tuple[torch.Tensor, dict[str, list[Pull]], dict[str, torch.Tensor]]:
+        """The sum of all gradients at x0_hat, those at the taps that got any, and what the signals log.
 
         Signals do not see the last `prior` images.
         """
@@ -209,7 +214,7 @@ class Learner:
         own = slice(count - prior)
         seen, theirs = (seen[own], g_dsm[own]) if prior else (seen, g_dsm)
         log: dict[str, torch.Tensor] = {}
-        at_taps: dict[str, torch.Tensor] = {}
+        at_taps: dict[str, list[Pull]] = {}
         gradient = g_dsm
         for signal in self.signals:
             contribution = signal(seen, theirs)
@@ -217,8 +222,7 @@ class Learner:
             if contribution.gradient is not None:
                 gradient = gradient + _filled_up(contribution.gradient, count)
             for name, part in contribution.taps.items():
-                part = _filled_up(part, count)
-                at_taps[name] = at_taps[name] + part if name in at_taps else part
+                at_taps.setdefault(name, []).append(Pull(_filled_up(part, count), contribution.tap_ratio))
         return gradient, at_taps, log
 
     def _update(self) -> dict[str, torch.Tensor]:

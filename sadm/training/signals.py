@@ -221,6 +221,7 @@ def _hidden(setup: _Setup) -> PreparedSignals:
     signal = HiddenStructureSignal(
         target,
         setup.tap(),
+        ratio=setup.config.control.ratio,
         schedule=balancing.schedule,
         every=balancing.every,
         **setup.weight(),

@@ -82,6 +82,11 @@ def muon() -> dict[str, Any]:
     return {"signal": "none", "optimiser": {"steps": 6, "kind": "muon"}}
 
 
+def bounded() -> dict[str, Any]:
+    """Structure in a hidden layer, held to a share of the denoising gradient there."""
+    return {"signal": "hidden", "control": {"ratio": 0.1}, "optimiser": {"steps": 6, "learning_rate": 1e-2}}
+
+
 @pytest.fixture(scope="module")
 def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Runs of one process, of two, and of one that goes on with what the other began."""
@@ -101,14 +106,17 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
             {"config": config(**anchored(folder)), "out": str(folder / "two anchored")},
             {"config": config(**muon()), "out": str(folder / "two with muon")},
             {"config": config(**muon(), **fsdp), "out": str(folder / "shares with muon")},
+            {"config": config(**bounded()), "out": str(folder / "two bounded")},
+            {"config": config(**bounded(), **fsdp), "out": str(folder / "shares bounded")},
         ],
         folder,
     )
     alone = [
         {"config": config(**anchored(folder)), "out": str(folder / "one anchored")},
         {"config": config(**muon()), "out": str(folder / "one with muon")},
+        {"config": config(**bounded()), "out": str(folder / "one bounded")},
     ]
-    assert in_doubles(alone) == ["finished"] * 2
+    assert in_doubles(alone) == ["finished"] * 3
     shutil.copytree(folder / "shares, then one", folder / "stopped")
     assert in_doubles([{"config": config(), "out": str(folder / "shares, then one")}]) == ["finished"]
     for end in ends:
@@ -118,6 +126,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert "expected at least one image for each" in end[4]
         assert end[5:7] == ["finished", "finished"]
         assert "works on whole matrices, and --parallel.strategy shares them out" in end[7]
+        assert end[8:] == ["finished", "finished"]
     return folder
 
 
@@ -134,6 +143,13 @@ def test_muon_moves_matrices_as_in_one_process(ran: Path) -> None:
     expected, found = weights(ran / "one with muon"), weights(ran / "two with muon")
     for name, tensor in expected.items():
         torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("run", ["two", "shares"])
+def test_a_bound_in_a_hidden_layer_is_that_of_one_process(ran: Path, run: str) -> None:
+    expected, found = weights(ran / "one bounded"), weights(ran / f"{run} bounded")
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=0, atol=1e-10)
 
 
 def test_a_fine_tuning_with_images_and_relations_of_its_source(ran: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -12,6 +12,7 @@ from sadm.data.batches import share_of
 from sadm.structure import processes_here
 from sadm.training.parallel.team import Team
 from sadm.training.parallel_config import ParallelConfig
+from sadm.training.pulls import Pull
 
 
 class MicroBatches:
@@ -65,18 +66,18 @@ class Asked:
     Attributes:
         loss: the denoising loss, this micro-batch's part in the mean over all images, a scalar.
         at_output: gradient at x0_hat [n, C, H, W].
-        at_taps: gradients at tapped activations, by name.
+        at_taps: what signals ask for at tapped activations, by name.
         log: scalars that the signals log.
     """
 
     loss: torch.Tensor
     at_output: torch.Tensor
-    at_taps: Mapping[str, torch.Tensor]
+    at_taps: Mapping[str, Sequence[Pull]]
     log: Mapping[str, torch.Tensor]
 
     def __getitem__(self, rows: slice) -> Asked:
         """The gradients of some images; loss and log stay those of all."""
-        at_taps = {name: part[rows] for name, part in self.at_taps.items()}
+        at_taps = {name: [pull[rows] for pull in pulls] for name, pulls in self.at_taps.items()}
         return dataclasses.replace(self, at_output=self.at_output[rows], at_taps=at_taps)
 
 
