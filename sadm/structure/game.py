@@ -36,7 +36,7 @@ class StructureGame:
 
     Args:
         encoder: images [B, C, H, W] to embeddings [B, d] (or see `sadm.structure.parts`); pre-train it on the training
-            images, a random one hurts.
+            images.
         relation: a name in `RELATIONS`, or a callable (see `sadm.structure.relations`).
         penalty: a name in `PENALTIES`, or a callable (see `sadm.structure.gap`); ``classify`` does not use it.
         adversary: ``ascend`` (the encoder plays against the denoiser), ``classify`` (a classifier of relation matrices does)

@@ -92,7 +92,7 @@ class StructureConfig(Config):
     encoder_sigma: PositiveFloat = 0.1
     """source: noise level that the model is told."""
     encoder_steps: Count = 400
-    """Steps of pre-training on the training images; their cost is charged to the run. 0 = a random encoder (it hurts)."""
+    """Steps of pre-training on the training images; their cost is charged to the run. 0 = a random encoder."""
     encoder_batch: Annotated[int, Field(ge=2)] = 64
     """Batch size of the pre-training."""
     encoder_learning_rate: PositiveFloat = 2e-3
