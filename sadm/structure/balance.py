@@ -93,6 +93,23 @@ def coefficients_of_norms(
     return torch.where(size_gap > 0, k, torch.zeros_like(k))
 
 
+def within(pull: torch.Tensor, reaching: torch.Tensor, ratio: float) -> torch.Tensor:
+    """A gradient, image by image scaled down to where its norm is `ratio` times that of another.
+
+    Args:
+        pull: [B, ...].
+        reaching: [B, ...].
+        ratio: > 0.
+
+    Returns:
+        [B, ...] in the type of `pull`; 0 for images of which nothing reaches the place.
+    """
+    dtype = torch.promote_types(pull.dtype, torch.float32)
+    size, limit = (g.to(dtype).flatten(1).norm(dim=1) for g in (pull, reaching))  # [B] each
+    factor = (ratio * limit / size.clamp_min(torch.finfo(dtype).tiny)).clamp(max=1.0)
+    return factor.to(pull.dtype).reshape(-1, *[1] * (pull.ndim - 1)) * pull
+
+
 def check_balance(balance: str) -> None:
     """Refuses what is not in `BALANCES`.
 

@@ -9,12 +9,14 @@ from typing import Any
 import torch
 from torch import nn
 
+from sadm.structure.balance import within
 from sadm.structure.errors import StructureError
 from sadm.structure.gram import gram_gap
 from sadm.structure.grids import on_grid, patch_grid
 from sadm.structure.players.independence import refuse_mixing, suspects
 from sadm.structure.processes import ALONE, Processes, processes_here
 from sadm.structure.schedule import ALWAYS, Schedule
+from sadm.structure.surrogate import gradient_of_loss
 
 WEIGHT = 5.0
 """Of the gap beside a denoising loss of order 1: benchmarks/structure."""
@@ -64,7 +66,9 @@ class HiddenStructure:
             so; it sees images in the precision of its weights. Pre-train it on the training images: a small classifier will do.
         tap: the network's module whose output is related: tokens [B, T, D], or a map [B, D, H', W'].
         weight: factor on the gap, >= 0, beside a denoising loss of order 1.
-        schedule: warm-up and end.
+        ratio: bound on the norm of an image's gradient at the tapped output over that of the denoising loss there, > 0; calls
+            then need the loss. None = no bound.
+        schedule: warm-up and end, of weight and bound.
         every: take part in every k-th call only; 1 = in all.
         grid: rows and columns of the T tokens; None = square patches of the image.
         registers: tokens behind the T that are at no place of the image (arXiv 2309.16588); they are left out.
@@ -74,7 +78,7 @@ class HiddenStructure:
         last: the latest gap; None while it rests.
 
     Raises:
-        StructureError: a weight, `every` or `registers` out of range, or a module that mixes images even in eval mode.
+        StructureError: a weight, a ratio, `every` or `registers` out of range, or a module that mixes images even in eval mode.
     """
 
     def __init__(
@@ -83,6 +87,7 @@ class HiddenStructure:
         tap: nn.Module,
         *,
         weight: float = WEIGHT,
+        ratio: float | None = None,
         schedule: Schedule = ALWAYS,
         every: int = 1,
         grid: tuple[int, int] | None = None,
@@ -90,6 +95,8 @@ class HiddenStructure:
     ) -> None:
         if not 0 <= weight < math.inf:
             raise StructureError(f"weight must be finite and at least 0, got {weight}")
+        if ratio is not None and not 0 < ratio < math.inf:
+            raise StructureError(f"ratio must be finite and above 0, or None, got {ratio}")
         if not isinstance(every, int) or every < 1:
             raise StructureError(f"every must be a whole number of steps, at least 1, got {every}")
         if not isinstance(registers, int) or registers < 0:
@@ -97,21 +104,25 @@ class HiddenStructure:
         self._suspects = suspects(features.eval()) if isinstance(features, nn.Module) else []
         refuse_mixing(self._suspects, "encoder")
         self.features, self.weight, self.schedule, self.every, self.grid = features, weight, schedule, every, grid
-        self.registers = registers
+        self.registers, self.ratio = registers, ratio
         self.step = 0
         self.last: torch.Tensor | None = None
         self._activation: torch.Tensor | None = None
         self._handle = tap.register_forward_hook(self._keep)
 
-    def __call__(self, x0: torch.Tensor) -> torch.Tensor:
+    def __call__(self, x0: torch.Tensor, loss: torch.Tensor | None = None) -> torch.Tensor:
         """``weight * gap`` for the images of the latest forward pass, in the network's graph; 0 while it rests.
+
+        With a ratio, what is returned has the gradient of that within the bound, and a value without meaning: log `last`.
 
         Args:
             x0: those images without noise [B, C, H, W].
+            loss: the denoising loss, a scalar in the same graph; for the bound alone.
 
         Raises:
-            StructureError: no forward pass with gradients before it, shapes that do not fit, features that are not a tensor, or
-                a module that was put back into train mode and mixes images or draws numbers there.
+            StructureError: no forward pass with gradients before it, a ratio and no loss that depends on the module, shapes that
+                do not fit, features that are not a tensor, or a module that was put back into train mode and mixes images or
+                draws numbers there.
         """
         strength = self._strength
         self.step += 1
@@ -122,13 +133,19 @@ class HiddenStructure:
             raise StructureError(
                 "the tapped module has not run since the last call: call the network first, with gradients"
             )
-        grid, activation = _tokens(activation, self.grid, (x0.shape[2], x0.shape[3]), self.registers)
+        if self.ratio is not None and loss is None:
+            raise StructureError("with a ratio the denoising loss is needed, too: hidden(x0, loss)")
+        output = activation
+        grid, activation = _tokens(output, self.grid, (x0.shape[2], x0.shape[3]), self.registers)
         with torch.no_grad():
             features = on_grid(self._seen(x0), grid, (x0.shape[2], x0.shape[3]))
         with torch.autocast(activation.device.type, enabled=False):  # relations lose their digits in half precision
             gap = hidden_gap(features, activation, processes_here())
         self.last = gap.detach()
-        return self.weight * strength * gap
+        wanted = self.weight * strength * gap
+        if self.ratio is None or loss is None:
+            return wanted
+        return self._bounded(wanted, output, loss, strength * self.ratio)
 
     def remove(self) -> None:
         """Takes the hook off the network."""
@@ -159,6 +176,12 @@ class HiddenStructure:
             )
         return features
 
+    def _bounded(self, wanted: torch.Tensor, output: torch.Tensor, loss: torch.Tensor, ratio: float) -> torch.Tensor:
+        (pull,) = torch.autograd.grad(wanted, output)
+        reaching = gradient_of_loss(loss, output, output, "the tapped module's output")
+        pull, reaching, places = (_of_places(values, self.registers) for values in (pull, reaching, output))
+        return (within(pull, reaching, ratio) * places).sum()
+
     def _keep(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if torch.is_grad_enabled() and self._strength:  # not while sampling: an activation held is a graph held
             self._activation = output[0] if isinstance(output, tuple) else output
@@ -172,8 +195,13 @@ def _tokens(
         return (activation.shape[2], activation.shape[3]), activation.flatten(2).mT
     if activation.ndim != 3:
         raise StructureError(f"expected an activation [B, T, D] or [B, D, H, W], got {tuple(activation.shape)}")
-    activation = activation[:, : max(activation.shape[1] - registers, 0)]
+    activation = _of_places(activation, registers)
     grid = grid or patch_grid(activation.shape[1], image)
     if grid[0] * grid[1] != activation.shape[1]:
         raise StructureError(f"a grid of {grid[0]} x {grid[1]} places does not fit {activation.shape[1]} tokens")
     return grid, activation
+
+
+def _of_places(values: torch.Tensor, registers: int) -> torch.Tensor:
+    """Of tokens [B, T + registers, D] the first T; a map as it is."""
+    return values[:, : max(values.shape[1] - registers, 0)] if values.ndim == 3 else values

@@ -8,8 +8,7 @@ from functools import reduce
 
 import torch
 
-from sadm.diffusion.denoised import per_image
-from sadm.structure.play import norms
+from sadm.structure.balance import within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,9 +34,7 @@ class Pull:
         """The gradient, scaled down where it exceeds its share of what reaches the activation [n, ...]; asked only if need be."""
         if self.ratio is None:
             return self.gradient
-        size = norms(self.gradient)  # [n]
-        factor = self.ratio * norms(reaching()) / size.clamp_min(torch.finfo(size.dtype).tiny)
-        return per_image(factor.clamp(max=1.0).to(self.gradient.dtype), self.gradient) * self.gradient
+        return within(self.gradient, reaching(), self.ratio)
 
 
 def total(pulls: Sequence[Pull], reaching: Callable[[], torch.Tensor]) -> torch.Tensor:

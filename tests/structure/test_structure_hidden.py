@@ -157,6 +157,8 @@ def test_what_can_not_work_is_refused() -> None:
         ({"weight": -1.0}, "weight must be finite and at least 0"),
         ({"weight": math.inf}, "weight must be finite and at least 0"),
         ({"every": 0}, "every must be a whole"),
+        ({"ratio": 0.0}, "ratio must be finite and above 0, or None, got 0.0"),
+        ({"ratio": math.nan}, "ratio must be finite and above 0, or None, got nan"),
         ({"registers": -1}, "registers must be a whole"),
     ]:
         with pytest.raises(StructureError, match=message):
@@ -234,3 +236,57 @@ def test_features_that_are_not_a_tensor_or_not_finite_are_refused_and_identical_
     gap.backward()
     assert gap.isfinite()
     assert all(p.grad.isfinite().all() for p in net.block.parameters())
+
+
+def bounded_by_hand(net: Net, x0: torch.Tensor, x_t: torch.Tensor, ratio: float) -> torch.Tensor:
+    """The gradient that is to be added at the hidden layer's tokens [5, 6, 7], image by image."""
+    tokens = nn.functional.unfold(x_t, 2, stride=2).mT
+    hidden = net.block(tokens).detach().requires_grad_()
+    out = nn.functional.fold(net.last(hidden.tanh()).mT, (4, 6), 2, stride=2)
+    (reaching,) = torch.autograd.grad((out - x0).square().mean(), hidden)
+    features = on_grid(encoder()(x0), (2, 3), (4, 6)).detach()
+    (pull,) = torch.autograd.grad(5.0 * hidden_gap(features, hidden), hidden)
+    factors = [min(1.0, ratio * float(r.norm()) / float(p.norm())) for p, r in zip(pull, reaching, strict=True)]
+    assert min(factors) < 1
+    return torch.stack([factor * p for factor, p in zip(factors, pull, strict=True)])
+
+
+@pytest.mark.parametrize("ratio", [0.02, 0.3])
+def test_within_a_ratio_no_image_is_pulled_harder_than_a_share_of_denoising(ratio: float) -> None:
+    (x0, x_t), found, expected = images(), Net(), Net()
+    hidden = HiddenStructure(encoder(), found.block, ratio=ratio)
+    loss = (found(x_t) - x0).square().mean()
+    (loss + hidden(x0, loss)).backward()
+    pull = bounded_by_hand(expected, x0, x_t, ratio)
+    tokens = nn.functional.unfold(x_t, 2, stride=2).mT
+    plain = (expected(x_t) - x0).square().mean()
+    (plain + (pull * expected.block(tokens)).sum()).backward()
+    for own, other in zip(found.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(own.grad, other.grad)
+    assert hidden.last is not None
+
+
+def test_a_ratio_needs_a_loss_that_depends_on_the_layer() -> None:
+    net, (x0, x_t) = Net(), images()
+    hidden = HiddenStructure(encoder(), net.block, ratio=0.3)
+    loss = (net(x_t) - x0).square().mean()
+    with pytest.raises(StructureError, match=r"with a ratio the denoising loss is needed, too: hidden\(x0, loss\)"):
+        hidden(x0)
+    net(x_t)
+    with pytest.raises(StructureError, match="the loss does not depend on the tapped module's output"):
+        hidden(x0, loss)  # of the pass before
+
+
+def test_registers_count_neither_in_the_pull_nor_in_the_bound() -> None:
+    (x0, x_t), block = images(), nn.Linear(4, 7).double()
+    tokens = nn.functional.unfold(x_t, 2, stride=2).mT  # [B, 6, 4]
+    found = []
+    for extra in (0, 3):
+        hidden = HiddenStructure(encoder(), block, ratio=0.05, registers=extra)
+        output = block(torch.cat([tokens, torch.ones(5, extra, 4, dtype=torch.float64)], dim=1))
+        loss = output[:, :6].square().mean() + 100 * output[:, 6:].square().sum()
+        (added,) = torch.autograd.grad(hidden(x0, loss), output)
+        assert not added[:, 6:].any()
+        found.append(added[:, :6])
+        hidden.remove()
+    torch.testing.assert_close(*found)
