@@ -23,10 +23,10 @@ class HiddenStructureSignal:
     compared without a projector (as similarity-preserving distillation does, Tung & Mori 2019, arXiv 1907.09682).
 
     Where the structure game pulls x0_hat off the posterior mean, this signal leaves the rest point of a flexible network where
-    it is: it enters below x0_hat, and asks for a representation, not for an image. Nobody plays against it. What balances it is a
-    bound where it enters: no image's gradient there exceeds a share of what denoising asks of the same activation. Without it the
-    signal rules a network that has learned nothing yet, whose denoising gradients are small behind an output of zeros. Logs
-    ``hidden``, the gap; nothing while the signal rests.
+    it is: it enters below x0_hat, and asks for a representation, not for an image. Nobody plays against it. A
+    `ratio` bounds it where it enters: no image's gradient there exceeds a share of what denoising asks of the same activation.
+    Without one the signal rules a network that has learned nothing yet, whose denoising gradients are small behind an output of
+    zeros. Logs ``hidden``, the gap; nothing while the signal rests.
 
     Args:
         target: what the encoder sees, at the grid of the tapped tokens; features without places are related to the mean token.
