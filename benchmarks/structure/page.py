@@ -9,7 +9,7 @@ from benchmarks.structure.extrapolation import extrapolation_lines
 from benchmarks.structure.pairs import CONFIRMED, LENGTHS, PAIRS, SHARES, SIZES
 from benchmarks.structure.search import STAGES
 from benchmarks.structure.summary import BEST, GAME, cost_to_plain, over_regimes, stored_rows
-from benchmarks.structure.targets import target_lines
+from benchmarks.structure.targets import share_words, target_lines
 from benchmarks.structure.trainings import NAME
 from benchmarks.structure.variants import TABLES
 from benchmarks.structure.variants_page import variants_lines
@@ -168,14 +168,9 @@ def reach_lines(rows: list[dict[str, Any]]) -> list[str]:
     lines = []
     for row in rows:
         for judge, reached in (cost_to_plain(row, BEST) or {}).items():
-            share = (
-                f"{reached['mean']:.0%}"
-                if reached["outside"] is None
-                else f"{reached['outside']} {reached['limit']:.0%}"
-            )
             lines.append(
-                f"Regime {row['regime']}, {judge}: `{BEST}` is as good as plain training at its full cost from {share} of that "
-                "cost on.  "
+                f"Regime {row['regime']}, {judge}: `{BEST}` is as good as plain training at its full cost from "
+                f"{share_words(reached)} of that cost on.  "
             )
     return ["", *lines] if lines else []
 

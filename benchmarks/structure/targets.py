@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 from typing import Any
 
 from benchmarks.common import change, stored
-from benchmarks.structure.pairs import PAIRS, SIZES
+from benchmarks.structure.pairs import PAIRS
 from benchmarks.structure.summary import BEST, cost_to_plain, over_regimes, stored_rows
 from benchmarks.structure.trainings import NAME
 
 MEAN, TWO_REGIMES, TIME, FEW_IMAGES, WORST, SABOTAGE, STEP, FLOPS = 0.80, 0.70, 0.7, 0.8, 1.15, 0.1, 1.15, 0.03
+
+FEW = ("C300", "C1000")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +68,7 @@ def _gains(rows: list[dict[str, Any]]) -> list[Target]:
         Target(
             "share of plain training's cost to reach its FD (regime B)",
             f"{TIME:.0%} or less",
-            ", ".join(f"{judge} {_share(found)}" for judge, found in shares.items()),
+            ", ".join(f"{judge} {share_words(found)}" for judge, found in shares.items()),
             bool(shares) and all(found["outside"] is None and found["mean"] <= TIME for found in shares.values()),
         ),
         Target(
@@ -75,9 +78,6 @@ def _gains(rows: list[dict[str, Any]]) -> list[Target]:
             all(value <= FEW_IMAGES for value, _ in few),
         ),
     ]
-
-
-FEW = ("C300", "C1000")
 
 
 def _steadiness() -> list[Target]:
@@ -108,7 +108,7 @@ def _steadiness() -> list[Target]:
 
 
 def _costs() -> list[Target]:
-    largest = stored_rows([name for name in SIZES if name == "N8"])[0]
+    largest = stored(NAME, "N8")
     ratio = sum(largest["cpu_seconds"][BEST]) / sum(largest["cpu_seconds"]["plain"])
     overhead = stored(NAME, "flops")["networks"][-1]
     return [
@@ -129,8 +129,9 @@ def _costs() -> list[Target]:
 
 def _mean(ratios: dict[str, Any], deciding: list[str]) -> float:
     """Geometric mean over the deciding judges."""
-    return math.exp(sum(math.log(ratios[judge]["mean"]) for judge in deciding) / len(deciding))
+    return statistics.geometric_mean(ratios[judge]["mean"] for judge in deciding)
 
 
-def _share(found: dict[str, Any]) -> str:
+def share_words(found: dict[str, Any]) -> str:
+    """The share of a cost that was found by `cost_to_reach`, or the side of what was measured on which it lies."""
     return f"{found['mean']:.0%}" if found["outside"] is None else f"{found['outside']} {found['limit']:.0%}"

@@ -10,7 +10,6 @@ import torch
 from sadm.core.conditions import Cond
 from sadm.diffusion.batching import ImageBatch, in_batches
 from sadm.diffusion.class_mix import ClassMix
-from sadm.diffusion.classes import check_labels
 from sadm.diffusion.denoised import Denoiser
 from sadm.diffusion.generate import SamplerSettings, prepare
 from sadm.diffusion.paths import Path
@@ -75,8 +74,7 @@ def vary_images(
     Raises:
         ValueError: not one seed for each image, and as `later_times`, `ClassMix` and `generate`.
     """
-    guided, times = prepare(denoiser, null_label, settings, weak)
-    check_labels(denoiser, cond.label)
+    guided, times = prepare(denoiser, null_label, settings, weak, cond.label)
     times, solver, path = later_times(times, strength), SOLVERS[settings.solver], guided.path
     options: dict[str, Any] = {"eta": settings.eta} if solver.takes_eta else {}
     if len(images) != len(seeds):

@@ -115,16 +115,21 @@ def sampling_times(denoiser: Denoiser, settings: SamplerSettings) -> torch.Tenso
 
 
 def prepare(
-    denoiser: Denoiser, null_label: int | None, settings: SamplerSettings, weak: Denoiser | None = None
+    denoiser: Denoiser,
+    null_label: int | None,
+    settings: SamplerSettings,
+    weak: Denoiser | None = None,
+    labels: torch.Tensor | None = None,
 ) -> tuple[Guidance | Clipped, torch.Tensor]:
     """The guided denoiser and its times (see `sampling_times`); asks no network. With `weak`, guidance is `AutoGuidance`.
 
     What is clipped is the guided answer.
 
     Raises:
-        ValueError: settings that make no sense, alone or for this denoiser.
+        ValueError: settings that make no sense, alone or for this denoiser, or labels that its network has no class for.
     """
     settings.check()
+    check_labels(denoiser, labels)
     scale, interval, times = settings.guidance_scale, settings.guidance_interval, sampling_times(denoiser, settings)
     guided: Guidance
     if weak is None:
@@ -183,8 +188,7 @@ def generate(
         ValueError: settings that make no sense, alone or for this denoiser, not one label for each seed, labels that the network
             has no class for, or guidance away from the null class without labels.
     """
-    guided, times = prepare(denoiser, null_label, settings, weak)
-    check_labels(denoiser, labels)
+    guided, times = prepare(denoiser, null_label, settings, weak, labels)
     if labels is None and weak is None and settings.guidance_scale != 1:
         raise ValueError(f"guidance_scale {settings.guidance_scale} needs a label for each image; use guidance_scale 1")
     solver = SOLVERS[settings.solver]

@@ -15,7 +15,7 @@ import torch
 
 from sadm.core.conditions import Cond
 from sadm.core.recording import is_recorded
-from sadm.diffusion.classes import check_null_label
+from sadm.diffusion.classes import null_label_of
 from sadm.diffusion.denoised import Denoiser, per_image
 from sadm.diffusion.on_path import path_of, prediction_at, schedule_of, x0_hat_at
 from sadm.diffusion.paths import Level, Path
@@ -114,13 +114,14 @@ class ClassifierFreeGuidance(Guidance):
         null_label: int | None,
         interval: tuple[float, float] = EVERYWHERE,
     ) -> None:
-        if guidance_scale != 1 and null_label is None:
+        own = null_label_of(denoiser, null_label)
+        if guidance_scale != 1 and (null_label is None or own is None):
             raise ValueError(
                 f"guidance_scale {guidance_scale} needs a network with classes; this one has no null class. Use guidance_scale 1"
             )
+        if guidance_scale != 1 and own != null_label:
+            raise ValueError(f"null_label {null_label} is not this network's null class, which is {own}")
         super().__init__(denoiser, guidance_scale, interval)
-        if guidance_scale != 1 and null_label is not None:
-            check_null_label(denoiser, null_label)
         self.null_label = null_label
 
     def _off(self, cond: Cond) -> bool:

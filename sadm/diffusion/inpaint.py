@@ -11,7 +11,6 @@ import torch
 
 from sadm.core.conditions import Cond
 from sadm.diffusion.batching import ImageBatch, in_batches
-from sadm.diffusion.classes import check_labels
 from sadm.diffusion.denoised import Denoiser
 from sadm.diffusion.generate import SamplerSettings, prepare
 from sadm.diffusion.held import held_sampling
@@ -104,8 +103,7 @@ def inpaint_images(
     Raises:
         ValueError: not one seed for each image, and as `inpaint` and `generate`.
     """
-    guided, times = prepare(denoiser, null_label, settings, weak)
-    check_labels(denoiser, cond.label)
+    guided, times = prepare(denoiser, null_label, settings, weak, cond.label)
     known = known.float().cpu()
     if len(known) != len(seeds):
         raise ValueError(f"{len(known)} images but {len(seeds)} seeds; expected one for each")

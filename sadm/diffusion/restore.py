@@ -9,7 +9,6 @@ import torch
 
 from sadm.core.conditions import Cond
 from sadm.diffusion.batching import ImageBatch, in_batches
-from sadm.diffusion.classes import check_labels
 from sadm.diffusion.clipped import Clipped
 from sadm.diffusion.denoised import Denoiser
 from sadm.diffusion.generate import SamplerSettings, prepare
@@ -61,8 +60,7 @@ def restore_images(
     Raises:
         ValueError: not one seed for each measurement, and as `null_space`, `Posterior` and `generate`.
     """
-    guided, times = prepare(denoiser, null_label, settings)
-    check_labels(denoiser, cond.label)
+    guided, times = prepare(denoiser, null_label, settings, labels=cond.label)
     if len(measured) != len(seeds):
         raise ValueError(f"{len(measured)} measurements but {len(seeds)} seeds; expected one for each")
     solver = SOLVERS[settings.solver]

@@ -25,9 +25,8 @@ from sadm.structure import (
     processes_here,
     wiener_weight,
 )
-from sadm.structure.balance import IMAGE, Ratio, ratios_at
+from sadm.structure.balance import IMAGE, Ratio, norms, ratios_at
 from sadm.structure.noise_levels import Choice
-from sadm.structure.play import norms
 
 
 @dataclasses.dataclass(frozen=True)

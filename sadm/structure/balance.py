@@ -93,6 +93,11 @@ def coefficients_of_norms(
     return torch.where(size_gap > 0, k, torch.zeros_like(k))
 
 
+def norms(gradient: torch.Tensor) -> torch.Tensor:
+    """The norm of each image's gradient [B], at least float32."""
+    return gradient.flatten(1).to(torch.promote_types(gradient.dtype, torch.float32)).norm(dim=1)
+
+
 def within(pull: torch.Tensor, reaching: torch.Tensor, ratio: float) -> torch.Tensor:
     """A gradient, image by image scaled down to where its norm is `ratio` times that of another.
 
@@ -104,9 +109,8 @@ def within(pull: torch.Tensor, reaching: torch.Tensor, ratio: float) -> torch.Te
     Returns:
         [B, ...] in the type of `pull`; 0 for images of which nothing reaches the place.
     """
-    dtype = torch.promote_types(pull.dtype, torch.float32)
-    size, limit = (g.to(dtype).flatten(1).norm(dim=1) for g in (pull, reaching))  # [B] each
-    factor = (ratio * limit / size.clamp_min(torch.finfo(dtype).tiny)).clamp(max=1.0)
+    size = norms(pull)  # [B]
+    factor = (ratio * norms(reaching) / size.clamp_min(torch.finfo(size.dtype).tiny)).clamp(max=1.0)
     return factor.to(pull.dtype).reshape(-1, *[1] * (pull.ndim - 1)) * pull
 
 

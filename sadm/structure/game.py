@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from sadm.structure.balance import IMAGE, Ratio, check_balance, coefficients_of_norms, ratios_at
+from sadm.structure.balance import IMAGE, Ratio, check_balance, coefficients_of_norms, norms, ratios_at
 from sadm.structure.checks import check_batch, check_companions, check_weight
 from sadm.structure.errors import StructureError
 from sadm.structure.gap import Gap
 from sadm.structure.noise_levels import Choice, noisiest, resolve_choice, wiener_weight
-from sadm.structure.play import Play, norms
+from sadm.structure.play import Play
 from sadm.structure.players.adversaries import ASCENT_RULE, AscendingDiscriminator, FrozenDiscriminator
 from sadm.structure.players.classifier import CLASSIFIER_RULE, ClassifyingDiscriminator
 from sadm.structure.players.discriminator import FREEZE, ROLL_BACK, Measured, StructureDiscriminator, all_finite

@@ -80,8 +80,3 @@ class Play:
 
 
 _MEASURED = ("g_dsm", "g_gap", "g_structure", "ratio", "spread", "spread_hat")
-
-
-def norms(gradient: torch.Tensor) -> torch.Tensor:
-    """The norm of each image's gradient [B], at least float32."""
-    return gradient.flatten(1).to(torch.promote_types(gradient.dtype, torch.float32)).norm(dim=1)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from test_benchmarks_peers import Judged
 
 from benchmarks import common
@@ -44,7 +45,7 @@ def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Study, list
 
     monkeypatch.setattr("benchmarks.peers.study.Pool", Pool)
     monkeypatch.setattr(Study, "_write_data", lambda self: None)
-    monkeypatch.setattr(Study, "_label_counts", property(lambda self: __import__("torch").ones(10, dtype=int)))
+    monkeypatch.setattr(Study, "_label_counts", property(lambda self: torch.ones(10, dtype=torch.int64)))
     return Study(plan.Setting(folder, 30), 1, Silent()), ran
 
 
