@@ -43,7 +43,7 @@ def main(
         eps_hat = net(scheduler.add_noise(x0, noise, t), t).sample
         loss = total = F.mse_loss(eps_hat, noise)
         if hidden is not None:
-            total = loss + hidden(x0)
+            total = loss + hidden(x0, loss)
         optimiser.zero_grad()
         total.backward()
         optimiser.step()

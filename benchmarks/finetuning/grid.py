@@ -38,11 +38,13 @@ RATES = {
 """Learning rates that each method is tried with, plain and with structure alike."""
 JUDGES = ("mlp", "pixels")
 """The deciding judges: a classifier trained on other images, and principal components of the pixels."""
+_UNBOUND = {"ratio": None}
+"""The bound in a hidden layer came later than the grid."""
 _OWN = {"encoder_stride": 2, "encoder_steps": 100, "every": 2, "end": 1.0}
 _SOURCE = {"encoder_training": "source", "every": 2, "end": 1.0}
 FORMS: dict[str, dict[str, Any]] = {
-    "hidden": {"signal": "hidden", "structure": _OWN},
-    "hidden - source": {"signal": "hidden", "structure": _SOURCE},
+    "hidden": {"signal": "hidden", "control": _UNBOUND, "structure": _OWN},
+    "hidden - source": {"signal": "hidden", "control": _UNBOUND, "structure": _SOURCE},
     "game - source": {"signal": "structure", "structure": {**_SOURCE, "adversary": "frozen"}},
     "anchor": {"signal": "anchor", "anchor": {"every": 2}, "structure": {"end": 1.0}},
 }
@@ -52,8 +54,8 @@ relations, kept."""
 FORM_METHODS = ("full", "lora", "difffit")
 """Methods with which the search tries them."""
 MORE_FORMS: dict[str, dict[str, Any]] = {
-    "hidden - weight 1": {**FORMS["hidden"], "control": {"weight": 1.0}},
-    "hidden - first half": {"signal": "hidden", "structure": {**_OWN, "end": 0.5}},
+    "hidden - weight 1": {**FORMS["hidden"], "control": {**_UNBOUND, "weight": 1.0}},
+    "hidden - first half": {"signal": "hidden", "control": _UNBOUND, "structure": {**_OWN, "end": 0.5}},
     "game - labels": {"signal": "structure", "structure": _OWN},
     "game - labels - half": {"signal": "structure", "structure": {**_OWN, "ratio": 0.25}},
 }

@@ -35,13 +35,17 @@ FIRST: dict[str, dict[str, Any]] = {
     **{name: {"signal": "structure", "structure": {**SEARCHED_FROM, **change}} for name, change in GAMES.items()},
     **{name: {"signal": name, "structure": SEARCHED_FROM} for name in CONTROLS},
 }
+_UNBOUND = {"ratio": None}  # the bound came later
 HIDDEN: dict[str, dict[str, Any]] = {
-    "hidden - middle block - weight 1": {"control": {"tap": "blocks.1", "weight": 1.0}, "structure": SEARCHED_FROM},
-    "hidden - weight 1": {"control": {"weight": 1.0}, "structure": SEARCHED_FROM},
-    "hidden - weight 2.5": {"control": {"weight": 2.5}, "structure": SEARCHED_FROM},
-    "hidden - lean - weight 2.5": {"control": {"weight": 2.5}},
-    "hidden - lean": {},
-    "hidden - lean - to the end": {"structure": {"end": 1.0}},
+    "hidden - middle block - weight 1": {
+        "control": {"tap": "blocks.1", "weight": 1.0, **_UNBOUND},
+        "structure": SEARCHED_FROM,
+    },
+    "hidden - weight 1": {"control": {"weight": 1.0, **_UNBOUND}, "structure": SEARCHED_FROM},
+    "hidden - weight 2.5": {"control": {"weight": 2.5, **_UNBOUND}, "structure": SEARCHED_FROM},
+    "hidden - lean - weight 2.5": {"control": {"weight": 2.5, **_UNBOUND}},
+    "hidden - lean": {"control": _UNBOUND},
+    "hidden - lean - to the end": {"control": _UNBOUND, "structure": {"end": 1.0}},
 }
 SECOND: dict[str, dict[str, Any]] = {
     **{name: {"signal": "hidden", **change} for name, change in HIDDEN.items()},

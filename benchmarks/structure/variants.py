@@ -40,6 +40,11 @@ def game(**change: Any) -> dict[str, Any]:
     return {"signal": "structure", "structure": {**WHOLE, **change}}
 
 
+def hidden(**change: Any) -> dict[str, Any]:
+    """Structure in a hidden layer with other options than the default."""
+    return {"signal": "hidden", **({"control": change} if change else {})}
+
+
 TABLES = {
     "hypotheses": Variants(
         "What the project began with as hypotheses",
@@ -66,6 +71,25 @@ TABLES = {
             "repa": {"signal": "repa"},
             "sampled": {"signal": "sampled"},
         },
+    ),
+    "bounds": Variants(
+        "How much of structure in a hidden layer",
+        {
+            "no bound": hidden(ratio=None),
+            "ratio 0.1": hidden(ratio=0.1),
+            "the default": hidden(),
+            "ratio 0.5": hidden(ratio=0.5),
+            "ratio 1": hidden(ratio=1.0),
+            "weight 20": hidden(weight=20.0),
+            "middle block": hidden(tap="blocks.1"),
+            "in every step": {**hidden(), "structure": {"every": 1}},
+            "in every step - ratio 0.1": {**hidden(ratio=0.1), "structure": {"every": 1}},
+            "in every step - ratio 0.5": {**hidden(ratio=0.5), "structure": {"every": 1}},
+            "to the end": {**hidden(), "structure": {"end": 1.0}},
+            "in every step of the first quarter": {**hidden(), "structure": {"every": 1, "end": 0.25}},
+            "half as much pre-training": {**hidden(), "structure": {"encoder_steps": 50}},
+        },
+        SEARCH_SEEDS,
     ),
     "options": Variants(
         "Options of the game that the search left out",

@@ -12,7 +12,7 @@ from sadm.signals.places import FeaturesAtPlaces, tokens_of
 from sadm.signals.signal import SignalStep
 from sadm.signals.taps import tapped
 from sadm.structure import Schedule, StructureError, hidden_gap, processes_here
-from sadm.structure.hidden import WEIGHT
+from sadm.structure.hidden import RATIO, WEIGHT
 
 
 class HiddenStructureSignal:
@@ -45,7 +45,7 @@ class HiddenStructureSignal:
         target: FeaturesAtPlaces,
         tap: str,
         weight: float = WEIGHT,
-        ratio: float | None = None,
+        ratio: float | None = RATIO,
         schedule: Schedule | None = None,
         every: int = 1,
     ) -> None:

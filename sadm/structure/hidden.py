@@ -20,6 +20,8 @@ from sadm.structure.surrogate import gradient_of_loss
 
 WEIGHT = 5.0
 """Of the gap beside a denoising loss of order 1: benchmarks/structure."""
+RATIO = 0.25
+"""Bound on its gradient at the tapped output over that of denoising, image by image: benchmarks/structure."""
 
 
 def hidden_gap(features: torch.Tensor, activation: torch.Tensor, processes: Processes = ALONE) -> torch.Tensor:
@@ -53,7 +55,7 @@ class HiddenStructure:
 
         hidden = HiddenStructure(encoder.trunk, net.blocks[-1])
         ...
-        loss = loss + hidden(x0)          # after the network's forward pass
+        loss = loss + hidden(x0, loss)    # after the network's forward pass, before loss.backward()
 
     What it returns hangs in the network's graph, so gradient scaling, accumulation, DDP and accelerate go on as before; the
     images of one forward pass are related to each other, also those of other processes, whose gradients of the weights are
@@ -66,8 +68,8 @@ class HiddenStructure:
             so; it sees images in the precision of its weights. Pre-train it on the training images: a small classifier will do.
         tap: the network's module whose output is related: tokens [B, T, D], or a map [B, D, H', W'].
         weight: factor on the gap, >= 0, beside a denoising loss of order 1.
-        ratio: bound on the norm of an image's gradient at the tapped output over that of the denoising loss there, > 0; calls
-            then need the loss. None = no bound.
+        ratio: bound on the norm of an image's gradient at the tapped output over that of the denoising loss there, > 0. Without
+            one (None; calls then need no loss) the gap rules a network that has learned nothing yet.
         schedule: warm-up and end, of weight and bound.
         every: take part in every k-th call only; 1 = in all.
         grid: rows and columns of the T tokens; None = square patches of the image.
@@ -87,7 +89,7 @@ class HiddenStructure:
         tap: nn.Module,
         *,
         weight: float = WEIGHT,
-        ratio: float | None = None,
+        ratio: float | None = RATIO,
         schedule: Schedule = ALWAYS,
         every: int = 1,
         grid: tuple[int, int] | None = None,
@@ -117,7 +119,7 @@ class HiddenStructure:
 
         Args:
             x0: those images without noise [B, C, H, W].
-            loss: the denoising loss, a scalar in the same graph; for the bound alone.
+            loss: the denoising loss, a scalar in the same graph, as it will be added; for the bound alone.
 
         Raises:
             StructureError: no forward pass with gradients before it, a ratio and no loss that depends on the module, shapes that
@@ -134,7 +136,7 @@ class HiddenStructure:
                 "the tapped module has not run since the last call: call the network first, with gradients"
             )
         if self.ratio is not None and loss is None:
-            raise StructureError("with a ratio the denoising loss is needed, too: hidden(x0, loss)")
+            raise StructureError("the denoising loss is needed for the bound: hidden(x0, loss); or give ratio=None")
         output = activation
         grid, activation = _tokens(output, self.grid, (x0.shape[2], x0.shape[3]), self.registers)
         with torch.no_grad():

@@ -111,7 +111,7 @@ class ControlConfig(Config):
 
     weight: Strength | None = None
     """Factor on the loss; None = the papers' (dispersive 0.5, contrastive 0.05, repa 0.5), 5 for hidden, 0.5 for sampled."""
-    ratio: PositiveFloat | None = None
+    ratio: PositiveFloat | None = 0.25
     """hidden: bound on the norm of an image's gradient at the tapped activation over that of denoising there; None = no bound."""
     temperature: PositiveFloat = 0.5
     """dispersive: temperature of the repulsion."""

@@ -9,11 +9,13 @@ import pytest
 
 from benchmarks.common import stored
 from benchmarks.structure import targets
+from benchmarks.structure.regimes import REGIMES
 from benchmarks.structure.summary import stored_rows
 from benchmarks.structure.variants import CONFIRMED, HYPOTHESES, OPEN, REFUTED, TABLES, arm_row, ratio, verdict
 from benchmarks.structure.variants_page import variants_lines
 from sadm.core.files import make_folder, write_json
 from sadm.experiments.config import CompareConfig
+from sadm.training.config import load_train_config
 
 JUDGES = ("mlp", "pixels", "random_conv")
 
@@ -26,7 +28,8 @@ def row(factor: float, spread: float = 0.01, seconds: float = 10.0) -> dict[str,
 @pytest.mark.parametrize("name", list(TABLES))
 def test_every_arm_can_be_configured(name: str) -> None:
     table = TABLES[name]
-    config = CompareConfig(arms={"plain": {"signal": "none"}, **table.arms}, seeds=[*table.seeds])
+    arms = {"plain": {"signal": "none"}, **table.arms}
+    config = CompareConfig(train=load_train_config(REGIMES["B"].recipe), arms=arms, seeds=[*table.seeds])
     trained = {str(config.arm_config(arm, 0).model_dump()) for arm in config.arms}
     assert len(trained) == len(table.arms) + 1  # no two alike
 

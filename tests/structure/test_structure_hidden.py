@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -37,6 +38,9 @@ class Net(nn.Module):
         return nn.functional.fold(self.last(self.block(tokens).tanh()).mT, (4, 6), 2, stride=2)
 
 
+unbounded = partial(HiddenStructure, ratio=None)
+
+
 def encoder() -> nn.Module:
     """A map [B, 3, 2, 3] of images [B, 1, 4, 6]."""
     with torch.random.fork_rng():
@@ -59,7 +63,7 @@ def gap_by_hand(net: Net, features: nn.Module, x0: torch.Tensor, x_t: torch.Tens
 
 def test_one_added_line_gives_the_gradient_of_the_weighted_gap() -> None:
     net, (x0, x_t), features = Net(), images(), encoder()
-    hidden = HiddenStructure(features, net.block, weight=0.7)
+    hidden = unbounded(features, net.block, weight=0.7)
     loss = (net(x_t) - x0).square().mean()
     added = hidden(x0)
     found = torch.autograd.grad(loss + added, list(net.parameters()))
@@ -74,7 +78,7 @@ def test_one_added_line_gives_the_gradient_of_the_weighted_gap() -> None:
 
 def test_the_output_layer_and_the_encoder_feel_nothing() -> None:
     net, (x0, x_t), features = Net(), images(), encoder()
-    hidden = HiddenStructure(features, net.block)
+    hidden = unbounded(features, net.block)
     net(x_t)
     hidden(x0).backward()
     assert net.last.weight.grad is None
@@ -84,7 +88,7 @@ def test_the_output_layer_and_the_encoder_feel_nothing() -> None:
 
 def test_training_with_it_arranges_the_hidden_layer() -> None:
     net, (x0, x_t), features = Net(), images(), encoder()
-    hidden, optimiser = HiddenStructure(features, net.block), torch.optim.Adam(net.parameters(), lr=0.03)
+    hidden, optimiser = unbounded(features, net.block), torch.optim.Adam(net.parameters(), lr=0.03)
     gaps = []
     for _ in range(150):
         loss = (net(x_t) - x0).square().mean()
@@ -97,7 +101,7 @@ def test_training_with_it_arranges_the_hidden_layer() -> None:
 
 def test_schedule_and_every_and_a_resumed_count() -> None:
     net, (x0, x_t) = Net(), images()
-    hidden = HiddenStructure(encoder(), net.block, schedule=Schedule(warmup=4, end=5), every=2, weight=1.0)
+    hidden = unbounded(encoder(), net.block, schedule=Schedule(warmup=4, end=5), every=2, weight=1.0)
     values, lasts = [], []
     for _ in range(7):
         net(x_t)
@@ -106,14 +110,14 @@ def test_schedule_and_every_and_a_resumed_count() -> None:
     gap = float(lasts[0])
     assert values == pytest.approx([gap * share for share in (0.25, 0, 0.75, 0, 1, 0, 0)], rel=1e-12)
     assert [last is not None for last in lasts] == [True, False, True, False, True, False, False]
-    restored = HiddenStructure(encoder(), net.block, schedule=Schedule(warmup=4, end=5), every=2)
+    restored = unbounded(encoder(), net.block, schedule=Schedule(warmup=4, end=5), every=2)
     restored.load_state_dict(hidden.state_dict())
     assert restored.step == 7
 
 
 def test_sampling_keeps_no_graph_and_a_removed_hook_sees_nothing() -> None:
     net, (x0, x_t) = Net(), images()
-    hidden = HiddenStructure(encoder(), net.block)
+    hidden = unbounded(encoder(), net.block)
     with torch.no_grad():
         net(x_t)
     with pytest.raises(StructureError, match="call the network first, with gradients"):
@@ -131,12 +135,12 @@ def test_sampling_keeps_no_graph_and_a_removed_hook_sees_nothing() -> None:
 def test_maps_of_a_convolutional_network_and_vectors_of_an_encoder() -> None:
     draws = torch.Generator().manual_seed(0)
     convolution, x = nn.Conv2d(1, 8, 3, padding=1), torch.randn(4, 1, 6, 6, generator=draws)
-    hidden = HiddenStructure(nn.Conv2d(1, 3, 2, stride=2), convolution, weight=1.0)
+    hidden = unbounded(nn.Conv2d(1, 3, 2, stride=2), convolution, weight=1.0)
     activation = convolution(x)
     found = hidden(x)  # 3x3 features, each repeated at four places
     features = hidden.features(x).repeat_interleave(2, 2).repeat_interleave(2, 3)
     torch.testing.assert_close(found, hidden_gap(features.flatten(2).mT, activation.flatten(2).mT))
-    vectors = HiddenStructure(lambda images: images.flatten(1), convolution, weight=1.0)
+    vectors = unbounded(lambda images: images.flatten(1), convolution, weight=1.0)
     activation = convolution(x)
     torch.testing.assert_close(vectors(x), hidden_gap(x.flatten(1), activation.flatten(2).mT))
 
@@ -144,7 +148,7 @@ def test_maps_of_a_convolutional_network_and_vectors_of_an_encoder() -> None:
 @pytest.mark.parametrize("grid", [None, (2, 3)])
 def test_registers_behind_the_tokens_are_left_out(grid: tuple[int, int] | None) -> None:
     (x0, x_t), block = images(), nn.Linear(4, 7).double()
-    hidden = HiddenStructure(encoder(), block, weight=1.0, grid=grid, registers=2)
+    hidden = unbounded(encoder(), block, weight=1.0, grid=grid, registers=2)
     tokens = nn.functional.unfold(x_t, 2, stride=2).mT  # [B, 6, 4]
     activation = block(torch.cat([tokens, torch.ones(5, 2, 4, dtype=torch.float64)], dim=1))
     found = hidden(x0)
@@ -163,15 +167,15 @@ def test_what_can_not_work_is_refused() -> None:
     ]:
         with pytest.raises(StructureError, match=message):
             HiddenStructure(encoder(), net.block, **options)
-    hidden = HiddenStructure(encoder(), net.block, grid=(2, 2))
+    hidden = unbounded(encoder(), net.block, grid=(2, 2))
     net(x_t)
     with pytest.raises(StructureError, match="a grid of 2 x 2 places does not fit 6 tokens"):
         hidden(x0)
-    flat = HiddenStructure(encoder(), linear := nn.Linear(4, 2).double())
+    flat = unbounded(encoder(), linear := nn.Linear(4, 2).double())
     linear(x0[:, 0, :, :4].mean(1))
     with pytest.raises(StructureError, match=r"expected an activation \[B, T, D\].*got \(5, 2\)"):
         flat(x0)
-    fewer = HiddenStructure(encoder(), net.block)
+    fewer = unbounded(encoder(), net.block)
     net(x_t)
     with pytest.raises(StructureError, match=r"same images and places, got \(3, 6, 3\) and \(5, 6, 7\)"):
         fewer(x0[:3])
@@ -191,9 +195,9 @@ def test_features_that_mix_images_or_draw_numbers_are_refused() -> None:
     net, (x0, x_t) = Net(), images()
     never = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3, track_running_stats=False)).double()
     with pytest.raises(StructureError, match="the encoder's module '1' is a BatchNorm2d without running statistics"):
-        HiddenStructure(never, net.block)
+        unbounded(never, net.block)
     features = nn.Sequential(nn.Conv2d(1, 3, 1), nn.BatchNorm2d(3), nn.Dropout(0.5)).double().train()
-    hidden = HiddenStructure(features, net.block)
+    hidden = unbounded(features, net.block)
     net(x_t)
     assert hidden(x0).requires_grad
     features.train()  # as net.train() does where the encoder is a part of the network
@@ -205,7 +209,7 @@ def test_features_that_mix_images_or_draw_numbers_are_refused() -> None:
 def test_an_encoder_may_be_shared_with_a_game_that_goes_on_learning() -> None:
     net, (x0, x_t) = Net(), images()
     shared = nn.Sequential(encoder(), nn.Flatten())
-    hidden, game = HiddenStructure(shared[0], net.block), StructureGame(shared, fraction=1.0, learning_rate=0.1)
+    hidden, game = unbounded(shared[0], net.block), StructureGame(shared, fraction=1.0, learning_rate=0.1)
     before = shared[0].weight.clone()
     x0_hat = net(x_t)
     loss = (x0_hat - x0).square().mean()
@@ -215,18 +219,18 @@ def test_an_encoder_may_be_shared_with_a_game_that_goes_on_learning() -> None:
 
 def test_images_in_half_precision_are_seen_in_the_precision_of_the_weights() -> None:
     net, (x0, x_t) = Net(), images()
-    whole, half = (HiddenStructure(encoder(), net.block) for _ in range(2))
+    whole, half = (unbounded(encoder(), net.block) for _ in range(2))
     net(x_t)
     torch.testing.assert_close(half(x0.to(torch.bfloat16)), whole(x0), rtol=2e-2, atol=0)
 
 
 def test_features_that_are_not_a_tensor_or_not_finite_are_refused_and_identical_images_are_not() -> None:
     net, (x0, x_t) = Net(), images()
-    pair = HiddenStructure(lambda x: (x, x), net.block)
+    pair = unbounded(lambda x: (x, x), net.block)
     net(x_t)
     with pytest.raises(StructureError, match=r"features must give a tensor .* they gave tuple"):
         pair(x0)
-    hidden = HiddenStructure(encoder(), net.block)
+    hidden = unbounded(encoder(), net.block)
     net(x_t)
     with pytest.raises(StructureError, match="holds NaN or infinite values"):
         hidden(x0.fill_(math.nan))
@@ -270,7 +274,9 @@ def test_a_ratio_needs_a_loss_that_depends_on_the_layer() -> None:
     net, (x0, x_t) = Net(), images()
     hidden = HiddenStructure(encoder(), net.block, ratio=0.3)
     loss = (net(x_t) - x0).square().mean()
-    with pytest.raises(StructureError, match=r"with a ratio the denoising loss is needed, too: hidden\(x0, loss\)"):
+    with pytest.raises(
+        StructureError, match=r"the denoising loss is needed for the bound: hidden\(x0, loss\); or give ratio=None"
+    ):
         hidden(x0)
     net(x_t)
     with pytest.raises(StructureError, match="the loss does not depend on the tapped module's output"):

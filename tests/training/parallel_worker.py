@@ -69,7 +69,7 @@ def foreign_loop(rank: int, count: int) -> list[float]:
     encoder = nn.Sequential(nn.Conv2d(1, 4, 3, stride=2), nn.SiLU(), nn.Flatten(), nn.Linear(36, 5))
     features = nn.Conv2d(1, 5, 3, padding=1)
     game = StructureGame(encoder, adversary="ascend", learning_rate=1e-2, ratio=0.6, k_max=5.0)
-    hidden = HiddenStructure(features, net[1], weight=2.0)
+    hidden = HiddenStructure(features, net[1], weight=2.0, ratio=0.5)
     model = DistributedDataParallel(net) if count > 1 else net
     optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
     for _ in range(4):
@@ -78,7 +78,7 @@ def foreign_loop(rank: int, count: int) -> list[float]:
         x0_hat = model(x0 + sigma.reshape(-1, 1, 1, 1) * noise)
         loss = (x0_hat - x0).square().mean()
         optimiser.zero_grad()
-        (loss + game(loss, x0, x0_hat, sigma) + hidden(x0)).backward()
+        (loss + game(loss, x0, x0_hat, sigma) + hidden(x0, loss)).backward()
         optimiser.step()
     return [value for part in (*net.parameters(), *encoder.parameters()) for value in part.detach().flatten().tolist()]
 
