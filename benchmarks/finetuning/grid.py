@@ -40,7 +40,7 @@ JUDGES = ("mlp", "pixels")
 """The deciding judges: a classifier trained on other images, and principal components of the pixels."""
 _UNBOUND = {"ratio": None}
 """The bound in a hidden layer came later than the grid."""
-_OWN = {"encoder_stride": 2, "encoder_steps": 100, "every": 2, "end": 1.0}
+_OWN = {"encoder_training": "supervised", "encoder_stride": 2, "encoder_steps": 100, "every": 2, "end": 1.0}
 _SOURCE = {"encoder_training": "source", "every": 2, "end": 1.0}
 FORMS: dict[str, dict[str, Any]] = {
     "hidden": {"signal": "hidden", "control": _UNBOUND, "structure": _OWN},

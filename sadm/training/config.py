@@ -391,6 +391,13 @@ class TrainConfig(Config):
         return max(1, round(self.prior.share * self.optimiser.batch)) if self.prior.images else 0
 
     @property
+    def sees_with_source(self) -> bool:
+        """Whether the structure encoder is the model that the training starts from."""
+        way, whole = self.structure.encoder_training, self.parallel.strategy == "ddp"  # in each process
+        can = self.signal == "hidden" and self.start_from is not None and whole
+        return way == "source" or (way == "auto" and can)
+
+    @property
     def anchored(self) -> bool:
         """Whether relations of the model that the training starts from take part."""
         return self.anchor_weight > 0

@@ -84,8 +84,9 @@ class StructureConfig(Config):
     encoder_outputs: Literal["embedding", "stages"] = "embedding"
     """What is related: one embedding an image, or the features at each stage and place as well."""
     encoder_training: Literal["auto", "supervised", "views", "denoising", "source"] = "auto"
-    """What the encoder learns: labels, to match two views of an image, to restore noise; auto = labels if any, else views;
-    source = nothing: it is the model that the training starts from, as it sees images without noise.
+    """What the encoder learns: labels, to match two views of an image, to restore noise; source = nothing: it is the model that
+    the training starts from, as it sees images without noise; auto = source with --signal hidden where there is such a model,
+    else labels if any, else views.
     """
     encoder_tap: str | None = None
     """source: module of the network that is read, such as 'blocks.1'; None = the middle block."""

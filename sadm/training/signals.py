@@ -93,7 +93,7 @@ class _Setup:
 
     def pretrain(self) -> Pretrained:
         """A pre-trained structure encoder, or one that is the model that the training starts from."""
-        if self.config.structure.encoder_training == "source":
+        if self.config.sees_with_source:
             return Pretrained(self.untrained(), 0.0, None, None)
         device = resolve_device(self.config.device)
         progress = partial(self.reporter.update, "encoder")
@@ -103,7 +103,7 @@ class _Setup:
     def untrained(self) -> nn.Module:
         """The structure encoder, as far as it is there before pre-training."""
         settings = self.config.structure
-        if settings.encoder_training == "source":
+        if self.config.sees_with_source:
             encoder = SourceEncoder(self.source_tap(), settings.encoder_sigma, settings.encoder_outputs)
             return encoder.to(resolve_device(self.config.device))
         with torch.random.fork_rng(devices=[]):

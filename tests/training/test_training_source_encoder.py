@@ -12,10 +12,12 @@ from finetune_setup import config_for, other_images, trained, whole_and_in_parts
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.core.progress import Silent
+from sadm.signals.source import SourceEncoder
 from sadm.training.config import TrainConfig
 from sadm.training.model_folder import load_model
+from sadm.training.run import train
 from sadm.training.signals import prepare_signals
-from tiny import equal_bits, tiny_config, tiny_learner
+from tiny import equal_bits, tiny_config, tiny_images, tiny_learner
 
 SIGNALS = ("structure", "features", "repa", "hidden", "sampled")
 
@@ -52,6 +54,23 @@ def test_a_layer_is_held_to_what_the_model_saw_before_it_was_tuned(base: Path, m
     with torch.no_grad():
         model(x, torch.full((5,), 0.4), Cond())
     torch.testing.assert_close(learner.signals[0].target(x), kept[0], rtol=1e-5, atol=1e-6)
+
+
+def test_a_hidden_layer_of_a_model_that_goes_on_is_seen_by_it_unless_asked_otherwise(base: Path) -> None:
+    usual = config_for(base, "full", signal="hidden", structure={"encoder_steps": 3})
+    assert isinstance(prepare_signals(usual, other_images(), Silent()).signals[0].encoder, SourceEncoder)
+    told = usual.model_copy(update={"structure": usual.structure.model_copy(update={"encoder_training": "views"})})
+    assert not isinstance(prepare_signals(told, other_images(), Silent()).signals[0].encoder, SourceEncoder)
+    sharded = usual.model_copy(update={"parallel": usual.parallel.model_copy(update={"strategy": "fsdp"})})
+    fresh, game = tiny_config(signal="hidden"), config_for(base, "full", signal="structure")
+    assert [config.sees_with_source for config in (usual, told, sharded, fresh, game)] == [True, *[False] * 4]
+
+
+def test_registers_are_no_places(tmp_path: Path) -> None:
+    net = {"registers": 2}
+    train(tiny_config(signal="none", net=net), tmp_path, images=tiny_images())
+    learner = tiny_learner(config_for(tmp_path, "full", signal="hidden", net=net), other_images())
+    assert torch.isfinite(learner.advance()["hidden"])
 
 
 @pytest.mark.parametrize("signal", SIGNALS)

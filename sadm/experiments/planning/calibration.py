@@ -250,7 +250,8 @@ def _longer(size: tuple[int, int], config: OptimiserConfig, device: torch.device
 def _pretraining(subject: Subject, device: torch.device) -> float:
     """Seconds of a step of the structure encoder's training."""
     config = subject.config
-    if config.signal in ("none", "dispersive", "contrastive", "anchor") or not config.structure.encoder_steps:
+    needs_none = config.signal in ("none", "dispersive", "contrastive", "anchor") or config.sees_with_source
+    if needs_none or not config.structure.encoder_steps:
         return 0.0
     images = random_images(subject.shape, subject.classes, 2 * config.structure.encoder_batch)
     sizes = {"net": {"depth": 1}} if config.net.kind == "dit" else {}

@@ -72,14 +72,14 @@ def signal_cost(shape: Shape, config: TrainConfig, classes: int, counts: Counts)
         )
     if config.signal == "sampled":  # a network that is learned through in each step of its sampler
         found = dataclasses.replace(found, operations=found.operations + config.control.sampler_steps * counts.step)
-    passes = 1.0 if config.structure.encoder_training == "source" and config.signal != "none" else 0.0
+    passes = 1.0 if config.sees_with_source and config.signal != "none" else 0.0
     passes += config.anchor.fraction if config.anchored else 0.0
     return dataclasses.replace(found, operations=found.operations + passes * counts.forward)
 
 
 def needs_source(config: TrainConfig) -> bool:
     """Whether the model that the training starts from is held beside the one that learns."""
-    return config.anchored or config.structure.encoder_training == "source"
+    return config.anchored or config.sees_with_source
 
 
 def probe_config(config: TrainConfig, **changes: Any) -> TrainConfig:
