@@ -16,7 +16,7 @@ WHOLE = {**SEARCHED_FROM, "end": 1.0}
 """The game as it was first tried: in every step, to the end, with an encoder of full resolution."""
 GAME, FROZEN, FEATURES = "game - noisiest third", "frozen - noisiest third", "point-wise features - noisiest third"
 BATCH, CLEANEST, MIDDLE = "game - balanced over the batch", "game - cleanest third", "game - middle third"
-HIDDEN, HIDDEN_RANDOM = "hidden", "hidden - random encoder"
+FORMER, FORMER_RANDOM = "hidden - no bound", "hidden - no bound - random encoder"
 RANDOM, HALF = "frozen random encoder", "game - ends half-way"
 
 
@@ -62,8 +62,8 @@ TABLES = {
     "controls": Variants(
         "Other signals, as controls",
         {
-            HIDDEN: {"signal": "hidden"},
-            HIDDEN_RANDOM: {"signal": "hidden", "structure": {"encoder_steps": 0}},
+            FORMER: hidden(ratio=None),
+            FORMER_RANDOM: {**hidden(ratio=None), "structure": {"encoder_steps": 0}},
             "labels": {"signal": "labels"},
             "dispersive": {"signal": "dispersive"},
             "dispersive - a tenth of the weight": {"signal": "dispersive", "control": {"weight": 0.05}},
@@ -88,6 +88,7 @@ TABLES = {
             "to the end": {**hidden(), "structure": {"end": 1.0}},
             "in every step of the first quarter": {**hidden(), "structure": {"every": 1, "end": 0.25}},
             "half as much pre-training": {**hidden(), "structure": {"encoder_steps": 50}},
+            "random encoder": {**hidden(), "structure": {"encoder_steps": 0}},
         },
         SEARCH_SEEDS,
     ),
