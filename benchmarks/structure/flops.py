@@ -77,10 +77,12 @@ def overhead_of(network: Network) -> dict[str, Any]:
     game = StructureGame(encoder, watchdog=None, fraction=settings.fraction, adversary=settings.adversary)
     tap = torch.nn.Identity()
     hidden = HiddenStructure(cast(torch.nn.Module, frozen.trunk), tap)
-    tap(torch.randn(BATCH, network.tokens, network.width, generator=draws, requires_grad=True))
+    tapped = tap(torch.randn(BATCH, network.tokens, network.width, generator=draws, requires_grad=True))
+    output = tapped @ torch.randn(network.width, network.patch**2 * network.shape[0], generator=draws)
+    loss = output.square().mean()  # for the bound, a gradient goes through the output layer once more
     flops = {
         "sadm": counted(lambda: game.play(x0, x0_hat, sigma, g_dsm)) / BATCH,
-        "hidden": counted(lambda: hidden(x0).backward()) / BATCH,
+        "hidden": counted(lambda: hidden(x0, loss).backward()) / BATCH,
     }
     return {
         "network": network.name,

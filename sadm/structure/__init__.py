@@ -4,7 +4,7 @@
     loss = loss + game(loss, x0, x0_hat, sigma)        # the paper's game, at the output
 
     hidden = HiddenStructure(encoder.trunk, net.blocks[-1])
-    loss = loss + hidden(x0)                           # the same idea in a hidden layer, and nobody plays
+    loss = loss + hidden(x0, loss)                     # the same idea in a hidden layer, and nobody plays
 
 Source of the idea: Yang et al., CVPR 2024, arXiv 2402.17563. What the paper leaves open (encoder, relation, weights, update
 ratio) is an option here, with a measured default.
