@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sadm.experiments.cost import ArmCost
     from sadm.experiments.runs import Runs
 
 
@@ -27,6 +28,21 @@ def train_all(config: Any, folder: Path, steps: dict[str, int]) -> dict[str, flo
     with ConsoleReporter() as reporter:
         Pool(folder, devices_for(config.train.device, config.jobs), reporter).run(missing, lambda name: [])
     return Evaluator(split_for(config.train).held_out).floor
+
+
+def cost_beside(config: Any, folder: Path, arm: str) -> ArmCost:
+    """What an arm's steps cost beside plain training's, measured once in a folder of `train_all`, as a comparison does."""
+    from sadm.core.progress import ConsoleReporter
+    from sadm.experiments.compare import COST_JOB
+    from sadm.experiments.cost import read_costs
+    from sadm.experiments.devices import devices_for
+    from sadm.experiments.pool import Pool
+
+    if arm not in read_costs(folder):
+        with ConsoleReporter() as reporter:
+            alone = devices_for(config.train.device, 1)
+            Pool(folder, alone, reporter).run([{"name": COST_JOB, "measure": [arm]}], lambda name: [])
+    return read_costs(folder)[arm]
 
 
 def above_floor(runs: Runs, judge: str, floor: dict[str, float]) -> list[float]:

@@ -176,24 +176,29 @@ def reach_lines(rows: list[dict[str, Any]]) -> list[str]:
 
 
 def size_lines(rows: list[dict[str, Any]]) -> list[str]:
-    """The default beside networks of several sizes, at equal steps."""
+    """The default beside networks of several sizes."""
     if not rows:
         return []
     lines = [
         "### Gain and cost by size of the network",
         "",
-        "Equal steps. CPU-seconds of whole trainings, pre-training included, each beside other work: good to a few percent.",
+        "Change of FD - floor. CPU-seconds of whole trainings of equal steps, pre-training included, each beside other work: "
+        "good to a few percent.",
         "",
-        "| network | parameters | judge | pairs | change of FD - floor | 95 % interval | CPU-seconds against plain |",
-        "| --- | --- | --- | --- | --- | --- | --- |",
+        "| network | parameters | judge | pairs | at equal steps | 95 % interval | CPU-seconds against plain | at equal cost | "
+        "95 % interval |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for row in rows:
         seconds = sum(row["cpu_seconds"][row["arm"]]) / sum(row["cpu_seconds"]["plain"])
-        lines += [
-            f"| {row['title']} | {row['parameters'] / 1e6:.2f} M | {judge} | {len(row['seeds'])} | {change(ratio['mean'])} | "
-            f"{interval(ratio)} | {change(seconds)} |"
-            for judge, ratio in row["ratios"].items()
-        ]
+        afforded = row.get("equal_cost", {}).get("ratios", {})
+        for judge, ratio in row["ratios"].items():
+            at_cost = afforded.get(judge)
+            cells = "not measured | " if at_cost is None else f"{change(at_cost['mean'])} | {interval(at_cost)}"
+            lines.append(
+                f"| {row['title']} | {row['parameters'] / 1e6:.2f} M | {judge} | {len(row['seeds'])} | {change(ratio['mean'])} | "
+                f"{interval(ratio)} | {change(seconds)} | {cells} |"
+            )
     return lines
 
 

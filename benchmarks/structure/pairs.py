@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RUNS, relative, store, stored
-from benchmarks.paired import above_floor, seconds, train_all
+from benchmarks.paired import above_floor, cost_beside, seconds, train_all
 from benchmarks.structure.noisy import write_noisy
 from benchmarks.structure.regimes import ARMS, REGIMES, REPORT_SEEDS, SIDE
 from benchmarks.structure.trainings import NAME
@@ -41,6 +41,7 @@ class Pairs:
         noisy: train on Fashion-MNIST with a tenth of pure noise.
         recipe: of both.
         beside: the row in whose folder this one is trained, so that plain trainings are shared; None = its own.
+        measured: also train the arm at equal cost, as it is measured beside this network.
     """
 
     title: str
@@ -54,6 +55,7 @@ class Pairs:
     recipe: str = f"fashion_mnist_{SIDE}"
     arm_change: dict[str, Any] = dataclasses.field(default_factory=dict)
     beside: str | None = None
+    measured: bool = False
 
 
 PAIRS = {
@@ -74,7 +76,7 @@ SHARES = {
     "K85": Pairs("the default at 85 % of plain's cost", arm="hidden", cost_of="B", share=0.85),
 }
 """For the share of plain training's cost at which the default is as good as plain training at its full cost, in regime B."""
-SIZES = {
+_BESIDE = {
     "N1": Pairs("width 64, 4 tokens", "hidden", {"net": {"width": 64}}, FEW_SEEDS),
     "N2": Pairs("width 128, 4 tokens", "hidden", {}, FEW_SEEDS),
     "N3": Pairs("width 224, 4 tokens", "hidden", {"net": {"width": 224}}, FEW_SEEDS),
@@ -86,7 +88,8 @@ SIZES = {
         "28x28 pixels, width 128, 49 tokens, 1,000 steps", "hidden", SHORT_28, FEW_SEEDS, recipe="fashion_mnist"
     ),
 }
-"""The default signal beside networks of several sizes, at equal steps."""
+SIZES = {name: dataclasses.replace(pairs, measured=True) for name, pairs in _BESIDE.items()}
+"""The default signal beside networks of several sizes, at equal steps and at equal cost."""
 STEPS = (100, 200, 400, 600, 1200, 2400)
 LENGTHS = {
     f"T{steps}": Pairs(
@@ -134,7 +137,14 @@ def run_pairs(name: str) -> None:
     own = whole if pairs.cost_of is None else steps_at_share(stored(NAME, pairs.cost_of), pairs.arm, whole, pairs.share)
     steps = {CONTROL: whole, pairs.arm: own}
     floor = train_all(config, folder, steps)
-    store(NAME, name, row(name, folder, steps, floor))
+    found = row(name, folder, steps, floor)
+    if pairs.measured:
+        cost = cost_beside(config, folder, pairs.arm)
+        afforded = cost.equal_cost_steps(whole)
+        train_all(config, folder, {pairs.arm: afforded})
+        ratios = row(name, folder, {CONTROL: whole, pairs.arm: afforded}, floor)["ratios"]
+        found["equal_cost"] = {"steps": afforded, "step_ratio": cost.step_ratio, "ratios": ratios}
+    store(NAME, name, found)
 
 
 def steps_at_share(regime: dict[str, Any], arm: str, whole: int, share: float) -> int:

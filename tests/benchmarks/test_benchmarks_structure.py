@@ -202,7 +202,11 @@ def test_sizes_and_relations_are_shown(tmp_path: Path) -> None:
         "title": "small", "arm": "hidden", "seeds": [1, 2, 3], "ratios": ratios, "parameters": 260_000,
         "cpu_seconds": {"hidden": [11.0, 11.0], "plain": [10.0, 10.0]},
     }  # fmt: skip
-    assert page.size_lines([size])[-1] == "| small | 0.26 M | mlp | 3 | -10.0% | -20.0% to +0.0% | +10.0% |"
+    shown = "| small | 0.26 M | mlp | 3 | -10.0% | -20.0% to +0.0% | +10.0% |"
+    assert page.size_lines([size])[-1] == f"{shown} not measured |  |"
+    fewer = {"mlp": {"mean": 0.95, "low": 0.9, "high": 1.1, "values": [0.95] * 3}}
+    size["equal_cost"] = {"steps": 9, "step_ratio": 1.1, "ratios": fewer}
+    assert page.size_lines([size])[-1] == f"{shown} -5.0% | -10.0% to +10.0% |"
     table = {"seeds": [0, 1], "rows": [{"title": "few", "ratios": {"cosine": {"mlp": 1.1}, "rbf": {"mlp": None}}}]}
     assert page.relation_lines(table)[-1] == "| few | mlp | +10.0% | no ratio |"
 
