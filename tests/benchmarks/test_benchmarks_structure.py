@@ -17,6 +17,7 @@ from benchmarks.structure import noisy, page, pairs, relations, search, summary
 from benchmarks.structure.extrapolation import extrapolated, extrapolation_lines
 from benchmarks.structure.regimes import ARMS, REGIMES
 from benchmarks.structure.trainings import row
+from sadm.experiments.cost import ArmCost
 
 
 def ratio(*values: float) -> dict[str, Any]:
@@ -145,18 +146,26 @@ def test_a_row_beside_another_trains_its_own_arm_alone(
         pairs, "train_all", lambda config, folder, steps: asked.append((config, folder)) or {"mlp": 0.5}
     )
     monkeypatch.setattr(pairs, "store", lambda part, row, value: kept.update({row: value}))
+    cost = ArmCost(1.25, 1.0, 0.0, 0.0, 200)
+    monkeypatch.setattr(pairs, "cost_beside", lambda config, folder, arm: cost)
     beside = pairs.ALL[name].beside
     steps = pairs.ALL[name].change["optimiser"]["steps"]
     for seed in pairs.ALL[beside].seeds:
         for arm, fd in (("plain", 2.5), ("hidden", 2.0), (pairs.ALL[name].arm, 1.5)):
             finished_run(tmp_path / "structure" / beside, arm, seed, fd, [1], steps=steps)
+        finished_run(tmp_path / "structure" / beside, "hidden", seed, 3.5, [1], steps=int(steps / 1.25))
     for row_name in (beside, name):
         pairs.run_pairs(row_name)
-    (first, folder), (second, other) = asked
+    (first, folder), *_, (second, other) = asked
     assert folder == other == tmp_path / "structure" / beside
     assert (first.train, first.seeds, first.arms["plain"]) == (second.train, second.seeds, second.arms["plain"])
     assert kept[name]["ratios"]["mlp"]["values"] == pytest.approx([0.5] * len(first.seeds))
     assert kept[beside]["ratios"]["mlp"]["values"] == pytest.approx([0.75] * len(first.seeds))
+    assert ("equal_cost" in kept[beside]) == pairs.ALL[beside].measured
+    if pairs.ALL[beside].measured:
+        at_cost = kept[beside]["equal_cost"]
+        assert (at_cost["steps"], at_cost["step_ratio"]) == (int(steps / 1.25), 1.25)
+        assert at_cost["ratios"]["mlp"]["values"] == pytest.approx([1.5] * len(first.seeds))
 
 
 @pytest.mark.parametrize("name", list(pairs.ALL))
@@ -167,7 +176,7 @@ def test_every_pair_can_be_configured(name: str) -> None:
     config = load_train_config(recipe, overrides=pairs.ALL[name].change)
     assert pairs.ALL[name].arm in pairs.PAIRED_ARMS
     assert (config != load_train_config(recipe)) == (
-        bool(pairs.ALL[name].change) and name not in ("T600", "T600R")
+        bool(pairs.ALL[name].change) and name not in ("T600", "T600U")
     )  # as the recipe is
     assert name not in pairs.LENGTHS or f"T{config.optimiser.steps}" == name
 
