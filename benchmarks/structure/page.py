@@ -55,11 +55,14 @@ def section() -> str:
             lines += ["", *class_lines(row)]
     lines += ["", *pairs_lines(stored_rows([*PAIRS, *SHARES, *CONFIRMED]))]
     lines += reach_lines(rows)
-    sizes = stored_rows(SIZES)
-    lines += ["", *size_lines(sizes)]
+    sizes, sizes_before, lengths, lengths_before = map(
+        stored_rows, (SIZES, [f"{name}U" for name in SIZES], LENGTHS, [f"{name}U" for name in LENGTHS])
+    )
+    lines += ["", *size_lines([*sizes, *sizes_before])]
     if result_path(NAME, "flops").exists():
-        lines += extrapolation_lines(sizes, stored(NAME, "flops")["networks"][-1]["parameters"])
-    lines += ["", *length_lines(stored_rows(LENGTHS))]
+        largest = stored(NAME, "flops")["networks"][-1]["parameters"]
+        lines += [*extrapolation_lines(sizes, largest), *extrapolation_lines(sizes_before, largest)]
+    lines += ["", *length_lines([*lengths, *lengths_before])]
     if result_path(NAME, "relations").exists():
         lines += ["", *relation_lines(stored(NAME, "relations"))]
     for name in (name for name in TABLES if result_path(NAME, name).exists()):
