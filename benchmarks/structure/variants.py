@@ -28,11 +28,13 @@ class Variants:
         title: of its section.
         arms: each as of a comparison, by what it is.
         seeds: paired with plain training's.
+        together: whether the arms were trained side by side, so that their CPU-seconds can be compared.
     """
 
     title: str
     arms: dict[str, dict[str, Any]]
     seeds: tuple[int, ...] = REPORT_SEEDS
+    together: bool = True
 
 
 def game(**change: Any) -> dict[str, Any]:
@@ -91,6 +93,7 @@ TABLES = {
             "random encoder": {**hidden(), "structure": {"encoder_steps": 0}},
         },
         SEARCH_SEEDS,
+        together=False,
     ),
     "options": Variants(
         "Options of the game that the search left out",

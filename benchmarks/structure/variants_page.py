@@ -25,8 +25,8 @@ def variants_lines(name: str, found: dict[str, Any], deciding: list[str]) -> lis
     ]
     for arm in (arm for arm in rows if arm != CONTROL):
         cells = " | ".join(with_interval(ratio(rows, arm, CONTROL, judge)) for judge in judges)
-        cost = sum(rows[arm]["cpu_seconds"]) / sum(rows[CONTROL]["cpu_seconds"])
-        lines.append(f"| {arm} | {cells} | {change(cost)} |")
+        cost = change(sum(rows[arm]["cpu_seconds"]) / sum(rows[CONTROL]["cpu_seconds"]))
+        lines.append(f"| {arm} | {cells} | {cost if TABLES[name].together else 'not comparable'} |")
     return [*lines, "", *verdict_lines(rows, deciding)] if name == "hypotheses" else lines
 
 
