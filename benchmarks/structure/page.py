@@ -30,8 +30,8 @@ steps lose by it (by length). Where a model is continued, its own view of clean 
 of the gain is there with a random encoder, too, and aligning the layer with an encoder (repa) gains as much at a higher
 cost (controls, below; both without the bound). None of the hypotheses that the project began with was confirmed at this
 size (below). What became of the goals: the table of goals. Not measured: longer trainings at 28x28, more pixels, networks
-above 10 million parameters; for those the table of operations tells the cost alone. At 28x28 and beside several sizes of
-network there are, so far, the rows without the bound.
+above 10 million parameters; for those the table of operations tells the cost alone. At 28x28 and beside the larger
+networks there are, so far, the rows without the bound.
 """
 
 MOST_CLASSES = 4
