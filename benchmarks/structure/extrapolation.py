@@ -56,7 +56,7 @@ def extrapolated(parameters: Sequence[int], ratios: Sequence[float], at: int) ->
     return Extrapolated(*np.exp([mean, mean - half, mean + half, slope]).tolist())
 
 
-def extrapolation_lines(rows: list[dict[str, Any]], at: int) -> list[str]:
+def extrapolation_lines(rows: list[dict[str, Any]], at: int, how: str = "at equal steps") -> list[str]:
     """What the rows of networks of several sizes say of DiT-XL/2, which has `at` parameters; nothing where there are too few."""
     lines = []
     for judge in rows[0]["ratios"] if rows else ():
@@ -67,7 +67,7 @@ def extrapolation_lines(rows: list[dict[str, Any]], at: int) -> list[str]:
         found = extrapolated(parameters, [row["ratios"][judge]["mean"] for row in known], at)
         verdict = "which decides nothing" if found.low < 1 < found.high else "if the line goes on so far"
         lines.append(
-            f"A line through these {len(known)} networks (log ratio over log parameters, {judge}): {change(found.per_decade)} "
+            f"A line through {len(known)} of these networks {how} (log ratio over log parameters, {judge}): {change(found.per_decade)} "
             f"for ten times the parameters; at DiT-XL/2's {at / 1e6:.0f} M, {at / max(parameters):.0f} times the largest, "
             f"{change(found.mean)}, "
             f"95 % interval {change(found.low)} to {change(found.high)}, {verdict}.  "

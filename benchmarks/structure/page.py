@@ -62,7 +62,10 @@ def section() -> str:
     lines += ["", *size_lines([*sizes, *sizes_before])]
     if result_path(NAME, "flops").exists():
         largest = stored(NAME, "flops")["networks"][-1]["parameters"]
-        lines += [*extrapolation_lines(sizes, largest), *extrapolation_lines(sizes_before, largest)]
+        lines += [
+            *extrapolation_lines(sizes, largest),
+            *extrapolation_lines(sizes_before, largest, "without the bound"),
+        ]
     lines += ["", *length_lines([*lengths, *lengths_before])]
     if result_path(NAME, "relations").exists():
         lines += ["", *relation_lines(stored(NAME, "relations"))]
