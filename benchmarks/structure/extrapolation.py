@@ -68,8 +68,9 @@ def extrapolation_lines(rows: list[dict[str, Any]], at: int, how: str = "at equa
         verdict = "which decides nothing" if found.low < 1 < found.high else "if the line goes on so far"
         lines.append(
             f"A line through {len(known)} of these networks {how} (log ratio over log parameters, {judge}): "
-            f"{change(found.per_decade)} for ten times the parameters; at DiT-XL/2's {at / 1e6:.0f} M, {at / max(parameters):.0f} times the largest, "
-            f"{change(found.mean)}, "
+            f"{change(found.per_decade)} for ten times the parameters; "
+            f"at DiT-XL/2's {at / 1e6:.0f} M, {at / max(parameters):.0f} "
+            f"times the largest, {change(found.mean)}, "
             f"95 % interval {change(found.low)} to {change(found.high)}, {verdict}.  "
         )
     return ["", *lines] if lines else []
