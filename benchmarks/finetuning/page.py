@@ -26,7 +26,7 @@ method that has not finished learning after these steps misses each one that str
 the old ones lose most. Few images of a far domain, where a gain would be expected, show one in the mean, with an
 interval that includes none. The paper's gain on DiffFit (-10 to -18 %, in Inception's features, on networks a
 thousand times larger) is neither confirmed nor refuted by this. All of it came before the bound that structure in a
-hidden layer has by default, most of it with another encoder than it has there by now (as in regime E, above)."""
+hidden layer has by default."""
 
 
 def section() -> str | None:
