@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks.common import change, result_path, stored
 from benchmarks.structure.extrapolation import extrapolation_lines
-from benchmarks.structure.pairs import CONFIRMED, LENGTHS, PAIRS, SHARES, SIZES
+from benchmarks.structure.pairs import CONFIRMED, LENGTHS, LENGTHS_BEFORE, PAIRS, SHARES, SIZES, SIZES_BEFORE
 from benchmarks.structure.search import STAGES
 from benchmarks.structure.summary import BEST, GAME, cost_to_plain, over_regimes, stored_rows
 from benchmarks.structure.targets import share_words, target_lines
@@ -56,9 +56,7 @@ def section() -> str:
             lines += ["", *class_lines(row)]
     lines += ["", *pairs_lines(stored_rows([*PAIRS, *SHARES, *CONFIRMED]))]
     lines += reach_lines(rows)
-    sizes, sizes_before, lengths, lengths_before = map(
-        stored_rows, (SIZES, [f"{name}U" for name in SIZES], LENGTHS, [f"{name}U" for name in LENGTHS])
-    )
+    sizes, sizes_before = stored_rows(SIZES), stored_rows(SIZES_BEFORE)
     lines += ["", *size_lines([*sizes, *sizes_before])]
     if result_path(NAME, "flops").exists():
         largest = stored(NAME, "flops")["networks"][-1]["parameters"]
@@ -66,7 +64,7 @@ def section() -> str:
             *extrapolation_lines(sizes, largest),
             *extrapolation_lines(sizes_before, largest, "without the bound"),
         ]
-    lines += ["", *length_lines([*lengths, *lengths_before])]
+    lines += ["", *length_lines(stored_rows([*LENGTHS, *LENGTHS_BEFORE]))]
     if result_path(NAME, "relations").exists():
         lines += ["", *relation_lines(stored(NAME, "relations"))]
     for name in (name for name in TABLES if result_path(NAME, name).exists()):

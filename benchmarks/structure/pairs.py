@@ -106,14 +106,17 @@ CONFIRMED = {
     ),
 }
 """The paper's form where N8 has the default, at equal steps."""
-BEFORE = {
-    f"{name}U": dataclasses.replace(
-        pairs, title=f"{pairs.title}, without the bound", arm=FORMER, beside=name, measured=False
-    )
-    for name, pairs in {**SIZES, **LENGTHS}.items()
-}
+SIZES_BEFORE, LENGTHS_BEFORE = (
+    {
+        f"{name}U": dataclasses.replace(
+            pairs, title=f"{pairs.title}, without the bound", arm=FORMER, beside=name, measured=False
+        )
+        for name, pairs in rows.items()
+    }
+    for rows in (SIZES, LENGTHS)
+)
 """Sizes and lengths with the default as it was before it had a bound, at equal steps."""
-ALL = {**PAIRS, **SHARES, **SIZES, **LENGTHS, **CONFIRMED, **BEFORE}
+ALL = {**PAIRS, **SHARES, **SIZES, **LENGTHS, **CONFIRMED, **SIZES_BEFORE, **LENGTHS_BEFORE}
 
 
 def run_pairs(name: str) -> None:

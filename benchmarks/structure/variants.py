@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.common import RUNS, SEARCHED_FROM, store
 from benchmarks.paired import above_floor, seconds, train_all
+from benchmarks.structure.pairs import FORMER
 from benchmarks.structure.regimes import REGIMES, REPORT_SEEDS, SEARCH_SEEDS
 from benchmarks.structure.trainings import NAME
 
@@ -16,7 +17,7 @@ WHOLE = {**SEARCHED_FROM, "end": 1.0}
 """The game as it was first tried: in every step, to the end, with an encoder of full resolution."""
 GAME, FROZEN, FEATURES = "game - noisiest third", "frozen - noisiest third", "point-wise features - noisiest third"
 BATCH, CLEANEST, MIDDLE = "game - balanced over the batch", "game - cleanest third", "game - middle third"
-FORMER, FORMER_RANDOM = "hidden - no bound", "hidden - no bound - random encoder"
+FORMER_RANDOM = f"{FORMER} - random encoder"
 RANDOM, HALF = "frozen random encoder", "game - ends half-way"
 
 

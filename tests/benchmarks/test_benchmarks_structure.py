@@ -179,7 +179,7 @@ def test_every_pair_can_be_configured(name: str) -> None:
         bool(pairs.ALL[name].change) and name not in ("T600", "T600U")
     )  # as the recipe is
     assert name not in pairs.LENGTHS or f"T{config.optimiser.steps}" == name
-    assert name not in pairs.BEFORE or pairs.ALL[name].beside == name[:-1]
+    assert name not in {**pairs.SIZES_BEFORE, **pairs.LENGTHS_BEFORE} or pairs.ALL[name].beside == name[:-1]
 
 
 def test_the_share_of_the_cost_includes_pretraining() -> None:
