@@ -14,6 +14,8 @@ from torch import nn
 from sadm.core.errors import UserError
 from sadm.signals import FeaturesAtPlaces, HiddenStructureSignal
 from sadm.structure import Schedule
+from sadm.structure.hidden import RATIO
+from sadm.training.signal_config import ControlConfig
 
 PATCH, PLACES, WIDTH = (1, 2), 10, 4
 
@@ -189,3 +191,7 @@ def test_a_map_is_tokens_row_by_row() -> None:
     assert found.shape == places.shape
     for place in range(PLACES):
         torch.testing.assert_close(found[:, :, place // 2, place % 2], of_tokens.taps["blocks.0"][:, place])
+
+
+def test_the_trainer_and_a_loop_of_ones_own_have_the_same_bound() -> None:
+    assert ControlConfig().ratio == RATIO  # written there once more, since a configuration imports no torch
