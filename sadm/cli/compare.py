@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sadm.cli.options import network_kind, parse, required, take
+from sadm.cli.options import network_defaults, parse, required, take
 from sadm.core.config import build_config, merge, read_yaml
 from sadm.core.progress import ConsoleReporter
 from sadm.core.terminal import say
@@ -38,7 +38,7 @@ def run(arguments: list[str]) -> None:
     values = {"train": load_train_config(recipe).model_dump(mode="json")}
     given = {} if file is None else read_yaml(file)
     train = merge_training(values["train"], given.get("train") or {})
-    values = {**merge(values, given), "train": merge_training(train, network_kind(rest, "train.net.kind"))}
+    values = {**merge(values, given), "train": merge_training(train, network_defaults(rest, "train."))}
     defaults = build_config(CompareConfig, values, file or "configuration")
     description = DESCRIPTION.format(recipes=", ".join(recipe_names()))
     config: CompareConfig = parse(CompareConfig, rest, "compare", description, defaults)

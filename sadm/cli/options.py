@@ -52,13 +52,19 @@ def take(arguments: list[str], *names: str) -> tuple[list[str | None], list[str]
     return list(values.values()), rest
 
 
-def network_kind(arguments: list[str], name: str = "net.kind") -> dict[str, Any]:
-    """What ``--net.kind`` asks for, as a change of the training's configuration: its defaults are those of that kind.
+def network_defaults(arguments: list[str], place: str = "") -> dict[str, Any]:
+    """What ``--net.kind`` and ``--net.named`` ask for, as a change of the training's configuration, before the other options.
 
-    A recipe's sizes of another kind of network would otherwise stand beside it, where they mean nothing.
+    A recipe's sizes would otherwise stand beside them: those of another kind of network mean nothing, others contradict a name.
+
+    Args:
+        arguments: as typed.
+        place: of the training's options, such as ``train.``.
     """
-    (kind,), _ = take(arguments, name)
-    return {} if kind is None else {"net": {"kind": kind}}
+    (kind, named), _ = take(arguments, f"{place}net.kind", f"{place}net.named")
+    asked = {"kind": kind, "named": None if named == "None" else named}
+    net = {key: value for key, value in asked.items() if value is not None}
+    return {"net": net} if net else {}
 
 
 def take_all(arguments: list[str], name: str) -> tuple[list[str], list[str]]:

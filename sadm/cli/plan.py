@@ -6,7 +6,7 @@ import dataclasses
 import json
 from typing import TYPE_CHECKING
 
-from sadm.cli.options import network_kind, parse, take
+from sadm.cli.options import network_defaults, parse, take
 from sadm.core.config import build_config
 from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter
@@ -87,9 +87,9 @@ def run(arguments: list[str]) -> None:
     """Parses the arguments, counts or measures, and prints the plan."""
     (recipe, file, arm), rest = take(arguments, "recipe", "config", "arm")
     base = base_for(recipe, file, arm)
-    kind = network_kind(rest, "train.net.kind")
-    if kind:
-        values = merge_training(base.config.model_dump(mode="json"), kind)
+    asked = network_defaults(rest, "train.")
+    if asked:
+        values = merge_training(base.config.model_dump(mode="json"), asked)
         base = dataclasses.replace(base, config=build_config(TrainConfig, values, "configuration"))
     defaults = PlanOptions(train=base.config)
     description = DESCRIPTION.format(recipes=", ".join(recipe_names()))

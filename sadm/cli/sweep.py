@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sadm.cli.options import network_kind, parse, required, take, take_all
+from sadm.cli.options import network_defaults, parse, required, take, take_all
 from sadm.core.config import build_config, parse_yaml, read_yaml
 from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter
@@ -40,7 +40,7 @@ def run(arguments: list[str]) -> None:
     """Parses the arguments, sweeps, and says what is best, how sure that is, and how to confirm it."""
     (out, recipe, file, grid), rest = take(arguments, "out", "recipe", "config", "grid")
     varied, rest = take_all(rest, "vary")
-    train = load_train_config(recipe, file, network_kind(rest, "train.net.kind"))
+    train = load_train_config(recipe, file, network_defaults(rest, "train."))
     defaults = build_config(SweepConfig, {"train": train.model_dump(mode="json")}, "sweep")
     description = DESCRIPTION.format(recipes=", ".join(recipe_names()))
     config: SweepConfig = parse(SweepConfig, rest, "sweep", description, defaults)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sadm.cli.options import network_kind, parse, required, speaks, take
+from sadm.cli.options import network_defaults, parse, required, speaks, take
 from sadm.core.progress import ConsoleReporter
 from sadm.core.terminal import say
 from sadm.training.config import TrainConfig, load_train_config, recipe_names
@@ -17,6 +17,7 @@ examples:
   sadm train --out runs/digits --recipe digits
   sadm train --out runs/plain --recipe digits --signal none --optimiser.steps 400
   sadm train --out runs/mine --recipe folder32 --data path/to/images --strict
+  sadm train --out runs/small --data path/to/images --data.resolution 64 --net.named DiT-S/4
   sadm train --out runs/unet --recipe digits --net.kind unet --net.unet.channels 32 64
   torchrun --nproc-per-node 2 -m sadm train --out runs/two --recipe digits
   sadm train --out runs/latent --data path/to/images --data.resolution 256 --data.autoencoder path/to/vae
@@ -26,15 +27,10 @@ examples:
 def run(arguments: list[str]) -> None:
     """Parses the arguments, trains, and says where the results are."""
     (out, recipe, file), rest = take(arguments, "out", "recipe", "config")
-    defaults = load_train_config(recipe, file, network_kind(rest))
+    defaults = load_train_config(recipe, file, network_defaults(rest))
     description = DESCRIPTION.format(recipes=", ".join(recipe_names()))
     config: TrainConfig = parse(TrainConfig, rest, "train", description, defaults)
     folder = required(out, "out", "train")
-    if config.start_from is not None and config.signal == "hidden" and speaks():
-        say(
-            "Note: structure guidance in a hidden layer helps a network that learns from scratch; continuing a trained one, it "
-            "measured worse than plain training (docs/results.md, regime E). Plain training: --signal none"
-        )
     from sadm.training.run import train
 
     with ConsoleReporter() as reporter:

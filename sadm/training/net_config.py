@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from sadm.core.config import Config, Count, Positive, PositiveFloat, merge
+from sadm.core.dit_sizes import DIT_NAMES, DiTName, sizes_of
 
 NetKind = Literal["dit", "unet"]
 
@@ -71,6 +72,8 @@ class NetConfig(Config):
 
     kind: NetKind = "dit"
     """dit = diffusion transformer, by the options here; unet = diffusers' UNet2DModel, by those of net.unet."""
+    named: DiTName | None = None
+    """A published size, such as DiT-S/2, in place of patch, width, depth and heads (2212.09748, table 1)."""
     patch: Positive = 2
     """Side of a patch in pixels; must divide the image's height and width."""
     width: Positive = 64
@@ -97,6 +100,21 @@ class NetConfig(Config):
     """Epsilon of the norm in front of each MLP (1e-5 in many of diffusers' networks); of all group norms of a UNet."""
     unet: UNetConfig = UNetConfig()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _by_name(cls, values: Any) -> Any:
+        named = values.get("named") if isinstance(values, Mapping) else None
+        if named not in DIT_NAMES:
+            return values
+        sizes = sizes_of(named)
+        for key, size in sizes.items():
+            if values.get(key, size) != size:
+                raise ValueError(
+                    f"net.named {named} has a net.{key} of {size}, got {values[key]}. Leave one of the two out, or say "
+                    "net.named None"
+                )
+        return {**sizes, **values}
+
     @model_validator(mode="after")
     def _fits(self) -> NetConfig:
         if self.width % self.heads or self.width % 4:
@@ -110,13 +128,18 @@ class NetConfig(Config):
 
     @model_validator(mode="after")
     def _of_one_kind(self) -> NetConfig:
-        for kind, names in {"dit": DIT_ALONE, "unet": ("unet",)}.items():
+        for kind, names in {"dit": ("named", *DIT_ALONE), "unet": ("unet",)}.items():
             changed = [name for name in names if getattr(self, name) != type(self).model_fields[name].default]
             if changed and kind != self.kind:
                 raise ValueError(
                     f"{_as_typed(self, changed[0])} has a meaning for net.kind '{kind}' alone, got '{self.kind}'"
                 )
         return self
+
+    @property
+    def without_name(self) -> NetConfig:
+        """The same sizes, whether a name or numbers gave them."""
+        return self.model_copy(update={"named": None})
 
     @property
     def divisor(self) -> int:
@@ -144,12 +167,18 @@ DIT_ALONE = ("patch", "width", "depth", "heads", "mlp_ratio", "qk_norm", "rope",
 def merge_training(base: Mapping[str, Any], override: Mapping[str, Any]) -> dict[str, Any]:
     """Nested union of two training configurations; `override` wins.
 
-    Where it names another kind of network, the sizes of the one in `base` go, since they mean nothing to it.
+    Where it asks for another kind of network, the sizes of the one in `base` go, since they mean nothing to it. A published
+    size that it names takes the place of their numbers, and its own numbers that of a name.
     """
     nets = [values.get("net") for values in (base, override)]
     kinds = [net.get("kind") if isinstance(net, Mapping) else None for net in nets]
     if kinds[1] is not None and kinds[1] != (kinds[0] or NetConfig().kind):
         base = {key: value for key, value in base.items() if key != "net"}
+    before, given = (net if isinstance(net, Mapping) else {} for net in nets)
+    if given.get("named") in DIT_NAMES:
+        base = merge(base, {"net": sizes_of(given["named"])})
+    elif before.get("named") in DIT_NAMES and sizes_of(before["named"]).keys() & given:
+        base = merge(base, {"net": {"named": None}})
     return merge(base, override)
 
 

@@ -19,6 +19,7 @@ from sadm.data.imageset import to_floats
 from sadm.evaluation import GaussianFit, frechet_distance, write_statistics
 from sadm.training.config import recipe_names
 from sadm.training.model_folder import load_model
+from sadm.training.run import read_run_config
 
 SMALL = (
     "--net.patch=2 --net.width=16 --net.depth=1 --net.heads=2 --optimiser.steps=6 --optimiser.batch=6 "
@@ -179,6 +180,18 @@ def test_patch_that_does_not_divide(capsys, tmp_path):
     assert "--net.patch" in said
 
 
+def test_a_network_by_its_published_name(capsys, tmp_path):
+    out, few = str(tmp_path / "run"), ["--recipe=digits", "--optimiser.steps=1", "--data.limit=40", "--signal=none"]
+    said = refused(capsys, "train", "--out", out, *few, "--net.named", "DiT-S/4", "--net.width", "512")
+    assert "net.named DiT-S/4 has a net.width of 384, got 512" in said
+    assert "'DiT-XL/8'" in refused(capsys, "train", "--out", out, *few, "--net.named=DiT-S/3")
+    assert run(["train", "--out", out, *few, "--net.named", "DiT-S/4", "--optimiser.batch=2"]) == 0
+    net = read_run_config(Path(out)).net
+    assert (net.named, net.patch, net.width, net.depth, net.heads) == ("DiT-S/4", 4, 384, 12, 6)
+    sizes = ["--net.width=384", "--net.depth=12", "--net.heads=6"]  # the same network, by its numbers
+    assert run(["train", "--out", f"{out}2", *few, *sizes, "--optimiser.batch=2", f"--start-from={out}"]) == 0
+
+
 def test_another_run_in_the_folder(capsys, tmp_path):
     arguments = ["train", "--data", "digits", "--out", str(tmp_path / "run"), *SMALL]
     assert run(arguments) == 0
@@ -223,17 +236,6 @@ def test_changed_images_are_not_judged(capsys, tmp_path, class_folder):
     assert run(["train", "--data", str(class_folder), "--out", out, "--data.held-out", "0.4", *SMALL]) == 0
     (class_folder / "good" / "00.png").unlink()
     assert "held-out images could be training images" in refused(capsys, "evaluate", out)
-
-
-def test_continuing_with_the_default_signal_is_advised_against(tmp_path: Path, capsys) -> None:
-    data = ["--data=digits", "--data.limit=40", *SMALL]
-    assert run(["train", "--out", str(tmp_path / "first"), *data, "--signal=none"]) == 0
-    continued = ["train", *data, f"--start-from={tmp_path / 'first'}"]
-    capsys.readouterr()
-    assert run([*continued, "--out", str(tmp_path / "plain"), "--signal=none"]) == 0
-    assert "Note:" not in capsys.readouterr().out
-    assert run([*continued, "--out", str(tmp_path / "hidden")]) == 0
-    assert "Plain training: --signal none" in capsys.readouterr().out
 
 
 def colours() -> nn.Module:

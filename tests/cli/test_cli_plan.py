@@ -43,6 +43,14 @@ def test_a_runs_configuration_is_planned(capsys: pytest.CaptureFixture[str], tmp
     assert (facts["shape"], facts["classes"], facts["batch"]) == ([3, 16, 16], 0, 8)
 
 
+def test_a_network_by_its_published_name_is_planned_as_by_its_sizes(capsys: pytest.CaptureFixture[str]) -> None:
+    named, sizes = (
+        json.loads(said(capsys, "--recipe", "digits", "--device", "h100", "--json", *net.split()))
+        for net in ("--train.net.named DiT-S/4", "--train.net.width 384 --train.net.depth 12 --train.net.heads 6")
+    )
+    assert named == sizes
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

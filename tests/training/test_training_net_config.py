@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from sadm.core.config import build_config, write_yaml
 from sadm.core.errors import UserError
 from sadm.experiments.config import CompareConfig
 from sadm.experiments.sweep.config import SweepConfig
+from sadm.models import DIT_NAMES, dit_by_name
 from sadm.training.config import TrainConfig, load_train_config, recipe_names
 from sadm.training.net_config import NetConfig, merge_training
+from sadm.training.spec import ModelSpec
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"kind": "unet", "patch": 4}, "net.patch has a meaning for net.kind 'dit' alone, got 'unet'"),
@@ -26,6 +30,9 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"kind": "unet", "unet": {"head_width": 48}}, r"net.unet.head_width \(48\) must divide .* got 64"),
     ({"kind": "unet", "unet": {"width": 3}}, "unknown key 'net.unet.width'"),
     ({"kind": "mlp"}, "'dit' or 'unet'"),
+    ({"named": "DiT-XXL/2"}, "'DiT-S/2', 'DiT-S/4'"),
+    ({"named": "DiT-S/2", "width": 512}, "net.named DiT-S/2 has a net.width of 384, got 512. Leave one of the two out"),
+    ({"kind": "unet", "named": "DiT-S/2"}, "net.named has a meaning for net.kind 'dit' alone, got 'unet'"),
 ]
 
 
@@ -72,6 +79,31 @@ def test_only_another_kind_drops_sizes() -> None:
     assert merge_training(unet, {"net": {"unet": {"groups": 4}}})["net"]["unet"] == {"layers": 1, "groups": 4}
 
 
+@pytest.mark.parametrize("name", DIT_NAMES)
+def test_a_name_stands_for_the_published_sizes(name: str) -> None:
+    net = build_config(TrainConfig, {"net": {"named": name, "rope": True}}, "a.yaml").net
+    built = ModelSpec((4, 32, 32), net, 1.0, (), ()).network
+    with torch.device("meta"):
+        published = dit_by_name(name, (4, 32, 32), rope=True)
+        shapes = {key: value.shape for key, value in built().state_dict().items()}
+    assert shapes == {key: value.shape for key, value in published.state_dict().items()}
+
+
+@pytest.mark.parametrize("recipe", recipe_names())
+def test_a_name_takes_the_place_of_a_recipes_sizes(recipe: str, tmp_path: Path) -> None:
+    config = load_train_config(recipe, overrides={"net": {"named": "DiT-S/4"}})
+    assert (config.net.patch, config.net.width, config.net.depth, config.net.heads) == (4, 384, 12, 6)
+    assert config.optimiser == load_train_config(recipe).optimiser
+    write_yaml(tmp_path / "config.yaml", config)
+    assert load_train_config(config=tmp_path / "config.yaml") == config
+    free = load_train_config(config=tmp_path / "config.yaml", overrides={"net": {"width": 192}})
+    assert (free.net.named, free.net.width, free.net.depth) == (None, 192, 12)
+    other = load_train_config(config=tmp_path / "config.yaml", overrides={"net": {"named": "DiT-B/2"}})
+    assert (other.net.patch, other.net.width, other.net.depth, other.net.heads) == (2, 768, 12, 12)
+    unet = load_train_config(config=tmp_path / "config.yaml", overrides={"net": {"kind": "unet"}})
+    assert unet.net == NetConfig(kind="unet")
+
+
 def test_arms_and_settings_may_differ_in_their_network() -> None:
     train = load_train_config("digits").model_dump(mode="json")
     arms = {"plain": {"signal": "none"}, "unet": {"signal": "none", "net": {"kind": "unet"}}}
@@ -80,6 +112,8 @@ def test_arms_and_settings_may_differ_in_their_network() -> None:
     assert comparison.arm_config("unet", 1).net == NetConfig(kind="unet")
     sweep = build_config(SweepConfig, {"train": train, "vary": {"net.kind": ["dit", "unet"]}}, "sweep")
     assert [sweep.arm_config(name, 1).net.kind for name in sweep.settings] == ["dit", "unet"]
+    sweep = build_config(SweepConfig, {"train": train, "vary": {"net.named": ["DiT-S/4", "DiT-B/4"]}}, "sweep")
+    assert [sweep.arm_config(name, 1).net.width for name in sweep.settings] == [384, 768]
 
 
 def test_configurations_of_before_there_were_kinds_are_transformers(tmp_path: Any) -> None:

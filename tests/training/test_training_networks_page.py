@@ -32,7 +32,7 @@ def test_the_code_and_the_commands_run(tmp_path: Path, monkeypatch: pytest.Monke
         if words[1] not in ELSEWHERE:
             assert run([*words[1:], *SMALLER.get(words[1], "").split()]) == 0
             ran.append(words[1])
-    assert ran == ["train", "sample", "train", "convert", "sample", "convert"]
+    assert ran == ["train", "sample", "train", "train", "plan", "convert", "sample", "convert"]
     (tmp_path / "page.py").write_text(script, encoding="utf-8")
     assert runpy.run_path(str(tmp_path / "page.py"))["images"].shape == (2, 3, 8, 8)
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sadm.core.config import build_config, read_yaml
+from sadm.core.dit_sizes import DIT_SIZES, PATCHES, sizes_of
 from sadm.core.errors import UserError
 from sadm.experiments.reproduction.targets import load_target, target_names
 from sadm.training.config import TrainConfig, load_train_config, recipe_names
@@ -62,8 +63,6 @@ class Subject:
 
 def published_names() -> list[str]:
     """Names of DiT's published networks on ImageNet."""
-    from sadm.models.presets import DIT_SIZES, PATCHES
-
     return [f"imagenet{side}_dit_{size.lower()}{patch}" for side in SIDES for size in DIT_SIZES for patch in PATCHES]
 
 
@@ -121,7 +120,8 @@ def subject_of(base: Base, config: TrainConfig, shape: Shape | None = None, clas
     same = (data.resolution, data.autoencoder) == (base.config.data.resolution, base.config.data.autoencoder)
     found = shape or (base.shape if same else None) or _shape_from(config, own_shape)
     number = classes if classes is not None else own_classes if base.classes is None else base.classes
-    return Subject(base.name, config, found, number, images, base.samples)
+    own = config.model_copy(update={"net": config.net.without_name})  # a plan is made from networks of fewer blocks
+    return Subject(base.name, own, found, number, images, base.samples)
 
 
 def _experiment(name: str, change: dict[str, Any], arm: str | None) -> Base:
@@ -135,12 +135,9 @@ def _experiment(name: str, change: dict[str, Any], arm: str | None) -> Base:
 
 def _published(name: str, change: dict[str, Any]) -> Base:
     """A published network, trained as DiT's script does: batches of 256 at a constant rate of 1e-4 (2212.09748, section 4)."""
-    from sadm.models.presets import DIT_SIZES
-
     side, size, patch = re.fullmatch(PUBLISHED, name).groups()  # type: ignore[union-attr]
-    sizes = DIT_SIZES[size.upper()]
     whole = size == "xl" and patch == "2"
-    net = {"patch": int(patch), "width": sizes.width, "depth": sizes.depth, "heads": sizes.heads, "noise_scale": 1.0}
+    net = {**sizes_of(f"DiT-{size.upper()}/{patch}"), "noise_scale": 1.0}
     values = {
         "data": {"resolution": int(side), "autoencoder": "sd-vae-ft-ema", "flip": True},
         "net": net,

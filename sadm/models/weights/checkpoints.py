@@ -16,9 +16,9 @@ from typing import Any
 
 import torch
 
+from sadm.core.dit_sizes import DIT_SIZES
 from sadm.core.errors import UserError
 from sadm.models.dit import DiT, sincos_positions
-from sadm.models.presets import DIT_SIZES
 from sadm.models.weights.files import read_weights
 from sadm.models.weights.filling import fill, some
 from sadm.models.weights.report import Entry, LoadReport
