@@ -23,7 +23,7 @@ def dit_by_name(name: str, shape: tuple[int, int, int], num_classes: int = 0, **
     """
     if name not in DIT_NAMES:
         raise UserError(f"unknown network {name!r}; expected one of {', '.join(DIT_NAMES)}.")
-    sizes = sizes_of(name)
+    sizes: dict[str, Any] = sizes_of(name)
     patch = sizes["patch"]
     if shape[1] % patch or shape[2] % patch:
         raise UserError(
