@@ -31,7 +31,6 @@ from benchmarks.common import ROOT, change, result_path, stored
 from benchmarks.metrics import page as metrics
 from benchmarks.peers import page as peers
 from sadm.experiments.report import verdict_sentence
-from sadm.experiments.report.verdict import verdict_details
 from sadm.experiments.statistics import Interval, outcome
 
 CAPTIONS = {
@@ -44,18 +43,8 @@ CAPTIONS = {
 DIGITS = {"en": "Digits. ", "ja": "手書き数字："}
 FASHION = {"en": "Fashion-MNIST at 8x8 pixels, from scratch. ", "ja": "Fashion-MNIST（8×8画素、ゼロからの学習）："}
 FASHION_28 = {
-    "en": "Fashion-MNIST at 28x28 pixels, 1,000 steps{}: {}. At equal steps, so without what structure costs: ",
-    "ja": "Fashion-MNIST（28×28画素、1,000ステップ{}）：{}。同じステップ数での比較で、構造誘導の費用は含まない。",
-}
-UNBOUNDED = {
-    "en": ", without the [bound](docs/structure.md) that is the default by now",
-    "ja": "、現在の既定である[上限](docs/structure.md)なし",
-}
-OUTCOMES_28 = {
-    "better": {"en": "a gain", "ja": "改善あり"},
-    "worse": {"en": "a loss", "ja": "悪化"},
-    "undecided": {"en": "not decided", "ja": "判断できない"},
-    "mixed": {"en": "the judges contradict each other", "ja": "評価指標の結果が一致しない"},
+    "en": "Fashion-MNIST at 28x28 pixels, 1,000 steps. ",
+    "ja": "Fashion-MNIST（28×28画素、1,000ステップ）：",
 }
 
 
@@ -108,11 +97,12 @@ def many_seeds(digits: dict[str, Any], lang: str) -> str | None:
 
 
 def more_pixels(digits: dict[str, Any], lang: str) -> str | None:
-    """What three pairs at 28x28 pixels say, at equal steps; before they are stored, those without the bound."""
-    name = "N8" if result_path("structure", "N8").exists() else "N8U"
-    comparison = as_comparison({**stored("structure", name), "arm": "hidden"}, digits["judges"])
-    found = OUTCOMES_28[comparison["verdict"]["outcome"]][lang]
-    return FASHION_28[lang].format("" if name == "N8" else UNBOUNDED[lang], found) + verdict_details(comparison, lang)
+    """What three pairs at 28x28 pixels say, at equal cost; None before they are stored."""
+    if not result_path("structure", "N8").exists():
+        return None
+    row = stored("structure", "N8")
+    found = as_comparison({**row, "ratios": row["equal_cost"]["ratios"]}, digits["judges"])
+    return FASHION_28[lang] + verdict_sentence(found, lang)
 
 
 def as_comparison(found: dict[str, Any], judges: dict[str, Any]) -> dict[str, Any]:

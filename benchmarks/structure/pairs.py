@@ -82,13 +82,18 @@ SIZES = {
     "N3": Pairs("width 224, 4 tokens", "hidden", {"net": {"width": 224}}, FEW_SEEDS, measured=True),
     "N4": Pairs("width 64, 16 tokens", "hidden", {"net": {"width": 64, "patch": 2}}, FEW_SEEDS, measured=True),
     "N5": Pairs("width 128, 16 tokens", "hidden", {"net": {"width": 128, "patch": 2}}, FEW_SEEDS, measured=True),
-    "N6": Pairs("16x16 pixels, width 96, 16 tokens", "hidden", {}, FEW_SEEDS, recipe="fashion_mnist_16"),
+    "N6": Pairs("16x16 pixels, width 96, 16 tokens", "hidden", {}, FEW_SEEDS, recipe="fashion_mnist_16", measured=True),
     "N7": Pairs("width 416, 4 tokens", "hidden", {"net": {"width": 416}}, FEW_SEEDS, measured=True),
     "N8": Pairs(
-        "28x28 pixels, width 128, 49 tokens, 1,000 steps", "hidden", SHORT_28, FEW_SEEDS, recipe="fashion_mnist"
+        "28x28 pixels, width 128, 49 tokens, 1,000 steps",
+        "hidden",
+        SHORT_28,
+        FEW_SEEDS,
+        recipe="fashion_mnist",
+        measured=True,
     ),
 }
-"""The default signal beside networks of several sizes, at equal steps; where that takes minutes, at equal cost as well."""
+"""The default signal beside networks of several sizes, at equal steps and at equal cost."""
 STEPS = (100, 200, 400, 600, 1200, 2400)
 LENGTHS = {
     f"T{steps}": Pairs(
