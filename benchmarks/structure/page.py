@@ -14,17 +14,17 @@ from benchmarks.structure.trainings import NAME
 from benchmarks.structure.variants import TABLES
 from benchmarks.structure.variants_page import variants_lines
 
-STANDING = """**Where it stands.** In networks and trainings of this size the paper's form, relations of x0_hat and an adversary, does not
-pay once plain training has the right noise levels and a good solver: not with any relation, gap, ratio, share of the batch,
-encoder or reading of the discriminator that was tried (search, stage 1; all readings in regime B). The same relations asked
-of a hidden layer (`hidden`, the default) leave x0_hat alone ([theory.md](theory.md), 7), cost little, and pay where a network
-learns from scratch at 8x8 pixels (regimes B and F; twenty pairs, below). More is gained at equal steps than is left at equal
-cost: beside networks as small as these every addition is dear, and FD falls so fast in the first hundreds of steps that a few
-percent fewer are felt. The gain keeps from 200 steps to 2,400 (by length), and it is largest beside the widest network, where
-the cost is least (by size). With more pixels it shrinks: at 16x16 it is not certain, and at 28x28 pixels and 1,000 steps,
-which is early in a training, one judge leans to it and the other against it at equal steps, both against it at equal cost (by
-size). With 300 images, or where a trained model is continued (C300, E), nothing is won, and a class of which there are few
-images comes out worse (D).
+STANDING = """**Where it stands.** In networks and trainings of this size the paper's form, relations of x0_hat and an
+adversary, does not pay once plain training has the right noise levels and a good solver: not with any relation, gap, ratio,
+share of the batch, encoder or reading of the discriminator that was tried (search, stage 1; all readings in regime B). The
+same relations asked of a hidden layer (`hidden`, the default) leave x0_hat alone ([theory.md](theory.md), 7), cost little,
+and pay where a network learns from scratch at 8x8 pixels (regimes B and F; twenty pairs, below). More is gained at equal
+steps than is left at equal cost: beside networks as small as these every addition is dear, and FD falls so fast in the first
+hundreds of steps that a few percent fewer are felt. The gain keeps from 200 steps to 2,400 (by length), and it is largest
+beside the widest network, where the cost is least (by size). With more pixels it shrinks: at 16x16 it is not certain, and at
+28x28 pixels and 1,000 steps, which is early in a training, one judge leans to it and the other against it at equal steps,
+both against it at equal cost (by size). With 300 images, or where a trained model is continued (C300, E), nothing is won, and
+a class of which there are few images comes out worse (D).
 
 What `hidden` asks for is held to a share of what denoising asks of the same activation, image by image: behind an output of
 zeros, as fresh networks have it, it alone would rule the first steps of the layer. Without that bound trainings of 100 steps
