@@ -55,8 +55,8 @@ def main() -> None:
         lang = "ja" if name.endswith(".ja.md") else "en"
         verdicts = [
             f"{DIGITS[lang]}{verdict_sentence(comparison, lang)}",
-            many_seeds(comparison, lang),
-            more_pixels(comparison, lang),
+            pairs_verdict("Z", FASHION[lang], comparison, lang),
+            pairs_verdict("N8", FASHION_28[lang], comparison, lang),
         ]
         quoted = "\n>\n".join(f"> {verdict}" for verdict in verdicts if verdict)
         replace_block(ROOT / name, f"![{caption}](docs/images/digits.png)\n\n*{caption}*\n\n{quoted}\n")
@@ -89,20 +89,13 @@ def main() -> None:
     theory.write_page()
 
 
-def many_seeds(digits: dict[str, Any], lang: str) -> str | None:
-    """The verdict over the 20 seeds of `benchmarks.structure`, by the rule of every comparison; None before they are stored."""
-    if not result_path("structure", "Z").exists():
+def pairs_verdict(name: str, opening: str, digits: dict[str, Any], lang: str) -> str | None:
+    """What pairs of `benchmarks.structure` say at equal cost, by the rule of every comparison; None before they are stored."""
+    if not result_path("structure", name).exists():
         return None
-    return FASHION[lang] + verdict_sentence(as_comparison(stored("structure", "Z"), digits["judges"]), lang)
-
-
-def more_pixels(digits: dict[str, Any], lang: str) -> str | None:
-    """What three pairs at 28x28 pixels say, at equal cost; None before they are stored."""
-    if not result_path("structure", "N8").exists():
-        return None
-    row = stored("structure", "N8")
-    found = as_comparison({**row, "ratios": row["equal_cost"]["ratios"]}, digits["judges"])
-    return FASHION_28[lang] + verdict_sentence(found, lang)
+    row = stored("structure", name)
+    found = as_comparison({**row, **row.get("equal_cost", {})}, digits["judges"])
+    return opening + verdict_sentence(found, lang)
 
 
 def as_comparison(found: dict[str, Any], judges: dict[str, Any]) -> dict[str, Any]:

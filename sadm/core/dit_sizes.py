@@ -23,8 +23,6 @@ DiTName = Literal[
 
 DIT_NAMES: tuple[DiTName, ...] = get_args(DiTName)
 
-PATCHES = (2, 4, 8)
-
 
 @dataclasses.dataclass(frozen=True)
 class DiTSize:

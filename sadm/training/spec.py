@@ -102,17 +102,8 @@ def spec_for(images: TrainingSet, net: NetConfig, process: ProcessConfig, data: 
         raise UserError(f"all pixels of the training images in {images.source} are equal; there is nothing to learn.")
     told = () if augmenter is None else augmenter.names
     shapes, by_shape = _shapes_and_counts(pictures_of(images))
-    facts = (
-        images.shape,
-        net.without_name,
-        measured,
-        images.class_names,
-        tuple(counts),
-        process.denoiser,
-        told,
-        shapes,
-        by_shape,
-    )
+    net = net.without_name
+    facts = (images.shape, net, measured, images.class_names, tuple(counts), process.denoiser, told, shapes, by_shape)
     return ModelSpec(*facts, attributes=scales, pictures=pictures, centred=DAMAGE in pictures)
 
 

@@ -302,13 +302,13 @@ def test_the_readme_tells_the_verdict_over_many_seeds(monkeypatch: pytest.Monkey
     found = {"arm": "hidden", "seeds": [*range(20)], "ratios": {name: ratio(0.8, 0.8) for name in judges}}
     found["ratios"]["random_conv"] = ratio(1.5, 1.5)  # does not decide
     monkeypatch.setattr(docs, "stored", lambda benchmark, name: found)
-    sentence = docs.many_seeds({"judges": judges}, "en")
+    sentence = docs.pairs_verdict("Z", docs.FASHION["en"], {"judges": judges}, "en")
     assert sentence is not None
     assert "Structure guidance beats plain training" in sentence
     assert sentence.count("−20\u00a0%") == 2
     assert "20 paired seeds" in sentence
     found["ratios"]["mlp"] = ratio(1.0, 1.0)
-    assert "cannot be told" in str(docs.many_seeds({"judges": judges}, "en"))
+    assert "cannot be told" in str(docs.pairs_verdict("Z", docs.FASHION["en"], {"judges": judges}, "en"))
 
 
 def test_a_line_through_sizes_is_least_squares_with_the_interval_of_one_more_network() -> None:

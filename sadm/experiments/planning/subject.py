@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from sadm.core.config import build_config, read_yaml
-from sadm.core.dit_sizes import DIT_SIZES, PATCHES, sizes_of
+from sadm.core.dit_sizes import DIT_NAMES, sizes_of
 from sadm.core.errors import UserError
 from sadm.experiments.reproduction.targets import load_target, target_names
 from sadm.training.config import TrainConfig, load_train_config, recipe_names
@@ -63,7 +63,8 @@ class Subject:
 
 def published_names() -> list[str]:
     """Names of DiT's published networks on ImageNet."""
-    return [f"imagenet{side}_dit_{size.lower()}{patch}" for side in SIDES for size in DIT_SIZES for patch in PATCHES]
+    short = [name.lower().replace("-", "_").replace("/", "") for name in DIT_NAMES]
+    return [f"imagenet{side}_{name}" for side in SIDES for name in short]
 
 
 def base_for(recipe: str | None, config: str | Path | None = None, arm: str | None = None) -> Base:
