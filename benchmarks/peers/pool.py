@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import ROOT
+from benchmarks.peers.company import Company
 from benchmarks.peers.environment import interpreter
 from benchmarks.peers.plan import Job
 from sadm.core.errors import InterruptedRun, UserError
@@ -34,7 +35,7 @@ class _Running:
 
 
 class Pool:
-    """Processes of one thread each.
+    """Processes of one thread each; always as many as there is room for, so that all have the same company.
 
     Args:
         size: how many at a time.
@@ -45,6 +46,7 @@ class Pool:
         self.size, self.reporter = size, reporter
         self.messages: queue.Queue[tuple[str, dict[str, Any] | None]] = queue.Queue()
         self.running: dict[str, _Running] = {}
+        self.company = Company()
 
     def run(self, folders: dict[Job, Path], after: Callable[[Job], None]) -> None:
         """Runs the jobs in their folders; calls `after` when one has finished.
@@ -62,6 +64,7 @@ class Pool:
                     while waiting and len(self.running) < self.size:
                         job = waiting.pop(0)
                         self.running[job.name] = self._start(job, folders[job])
+                    self.company.keep(self.size - len(self.running))
                     done = self._receive()
                     if done is not None:
                         after(done)
@@ -122,6 +125,7 @@ class Pool:
         return UserError(f"{one.job.name} ended with code {code}. Its last words, from {one.log}:\n" + "\n".join(tail))
 
     def _stop(self) -> None:
+        self.company.keep(0)
         for one in self.running.values():
             if one.process.poll() is None:
                 one.process.send_signal(signal.SIGTERM)

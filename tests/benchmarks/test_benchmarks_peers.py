@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 from benchmarks import common
 from benchmarks.peers import environment, page, plan, search, summary
 from benchmarks.peers.__main__ import main
+from benchmarks.peers.company import Company, work
 from benchmarks.peers.contestant import changes_of, find
 from benchmarks.peers.dit_loop import AVERAGES, alphas_bar, squared_error
 from benchmarks.peers.pool import Pool
@@ -493,3 +495,32 @@ def test_a_job_that_fails_ends_the_others_with_its_own_words(tmp_path: Path) -> 
     job = plan.Job("ours_plain", "small", 1e-3, 0, 5.0)
     with pytest.raises(UserError, match=r"ours-plain-small-lr-0\.001-5-seconds-seed-0: .*job\.json does not exist"):
         Pool(1, Silent()).run({job: tmp_path / job.name}, lambda done: None)
+
+
+def test_idle_processors_are_kept_busy_and_left_when_all_is_done(tmp_path: Path) -> None:
+    company = Company()
+    company.keep(2)
+    first, second = company.processes
+    company.keep(1)
+    assert first.poll() is None
+    assert second.poll() is not None
+    company.keep(0)
+    assert first.poll() is not None
+    assert company.processes == []
+
+
+def test_useless_work_ends_with_the_process_that_asked_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    parents = iter([7, 7, 1])
+    monkeypatch.setattr(os, "getppid", lambda: next(parents))
+    work(7)
+    assert list(parents) == []
+
+
+def test_a_job_with_room_for_three_has_company(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(Company, "keep", lambda self, count: counts.append(count))
+    job = plan.Job("ours_plain", "small", 1e-3, 0, 5.0)
+    with pytest.raises(UserError, match="does not exist"):
+        Pool(3, Silent()).run({job: tmp_path / job.name}, lambda done: None)
+    assert counts[0] == 2
+    assert counts[-1] == 0
