@@ -21,7 +21,7 @@ Activation = Callable[[torch.Tensor], torch.Tensor]
 # memory yet.
 FUSED_ATTENTION_FROM = 64
 
-MODERN = ("qk_norm", "rope", "swiglu", "registers")
+MODERN = ("qk_norm", "rope", "swiglu", "registers", "patch_bottleneck")
 """Options that the published networks don't have, all of them off by default."""
 
 AUGMENT_TABLE = "augment_embedder.weight"
@@ -61,6 +61,8 @@ class DiT(nn.Module):
             means "nothing is known".
         picture_channels: channels of `Cond.image`, whose patches are embedded, without a bias, and added to those of the image
             itself; 0 = it can't be told of an image. All zeros means "nothing is known".
+        patch_bottleneck: channels that a patch is projected to before it becomes a token, without a bias or anything non-linear
+            between; 0 = none. For large patches of pixels, whose values lie near few directions (JiT, arXiv 2511.13720).
         any_shape: take images of any height and width that `patch` divides, such as those of aspect buckets, instead of `shape`
             alone; sine-cosine positions are computed for each. Goes neither with `rope` nor with `registers`.
 
@@ -87,6 +89,7 @@ class DiT(nn.Module):
         rope: bool = False,
         swiglu: bool = False,
         registers: int = 0,
+        patch_bottleneck: int = 0,
         augment_dims: int = 0,
         attribute_dims: int = 0,
         picture_channels: int = 0,
@@ -100,15 +103,18 @@ class DiT(nn.Module):
             raise ValueError(f"width {width} must be divisible by heads ({heads}) and by 4")
         if registers < 0:
             raise ValueError(f"registers must be at least 0, got {registers}")
+        if patch_bottleneck < 0:
+            raise ValueError(f"patch_bottleneck must be at least 0, got {patch_bottleneck}")
         if any_shape and (rope or registers):
             raise ValueError("any_shape needs added positions and no registers: leave rope and registers out")
         self.shape, self.patch, self.noise_scale = shape, patch, noise_scale
         self.out_channels = channels if out_channels is None else out_channels
         self.frequency_shift, self.any_shape = frequency_shift, any_shape
         self.qk_norm, self.rope, self.swiglu, self.registers = qk_norm, rope, swiglu, registers
+        self.patch_bottleneck = patch_bottleneck
         self.null_label = num_classes if num_classes else None
         self.grid = (height // patch, columns // patch)
-        self.x_embedder = PatchEmbedder(channels, patch, width)
+        self.x_embedder = PatchEmbedder(channels, patch, width, patch_bottleneck)
         self.t_embedder = NoiseLevelEmbedder(width, frequency_shift=frequency_shift)
         self.y_embedder = LabelEmbedder(num_classes, width) if num_classes else None
         turn = Rope2d(width // heads, self.grid, registers) if rope else None  # the same for all blocks
@@ -198,8 +204,7 @@ class DiT(nn.Module):
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight)
                 nn.init.zeros_(module.bias)
-        nn.init.xavier_uniform_(self.x_embedder.proj.weight.data.flatten(1))
-        nn.init.zeros_(self.x_embedder.proj.get_parameter("bias"))
+        self.x_embedder.initialise()
         for weight in (p for p in self.t_embedder.mlp.parameters() if p.ndim == 2):
             nn.init.normal_(weight, std=0.02)
         # adaLN-Zero: every block starts as the identity, and the network as the zero function.
@@ -211,19 +216,38 @@ class DiT(nn.Module):
 
 
 class PatchEmbedder(nn.Module):
-    """Cuts an image into patches and projects each: [B, C, H, W] -> [B, T, D]."""
+    """Cuts an image into patches and projects each, in two steps with a bottleneck: [B, C, H, W] -> [B, T, D].
 
-    def __init__(self, channels: int, patch: int, width: int) -> None:
+    Args:
+        channels: C.
+        patch: side of a patch.
+        width: D.
+        bottleneck: channels between the two projections; 0 = one projection.
+    """
+
+    def __init__(self, channels: int, patch: int, width: int, bottleneck: int = 0) -> None:
         super().__init__()
         self.patch = patch
-        self.proj = nn.Conv2d(channels, width, patch, stride=patch)  # for the names and shape of its weights
+        # Convolutions for the names and shapes of their weights.
+        self.reduce = nn.Conv2d(channels, bottleneck, patch, stride=patch, bias=False) if bottleneck else None
+        self.proj = nn.Conv2d(bottleneck, width, 1) if bottleneck else nn.Conv2d(channels, width, patch, stride=patch)
+
+    def initialise(self) -> None:
+        """Weights as those of linear layers on patches."""
+        nn.init.xavier_uniform_(self.proj.weight.data.flatten(1))
+        nn.init.zeros_(self.proj.get_parameter("bias"))
+        if self.reduce is not None:
+            nn.init.xavier_uniform_(self.reduce.weight.data.flatten(1))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, c, h, w = x.shape
         p = self.patch
         patches = x.reshape(b, c, h // p, p, w // p, p).permute(0, 2, 4, 1, 3, 5)  # [B, h, w, C, p, p]
-        # One matrix product: the same numbers as the strided convolution, without its set-up cost on small images.
-        return F.linear(patches.reshape(b, -1, c * p * p), self.proj.weight.flatten(1), self.proj.bias)  # [B, T, D]
+        # Matrix products: the same numbers as strided convolutions, without their set-up cost on small images.
+        tokens = patches.reshape(b, -1, c * p * p)  # [B, T, C p p]
+        if self.reduce is not None:
+            tokens = F.linear(tokens, self.reduce.weight.flatten(1))  # [B, T, bottleneck]
+        return F.linear(tokens, self.proj.weight.flatten(1), self.proj.bias)  # [B, T, D]
 
 
 class NoiseLevelEmbedder(nn.Module):

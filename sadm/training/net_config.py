@@ -92,6 +92,8 @@ class NetConfig(Config):
     """Gated MLPs with as many parameters (2002.05202)."""
     registers: Count = 0
     """Learned tokens beside the patches (2309.16588); 0 = none."""
+    patch_bottleneck: Count = 0
+    """Channels that a patch is projected to before it becomes a token, for large patches (JiT, 2511.13720); 0 = none."""
     noise_scale: PositiveFloat | None = None
     """Factor on the noise level that the network is given; None = 1 for timesteps, 1000 for the other processes."""
     frequency_shift: Literal[0, 1] = 0
@@ -160,7 +162,18 @@ class NetConfig(Config):
         return "net.patch" if self.kind == "dit" else "net.unet.channels"
 
 
-DIT_ALONE = ("patch", "width", "depth", "heads", "mlp_ratio", "qk_norm", "rope", "swiglu", "registers")
+DIT_ALONE = (
+    "patch",
+    "width",
+    "depth",
+    "heads",
+    "mlp_ratio",
+    "qk_norm",
+    "rope",
+    "swiglu",
+    "registers",
+    "patch_bottleneck",
+)
 """Options of `NetConfig` that a UNet does not have."""
 
 

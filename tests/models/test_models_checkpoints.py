@@ -261,6 +261,12 @@ def test_a_checkpoint_that_lacks_or_has_odd_tensors(tmp_path: Path) -> None:
         load_dit_checkpoint(saved(tmp_path / "dit.pt", weights))
 
 
+def test_patches_that_are_projected_in_two_steps_are_named(tmp_path: Path) -> None:
+    path = saved(tmp_path / "bottleneck.pt", small(patch_bottleneck=16).state_dict())
+    with pytest.raises(UserError, match=r"bottleneck\.pt projects its patches in two steps .* model folder"):
+        load_dit_checkpoint(path)
+
+
 def test_other_sizes_than_asked_for(tmp_path: Path) -> None:
     path = saved(tmp_path / "dit.pt", small().state_dict())
     for shape in [(4, 16, 16), (3, 8, 8), (4, 7, 8)]:

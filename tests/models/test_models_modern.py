@@ -14,9 +14,9 @@ from sadm.core.conditions import Cond
 from sadm.models import DiT, dit
 from sadm.models.modern import HeadNorm, Rope2d, SwiGlu
 
-ALL: dict[str, Any] = {"qk_norm": True, "rope": True, "swiglu": True, "registers": 3}
+ALL: dict[str, Any] = {"qk_norm": True, "rope": True, "swiglu": True, "registers": 3, "patch_bottleneck": 5}
 COMBINATIONS = [
-    {name: ALL[name] for name in names} for count in range(5) for names in itertools.combinations(ALL, count)
+    {name: ALL[name] for name in names} for count in range(6) for names in itertools.combinations(ALL, count)
 ]
 
 
@@ -132,6 +132,20 @@ def test_the_gated_mlp_has_the_parameters_of_the_plain_one(plain: int, hidden: i
     assert 0 <= matrices - 2 * 64 * plain < 3 * 64 * 8
 
 
+@pytest.mark.parametrize("bottleneck", [0, 3])
+def test_patches_equal_strided_convolutions(bottleneck: int) -> None:
+    embedder = dit.PatchEmbedder(2, 4, 8, bottleneck).double()
+    x = draws(15, 3, 2, 8, 12)
+    reduced = x if embedder.reduce is None else F.conv2d(x, embedder.reduce.weight, stride=4)  # [3, bottleneck, 2, 3]
+    expected = F.conv2d(reduced, embedder.proj.weight, embedder.proj.bias, stride=1 if bottleneck else 4)
+    close(embedder(x), expected.flatten(2).transpose(1, 2))
+
+
+def test_a_bottleneck_tells_patches_apart_by_so_many_directions() -> None:
+    tokens = dit.PatchEmbedder(1, 7, 16, 3).double()(draws(16, 40, 1, 7, 7))[:, 0]  # [40, 16]
+    assert int(torch.linalg.matrix_rank(tokens - tokens.mean(0))) == 3
+
+
 @pytest.mark.parametrize("qk_norm", [False, True])
 @pytest.mark.parametrize("registers", [None, 0, 2])
 def test_both_attention_kernels_equal_a_loop(
@@ -178,11 +192,12 @@ def test_registers_count_in_the_choice_of_the_kernel(monkeypatch: pytest.MonkeyP
 
 def test_each_option_changes_the_names_of_its_own_weights_alone() -> None:
     plain = set(filled().state_dict())
-    assert set(filled(qk_norm=False, rope=False, swiglu=False, registers=0).state_dict()) == plain
+    assert set(filled(**dict.fromkeys(ALL, 0)).state_dict()) == plain
     norms = {f"blocks.{i}.attn.{name}_norm.weight" for i in range(2) for name in "qk"}
     assert set(filled(qk_norm=True).state_dict()) == plain | norms
     assert set(filled(rope=True).state_dict()) == plain - {"pos_embed"}
     assert set(filled(registers=2).state_dict()) == plain | {"register_tokens"}
+    assert set(filled(patch_bottleneck=2).state_dict()) == plain | {"x_embedder.reduce.weight"}
     old, new = (
         {f"blocks.{i}.mlp.{name}.{part}" for i in range(2) for name in names for part in ("weight", "bias")}
         for names in (("fc1", "fc2"), ("w1", "w2", "w3"))
@@ -195,6 +210,7 @@ def test_each_option_changes_the_names_of_its_own_weights_alone() -> None:
     [
         ({"rope": True, "width": 24, "heads": 4}, r"rope .* \(width / heads\) must be divisible by 4, got 6"),
         ({"registers": -1}, "registers must be at least 0, got -1"),
+        ({"patch_bottleneck": -1}, "patch_bottleneck must be at least 0, got -1"),
     ],
 )
 def test_options_that_do_not_fit_are_refused(options: dict, message: str) -> None:

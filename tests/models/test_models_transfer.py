@@ -139,6 +139,16 @@ def test_what_has_to_learn_is_named() -> None:
     assert moved_there.changed == ("unet.conv_in", "unet.conv_out")
 
 
+@pytest.mark.parametrize(("there", "here"), [(1, 3), (3, 1)])
+def test_channels_pass_through_a_bottleneck_of_patches(there: int, here: int) -> None:
+    source = network((there, 8, 8), patch_bottleneck=3)
+    target = network((here, 8, 8), seed=1, patch_bottleneck=3)
+    assert transfer_weights(source, target, [0, 1, 2]).changed == ("x_embedder.reduce", "final_layer.linear")
+    net, (x, noise) = moved(source, target, [0, 1, 2]), draws()
+    expected = source(x.expand(-1, there, -1, -1), noise, Cond()).mean(1, keepdim=True).expand(-1, here, -1, -1)
+    torch.testing.assert_close(net(x.expand(-1, here, -1, -1), noise, Cond()), expected, rtol=1e-5, atol=1e-6)
+
+
 def test_a_unet_takes_its_weights_along_to_other_sizes() -> None:
     source = network(kind="unet")
     net = moved(source, network((1, 16, 12), seed=1, kind="unet"), [0, 1, 2])

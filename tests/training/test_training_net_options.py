@@ -17,7 +17,7 @@ from sadm.training.run import train
 from sadm.training.spec import ModelSpec
 from tiny import equal_bits, tiny_config, tiny_images
 
-OPTIONS = {"qk_norm": True, "rope": True, "swiglu": True, "registers": 2}
+OPTIONS = {"qk_norm": True, "rope": True, "swiglu": True, "registers": 2, "patch_bottleneck": 3}
 
 
 @pytest.mark.parametrize(("name", "value"), OPTIONS.items())
@@ -40,8 +40,9 @@ def test_sizes_that_do_not_fit_are_refused() -> None:
 def test_the_command_line_takes_the_options_and_samples_from_the_model(tmp_path: Path) -> None:
     out = tmp_path / "run"
     sizes = "--net.patch=4 --net.width=16 --net.depth=1 --net.heads=2 --optimiser.steps=4 --optimiser.batch=6"
-    options = "--net.qk-norm --net.rope --net.swiglu --net.registers=2 --structure.encoder-steps=2 --sampling.steps=2"
-    assert run(["train", "--data", "digits", "--out", str(out), *sizes.split(), *options.split()]) == 0
+    options = "--net.qk-norm --net.rope --net.swiglu --net.registers=2 --net.patch-bottleneck=3"
+    short = "--structure.encoder-steps=2 --sampling.steps=2"
+    assert run(["train", "--data", "digits", "--out", str(out), *f"{sizes} {options} {short}".split()]) == 0
     net = json.loads((out / "model" / "model.json").read_text())["net"]
     assert {name: net[name] for name in OPTIONS} == OPTIONS
     assert load_model(out).denoiser.net.registers == 2

@@ -25,6 +25,7 @@ from sadm.models.weights.report import Entry, LoadReport
 
 HEADS = {size.width: size.heads for size in DIT_SIZES.values()}
 TABLE, OUTPUT = "y_embedder.embedding_table.weight", "final_layer.linear"
+_REDUCED = "x_embedder.reduce.weight"
 _NEEDED = ("x_embedder.proj.weight", f"{OUTPUT}.weight", f"{OUTPUT}.bias", "blocks.0.mlp.fc1.weight")
 
 
@@ -127,6 +128,11 @@ def _state_dict_of(content: Any, path: str | Path) -> tuple[str, dict[str, torch
             f"{path} is no checkpoint of a DiT: it lacks {some(name for name in _NEEDED if name not in tensors) or 'patches'}. "
             f"It holds {found or 'nothing'}. Expected a state dict with the names of facebookresearch/DiT, or one under 'ema' or "
             "'model'."
+        )
+    if _REDUCED in tensors:
+        raise UserError(
+            f"{path} projects its patches in two steps ({_REDUCED}), as no published DiT does. Keep such a network in a model "
+            "folder, which holds its sizes."
         )
     args = content.get("args") if source != "plain" else None
     return source, tensors, dict(vars(args)) if isinstance(args, argparse.Namespace) else {}

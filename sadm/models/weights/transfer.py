@@ -79,7 +79,7 @@ def transfer_weights(
         origins: for each class of `target`, the old one that it starts from; None = new.
         seed: of what new classes start from.
     """
-    names = _UNET if isinstance(source, UNetAdapter) else _DIT
+    names = _names_of(source)
     weights, fresh = ({key: value.clone() for key, value in net.state_dict().items()} for net in (source, target))
     parts = [_classes(weights, fresh, names, list(origins), seed)]
     changed: tuple[str, ...] = ()
@@ -89,6 +89,12 @@ def transfer_weights(
     if isinstance(source, DiT) and isinstance(target, DiT):
         parts.append(_positions(weights, source, target))
     return Transfer(weights, _whole(parts, weights), changed)
+
+
+def _names_of(net: DiT | UNetAdapter) -> _Names:
+    if isinstance(net, UNetAdapter):
+        return _UNET
+    return _DIT if net.x_embedder.reduce is None else dataclasses.replace(_DIT, first="x_embedder.reduce")
 
 
 def positions_in(positions: torch.Tensor, old: tuple[int, int], new: tuple[int, int]) -> torch.Tensor:
@@ -138,7 +144,7 @@ def _channels(weights: dict[str, torch.Tensor], fresh: dict[str, torch.Tensor], 
     """Gives the first and the last layer the channels of the fresh ones, in place."""
     first, *last = names.at_the_ends
     old, new = weights[first].shape[1], fresh[first].shape[1]  # [D, C, p, p]
-    patch = weights[first].shape[2] if names is _DIT else 1  # a UNet's convolution has its channels once
+    patch = 1 if names is _UNET else weights[first].shape[2]  # a UNet's convolution has its channels once
     if new != old:
         weights[first] = weights[first].mean(1, keepdim=True).expand(-1, new, -1, -1) * (old / new)
     for name in last:
