@@ -7,6 +7,7 @@ from typing import Any
 
 import tyro
 
+from sadm.cli.refusals import in_own_words
 from sadm.core.errors import UserError
 
 
@@ -21,7 +22,9 @@ def parse(kind: Any, arguments: list[str], command: str, description: str, defau
         default: values of options that are not given.
     """
     given = {} if default is None else {"default": default}
-    return tyro.cli(kind, args=arguments, prog=f"sadm {command}", description=description, **given)
+    return tyro.cli(
+        kind, args=arguments, prog=f"sadm {command}", description=description, registry=in_own_words(), **given
+    )
 
 
 def take(arguments: list[str], *names: str) -> tuple[list[str | None], list[str]]:

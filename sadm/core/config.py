@@ -47,8 +47,12 @@ def build_config(kind: type[C], values: Mapping[str, Any], where: str) -> C:
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        lines = [_explain(kind, dict(issue)) for issue in error.errors()]
-        raise UserError(f"{where}: " + "; ".join(lines) + ".") from error
+        raise UserError(f"{where}: {explained(kind, error)}.") from error
+
+
+def explained(kind: type[BaseModel], error: ValidationError) -> str:
+    """What is wrong with the values of a configuration of type `kind`, key by key, without a full stop."""
+    return "; ".join(_explain(kind, dict(issue)) for issue in error.errors())
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
