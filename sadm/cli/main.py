@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from sadm.core.allocation import keep_freed_memory
+
 COMMANDS = {
     "prepare": "find out what is wrong with a folder of images, and what to type next",
     "train": "train a model, plain or structure-guided, in a run folder",
@@ -59,6 +61,7 @@ def usage() -> str:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point; always ends with SystemExit (0 well, 1 a command's "no", 2 the user's mistake, 130 interrupted)."""
+    keep_freed_memory()
     try:
         code = run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from sadm.core.allocation import keep_freed_memory
 from sadm.core.devices import resolve_device
 from sadm.core.errors import DivergedError, UserError
 from sadm.data import Prefetcher, class_order
@@ -74,6 +75,8 @@ class Learner:
             raise ValueError("config.prior asks for images of the model to start from: draw_prior first")
         self.prior = None if prior is None else PriorStream(prior, config.prior_batch, config.seed, **seat)
         self.device = resolve_device(config.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         comparing = [user for signal in signals for user in users_of_source(signal)]
         self.start = start(config, spec, keep_source=bool(comparing))
         self.denoiser = spec.around(self.start.net).to(self.device).train()
