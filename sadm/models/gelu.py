@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 SLOPE = 2 * math.sqrt(2 / math.pi)  # 2 u = x (SLOPE + CUBIC x^2)
 CUBIC = 0.044715 * SLOPE
-CHUNK = 131072  # elements whose intermediate results stay in a core's cache
+CHUNK = 65536  # elements whose intermediate results stay in a core's cache
 
 
 def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
@@ -70,9 +70,9 @@ def _only_counted(x: torch.Tensor) -> bool:
 
 def _fill(x: torch.Tensor, value: torch.Tensor, slope: torch.Tensor | None) -> None:
     """Writes ``x gate`` and its derivative ``gate + value (1 - gate) d(2 u)/dx``, where ``gate = sigmoid(2 u)``."""
-    square = x * x
-    gate = (square * CUBIC).add_(SLOPE).mul_(x).sigmoid_()
+    square, linear = x * x, x.new_full((), SLOPE)
+    gate = torch.add(linear, square, alpha=CUBIC).mul_(x).sigmoid_()
     torch.mul(x, gate, out=value)
     if slope is not None:
-        inner = square.mul_(3 * CUBIC).add_(SLOPE)
+        inner = torch.add(linear, square, alpha=3 * CUBIC, out=square)
         torch.addcmul(gate, torch.addcmul(value, value, gate, value=-1), inner, out=slope)
