@@ -15,6 +15,8 @@ OURS = ("ours_plain", "ours_structure")
 SIZES = ("small", "medium", "large")
 LEARNING_RATES = (5e-4, 1.5e-3, 4.5e-3)
 """The same three for everyone, a factor of three apart; the search says where the best lies at the edge."""
+MOST_BEYOND = 3
+"""How often the search goes on beyond the edge of the learning rates, as long as that is better."""
 BUDGETS = (10.0, 30.0)
 """CPU-minutes of training."""
 VARIANTS = 12

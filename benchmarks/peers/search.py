@@ -1,6 +1,6 @@
 """The search, alike for everyone, with the same short budget for each training.
 
-1. three sizes x three learning rates, and where the best rate is at the edge, the next one beyond it;
+1. three sizes x three learning rates, and where the best rate is at the edge, the next ones beyond it, as long as each is better;
 2. of the best of these, each variant alone;
 3. the variants that help, the best two together, and all of them together;
 4. of the best of all these, the samplers.
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from benchmarks.common import result_path, store, stored
@@ -19,6 +19,7 @@ from benchmarks.peers.plan import (
     FOLLOWS,
     LEARNING_RATES,
     LEAST_GAIN,
+    MOST_BEYOND,
     NAME,
     SEARCH_BUDGET,
     SEARCH_SEED,
@@ -49,8 +50,10 @@ def search(study: Study, name: str) -> dict[str, Any]:
     contestant = find(name)
     first = next(iter(contestant.samplers))
     results = study.run({job: [first] for job in search_jobs([name])})
-    beyond = beyond_edge(best_job(results, name, first))
-    if beyond is not None:
+    for _ in range(MOST_BEYOND):
+        beyond = beyond_edge(best_job(results, name, first), results)
+        if beyond is None:
+            break
         results.update(study.run({beyond: [first]}))
     base = best_job(results, name, first)
 
@@ -69,12 +72,12 @@ def search(study: Study, name: str) -> dict[str, Any]:
     return entry(name, results, final, base, best, first)
 
 
-def beyond_edge(job: Job) -> Job | None:
-    """The job at the next learning rate beyond the grid's edge; None within."""
-    lowest, *_, highest = LEARNING_RATES
+def beyond_edge(job: Job, tried: Iterable[Job]) -> Job | None:
+    """The job at the next learning rate where its own is the lowest or the highest of those tried; None within."""
+    lowest, highest = _edges(tried)
     if job.learning_rate not in (lowest, highest):
         return None
-    factor = LEARNING_RATES[1] / lowest
+    factor = LEARNING_RATES[1] / LEARNING_RATES[0]
     rate = lowest / factor if job.learning_rate == lowest else highest * factor
     return dataclasses.replace(job, learning_rate=float(f"{rate:.3g}"))
 
@@ -162,9 +165,9 @@ def entry(name: str, results: Mapping[Job, Result], final: Result, base: Job, be
     }
 
 
-def _edges(results: Mapping[Job, Result]) -> tuple[float, float]:
+def _edges(tried: Iterable[Job]) -> tuple[float, float]:
     """The lowest and the highest learning rate that was tried."""
-    rates = [job.learning_rate for job in results]
+    rates = [job.learning_rate for job in tried]
     return min(rates), max(rates)
 
 

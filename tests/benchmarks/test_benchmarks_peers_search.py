@@ -18,17 +18,26 @@ from sadm.core.files import make_folder, read_json, write_json
 from sadm.core.progress import Silent
 
 
-@pytest.mark.parametrize(("rate", "beyond"), [(4.5e-3, 1.35e-2), (5e-4, 1.67e-4), (1.5e-3, None)])
-def test_where_the_best_rate_is_at_the_edge_the_next_one_is_tried(
-    rate: float, beyond: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("rates", "trials", "at_edge"),
+    [
+        ([1.5e-3], 9, False),
+        ([5e-4], 10, False),
+        ([4.5e-3, 1.35e-2], 11, False),
+        ([5e-4, 1.67e-4, 5.57e-5], 12, False),
+        ([4.5e-3, 1.35e-2, 4.05e-2, 0.121], 12, True),
+    ],
+)
+def test_where_the_best_rate_is_at_the_edge_the_next_ones_are_tried_while_they_are_better(
+    rates: list[float], trials: int, at_edge: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(common, "ROOT", tmp_path)
-    study = Judged({("small", rate): (1.5, 1.25), ("small", beyond): (1.0, 0.75)})
+    study = Judged({("small", rate): (1.5 - 0.2 * place, 1.25 - 0.2 * place) for place, rate in enumerate(rates)})
     search.run_search(study, ["ours_plain"])
     one = common.stored("peers", "search")["contestants"]["ours_plain"]
-    assert one["learning_rate"] == (rate if beyond is None else beyond)
-    assert one["learning_rate_at_edge"] is (beyond is not None)
-    assert len(one["rows"]) == 9 + plan.VARIANTS + (beyond is not None)
+    assert one["learning_rate"] == rates[-1]
+    assert one["learning_rate_at_edge"] is at_edge
+    assert len(one["rows"]) == trials + plan.VARIANTS
 
 
 def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Study, list[plan.Job]]:
