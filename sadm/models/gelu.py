@@ -15,7 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensor
 
 SLOPE = 2 * math.sqrt(2 / math.pi)  # 2 u = x (SLOPE + CUBIC x^2)
 CUBIC = 0.044715 * SLOPE
-CHUNK = 65536  # elements whose intermediate results stay in a core's cache
+CHUNK = 65536  # elements for each thread, whose intermediate results stay in its core's cache
 
 
 def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
@@ -42,9 +42,10 @@ class _Gelu(torch.autograd.Function):
         slope = torch.empty_like(x) if ctx.needs_input_grad[0] else None
         ctx.save_for_backward(slope)
         flat, flat_value = x.view(-1), value.view(-1)
-        end = min(x.numel(), CHUNK) if _only_counted(x) else x.numel()
-        for start in range(0, end, CHUNK):
-            part = slice(start, start + CHUNK)
+        chunk = CHUNK * torch.get_num_threads()
+        end = min(x.numel(), chunk) if _only_counted(x) else x.numel()
+        for start in range(0, end, chunk):
+            part = slice(start, start + chunk)
             _fill(flat[part], flat_value[part], None if slope is None else slope.view(-1)[part])
         return value
 
