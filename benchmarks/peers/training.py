@@ -1,5 +1,8 @@
 """One job: calibrate, train exactly the steps that the calibration buys, draw the images to be judged; resumable anywhere.
 
+Where something else on the machine disturbed the calibration, so that the steps took more or less than was calibrated, the job is
+trained once more, with the steps that the budget buys at what they took.
+
 JOB/job.json          what is to be done
 JOB/calibration.json  CPU-seconds of set-up and of a step
 JOB/checkpoint/       of the training
@@ -34,6 +37,7 @@ CALIBRATION_SECONDS = 12.0
 LEAST_CALIBRATION_STEPS, MOST_CALIBRATION_STEPS = 4, 60
 WARM = 1
 DISTURBED = 3.0  # a step that took this many times the median was disturbed
+MOST_AMISS = 0.1  # share of its budget by which a training may miss it
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 LOSSES_KEPT = 20
 PART = 50
@@ -82,12 +86,31 @@ def run_job(place: Workplace, samplers: dict[str, Sampler], labels: torch.Tensor
     """
     remove_leftovers(place.folder)
     with StopRequest() as stop:
-        calibration = calibrate(place)
-        steps = steps_within(place.job.budget, calibration["setup_seconds"], calibration["seconds_per_step"])
-        training = train(place, steps, stop)
+        training = train(place, steps_of(place), stop)
+        if training is not None and correct(place, training):
+            training = train(place, steps_of(place), stop)
         if training is not None:
             for name, sampler in samplers.items():
                 draw(place, training, name, sampler, labels, stop)
+
+
+def steps_of(place: Workplace) -> int:
+    """How many steps the budget buys at the calibrated cost."""
+    calibration = calibrate(place)
+    return steps_within(place.job.budget, calibration["setup_seconds"], calibration["seconds_per_step"])
+
+
+def correct(place: Workplace, training: Training) -> bool:
+    """Whether a finished training missed its budget by too much; it is then undone, and what it took is its calibration."""
+    calibration, facts = read_json(place.folder / CALIBRATION), read_json(place.folder / TRAINING)
+    missed = abs(facts["cpu_seconds"] / place.job.budget - 1)
+    if calibration.get("corrected") or missed <= MOST_AMISS:
+        return False
+    seconds = (facts["cpu_seconds"] - facts["setup_cpu_seconds"]) / training.step
+    (place.folder / TRAINING).unlink()  # stopped after this, it is found at its last step, and is corrected then
+    shutil.rmtree(place.folder / CHECKPOINT)
+    write_json(place.folder / CALIBRATION, {**calibration, "seconds_per_step": seconds, "corrected": True})
+    return True
 
 
 def calibrate(place: Workplace) -> dict[str, float]:

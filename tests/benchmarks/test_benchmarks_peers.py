@@ -15,15 +15,16 @@ import pytest
 import torch
 
 from benchmarks import common
-from benchmarks.peers import environment, page, plan, search, summary
+from benchmarks.peers import environment, page, plan, search, summary, training
 from benchmarks.peers.__main__ import main
 from benchmarks.peers.company import Company, work
 from benchmarks.peers.contestant import changes_of, find
 from benchmarks.peers.dit_loop import AVERAGES, alphas_bar, squared_error
 from benchmarks.peers.pool import Pool
 from benchmarks.peers.scores import score
-from benchmarks.peers.training import Workplace, calibrate, draw, images_path, train, undisturbed_mean
+from benchmarks.peers.training import Workplace, calibrate, draw, images_path, run_job, train, undisturbed_mean
 from sadm.core.errors import InterruptedRun, UserError
+from sadm.core.files import write_json
 from sadm.core.progress import Silent
 from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet
@@ -116,6 +117,37 @@ def test_finished_stages_are_not_repeated(tmp_path: Path, monkeypatch: pytest.Mo
     again = train(place, STEPS, StopRequest())
     assert (tmp_path / "training.json").read_bytes() == before
     assert all(map(torch.equal, network(trained).parameters(), network(again).parameters()))
+
+
+def test_a_training_whose_calibration_was_disturbed_is_done_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = workplace("ours_plain", tmp_path, monkeypatch)
+    place = dataclasses.replace(place, job=dataclasses.replace(place.job, budget=0.5))
+    write_json(tmp_path / "calibration.json", {"setup_seconds": 0.0, "seconds_per_step": 0.1, "steps": 4})
+    sampler = next(iter(place.contestant.samplers))
+    done = []
+    real = training.train
+    monkeypatch.setattr(training, "train", lambda place, steps, stop: done.append(steps) or real(place, steps, stop))
+    run_job(place, {sampler: place.contestant.samplers[sampler]}, torch.arange(2))
+    calibration, facts = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("calibration", "training"))
+    assert done[0] == 5
+    assert done[1] == facts["steps"] == math.floor(0.5 / calibration["seconds_per_step"])
+    assert calibration["corrected"] is True
+    run_job(place, {sampler: place.contestant.samplers[sampler]}, torch.arange(2))
+    assert done[2:] == [facts["steps"]]  # found as it was, whatever it took
+
+
+def test_a_training_within_its_budget_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place = workplace("ours_plain", tmp_path, monkeypatch)
+    write_json(tmp_path / "calibration.json", {"setup_seconds": 0.0, "seconds_per_step": 1.0, "steps": 4})
+    trained = train(place, STEPS, StopRequest())
+    facts = json.loads((tmp_path / "training.json").read_text())
+    for spent, stays in ((4.6, True), (5.4, True), (4.4, False)):
+        write_json(tmp_path / "training.json", {**facts, "cpu_seconds": spent, "setup_cpu_seconds": 0.0})
+        assert training.correct(place, trained) is not stays
+        assert (tmp_path / "training.json").exists() is stays
+        assert (tmp_path / "checkpoint").exists() is stays
 
 
 def test_images_do_not_depend_on_where_drawing_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
