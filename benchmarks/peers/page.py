@@ -12,14 +12,15 @@ from benchmarks.peers.scores import score
 from benchmarks.peers.summary import stored_rows, summarise
 
 HOW = """Every training gets the steps that its CPU-seconds buy at the cost of a step measured before it, and is repeated at the
-cost that it had where it missed its budget by more than a tenth; the images are the same, and all are judged alike, without
-guidance unless the search chose it. No processor is idle meanwhile: beside an idle neighbour a step is cheaper. Peers have at most as many parameters as ours of the same size. What
-speaks for the peers: each starts from its own optimiser, schedule, averaging and batch, gets as many trials of its options and of
-what users change first as ours, the restated DiT loop may choose its average, and the best peer is taken judge by judge. What
-speaks against them: all is chosen at a budget shorter than the reported ones, and what our recipe starts from comes from earlier
-searches on the same images at a lower resolution. The class-conditional network of denoising-diffusion-pytorch costs much on a
-processor even when it is narrow, for its attention at full resolution has a fixed width; one of its sizes therefore does without
-classes.
+cost that it had where it missed its budget by more than a tenth; the images are the same, and all are judged alike,
+without guidance unless the search chose it. No processor is idle meanwhile: beside an idle neighbour a step is cheaper.
+Peers have at most as many parameters as ours of the same size. What speaks for the peers: each starts from its own
+optimiser, schedule, averaging and batch, gets as many trials of its options and of what users change first as ours, the
+restated DiT loop may choose its average, and the best peer is taken judge by judge. What speaks against them: all is
+chosen at a budget shorter than the reported ones, and what our recipe starts from comes from earlier searches on the
+same images at a lower resolution. The class-conditional network of denoising-diffusion-pytorch costs much on a
+processor even when it is narrow, for its attention at full resolution has a fixed width; one of its sizes therefore
+does without classes.
 """
 
 
