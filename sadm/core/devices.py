@@ -47,3 +47,23 @@ def one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(threads)
+
+
+@contextmanager
+def denormals_flushed() -> Iterator[None]:
+    """While open, this thread takes numbers too small for a normal float32 (below 1.2e-38) for zero; also a decorator.
+
+    Attention that has become sharp makes many of them, in probabilities and their gradients, and a CPU needs some hundred cycles
+    for each product with one. What was set before is set again.
+    """
+    before = _flushes_denormals()
+    torch.set_flush_denormal(True)
+    try:
+        yield
+    finally:
+        torch.set_flush_denormal(before)
+
+
+def _flushes_denormals() -> bool:
+    smallest = torch.full((), torch.finfo(torch.float32).tiny)
+    return not bool(smallest * 0.5)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from sadm.core.allocation import keep_freed_memory
-from sadm.core.devices import resolve_device
+from sadm.core.devices import denormals_flushed, resolve_device
 from sadm.core.errors import DivergedError, UserError
 from sadm.data import Prefetcher, class_order
 from sadm.diffusion import Denoised, denoise, denoising_loss
@@ -97,6 +97,7 @@ class Learner:
         self.ahead = Prefetcher(self.inputs, config.data.workers) if config.data.workers else None
         self.step = 0
 
+    @denormals_flushed()
     def advance(self) -> dict[str, torch.Tensor]:
         """One training step.
 
