@@ -1,6 +1,7 @@
 """Interleaved timings, floating-point operations, and the machine's matrix-product peak.
 
-On the CPU, CPU-seconds of one thread in float32; on an accelerator, elapsed seconds of finished work under bfloat16 autocast.
+On the CPU, CPU-seconds of one thread in float32, or under bfloat16 autocast where that is asked for; on an accelerator, elapsed
+seconds of finished work under bfloat16 autocast.
 """
 
 from __future__ import annotations
@@ -41,6 +42,31 @@ class Contestant(Protocol):
 
     def sample(self) -> torch.Tensor:
         """A batch of samples."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Manner:
+    """How all contestants compute.
+
+    Attributes:
+        compiled: torch compiles our network.
+        bfloat16: products in bfloat16, also on the CPU.
+    """
+
+    compiled: bool = False
+    bfloat16: bool = False
+
+    @property
+    def suffix(self) -> str:
+        """Of the name of a stored result."""
+        return ("-compiled" if self.compiled else "") + ("-bfloat16" if self.bfloat16 else "")
+
+    def dtype(self, device: torch.device) -> torch.dtype:
+        """Of products."""
+        return torch.bfloat16 if self.bfloat16 or device.type != "cpu" else torch.float32
+
+
+AS_USUAL = Manner()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,14 +134,14 @@ def interleaved(
     return found
 
 
-def measure(shape: Shape, effort: Effort, device: torch.device, compiled: bool = False) -> dict[str, Any]:
+def measure(shape: Shape, effort: Effort, device: torch.device, manner: Manner = AS_USUAL) -> dict[str, Any]:
     """Both kinds of work of every contestant; `rate_against_peak` adds the utilisation.
 
     Args:
         shape: of networks and images.
         effort: how long.
         device: where.
-        compiled: whether torch compiles our network.
+        manner: how they compute.
     """
     contestants = build(shape, device)
     flops, first = {}, {}
@@ -123,24 +149,27 @@ def measure(shape: Shape, effort: Effort, device: torch.device, compiled: bool =
         start = spent_seconds(device)
         flops[c.name] = train_flops(c)
         first[c.name] = spent_seconds(device) - start
-    if compiled:
+    if manner.compiled:
         contestants[0].compile()
-    training = interleaved({c.name: as_precise(c.train_step, device) for c in contestants}, effort, device, first)
-    sampling = interleaved({c.name: as_precise(c.sample, device) for c in contestants}, effort, device)
+    dtype = manner.dtype(device)
+    training = {c.name: as_precise(c.train_step, device, dtype) for c in contestants}
+    sampling = {c.name: as_precise(c.sample, device, dtype) for c in contestants}
+    trained = interleaved(training, effort, device, None if manner.bfloat16 else first)
+    sampled = interleaved(sampling, effort, device)
     return {
         "contestants": {
             c.name: {
                 "parameters": sum(p.numel() for p in c.model.parameters()),
-                "train_seconds": statistics.median(training[c.name]),
-                "train_images_per_second": shape.train_batch / statistics.median(training[c.name]),
-                "sample_images_per_second": shape.sample_batch / statistics.median(sampling[c.name]),
+                "train_seconds": statistics.median(trained[c.name]),
+                "train_images_per_second": shape.train_batch / statistics.median(trained[c.name]),
+                "sample_images_per_second": shape.sample_batch / statistics.median(sampled[c.name]),
                 "train_flops": flops[c.name],
             }
             for c in contestants
         },
-        "train_ratio": against_better_peer(training),
-        "sample_ratio": against_better_peer(sampling),
-        "turns": {"train": len(training[OURS]), "sample": len(sampling[OURS])},
+        "train_ratio": against_better_peer(trained),
+        "sample_ratio": against_better_peer(sampled),
+        "turns": {"train": len(trained[OURS]), "sample": len(sampled[OURS])},
         **shape.facts(),
     }
 
@@ -152,13 +181,13 @@ def rate_against_peak(found: dict[str, Any], peak: float) -> None:
     found["flop_utilisation"] = found["contestants"][OURS]["flop_utilisation"]
 
 
-def as_precise(work: Callable[[], Any], device: torch.device) -> Callable[[], Any]:
-    """`work` as it is on the CPU, under bfloat16 autocast on an accelerator."""
-    if device.type == "cpu":
+def as_precise(work: Callable[[], Any], device: torch.device, dtype: torch.dtype) -> Callable[[], Any]:
+    """`work` as it is for float32, otherwise under autocast."""
+    if dtype == torch.float32:
         return work
 
     def cast() -> Any:
-        with torch.autocast(device.type, torch.bfloat16):
+        with torch.autocast(device.type, dtype):
             return work()
 
     return cast
@@ -202,17 +231,17 @@ def attention_formulas() -> dict[Any, Any]:
     }
 
 
-def matmul_peak(effort: Effort, device: torch.device) -> float:
+def matmul_peak(effort: Effort, device: torch.device, dtype: torch.dtype) -> float:
     """The best rate of a matrix product of several shapes, in operations a second."""
     shapes = PEAK_SHAPES[: effort.peak_shapes] if device.type == "cpu" else WIDE_SHAPES
-    return max(product_rate(*sizes, effort.peak_seconds, device) for sizes in shapes)
+    return max(product_rate(sizes, effort.peak_seconds, device, dtype) for sizes in shapes)
 
 
-def product_rate(rows: int, inner: int, columns: int, slice_seconds: float, device: torch.device) -> float:
+def product_rate(sizes: tuple[int, int, int], slice_seconds: float, device: torch.device, dtype: torch.dtype) -> float:
     """Operations a second of one product; the best of five turns."""
-    kind = torch.float32 if device.type == "cpu" else torch.bfloat16
-    a, b = torch.randn(rows, inner, device=device, dtype=kind), torch.randn(inner, columns, device=device, dtype=kind)
-    out = torch.empty(rows, columns, device=device, dtype=kind)
+    rows, inner, columns = sizes
+    a, b = torch.randn(rows, inner, device=device, dtype=dtype), torch.randn(inner, columns, device=device, dtype=dtype)
+    out = torch.empty(rows, columns, device=device, dtype=dtype)
 
     def work() -> None:
         torch.mm(a, b, out=out)

@@ -13,9 +13,12 @@ from benchmarks.throughput import __main__ as command
 from benchmarks.throughput import page
 from benchmarks.throughput.diffusers_dit import DiffusersLoop
 from benchmarks.throughput.measure import (
+    AS_USUAL,
     CONTESTANTS,
     Effort,
+    Manner,
     against_better_peer,
+    as_precise,
     build,
     interleaved,
     made_up_data,
@@ -148,12 +151,33 @@ def test_quick_prints_what_it_promises_and_the_page_shows_it() -> None:
     assert "1 thread; torch" in lines[0]
 
 
+@pytest.mark.parametrize("kind", CONTESTANTS, ids=lambda kind: kind.name)
+@pytest.mark.parametrize("manner", [AS_USUAL, Manner(bfloat16=True)])
+def test_products_of_every_contestant_are_in_the_precision_asked_for(kind: type, manner: Manner) -> None:
+    (contestant,), seen = build(SHAPE, CPU, (kind,)), set()
+    for module in contestant.model.modules():
+        if isinstance(module, torch.nn.Linear):
+            module.register_forward_hook(lambda module, inputs, output: seen.add(output.dtype))
+    for work in (contestant.train_step, contestant.sample):
+        as_precise(work, CPU, manner.dtype(CPU))()
+    assert seen == {torch.bfloat16 if manner.bfloat16 else torch.float32}
+
+
+def test_a_result_in_bfloat16_says_so_and_has_a_name_of_its_own() -> None:
+    manner = Manner(bfloat16=True)
+    effort = Effort(turns=3, slice_seconds=0.0, peak_seconds=0.0, peak_shapes=1)
+    found = command.measure_all({"digits": TINY}, effort, {}, manner)
+    assert found["precision"] == "bfloat16 autocast"
+    assert "bfloat16 autocast; matrix product" in page.table(found)[0]
+    assert (AS_USUAL.suffix, manner.suffix, Manner(True, True).suffix) == ("", "-bfloat16", "-compiled-bfloat16")
+
+
 def test_shapes_are_added_to_a_stored_result() -> None:
     effort = Effort(turns=3, slice_seconds=0.0, peak_seconds=0.0, peak_shapes=1)
-    first = command.measure_all({"digits": TINY}, effort, {}, compiled=False)
+    first = command.measure_all({"digits": TINY}, effort, {}, AS_USUAL)
     kept: list[str] = []
     both = command.measure_all(
-        {"s2": TINY}, effort, {**first, "matmul_peak_gflops": 1e6}, False, lambda found: kept.extend(found["shapes"])
+        {"s2": TINY}, effort, {**first, "matmul_peak_gflops": 1e6}, AS_USUAL, lambda found: kept.extend(found["shapes"])
     )
     assert kept == ["digits", "s2"]
     assert both["matmul_peak_gflops"] == 1e6  # a peak that was seen once counts for all
