@@ -88,7 +88,7 @@ def run_job(place: Workplace, samplers: dict[str, Sampler], labels: torch.Tensor
     with StopRequest() as stop:
         training = train(place, steps_of(place), stop)
         if training is not None and correct(place, training):
-            training = train(place, steps_of(place), stop)
+            training = train(place, steps_of(place), stop, "training once more")
         if training is not None:
             for name, sampler in samplers.items():
                 draw(place, training, name, sampler, labels, stop)
@@ -143,8 +143,8 @@ def _timed(training: Training) -> float:
     return time.process_time() - start
 
 
-def train(place: Workplace, steps: int, stop: StopRequest) -> Training | None:
-    """Trains to the end, from the last checkpoint where there is one; None where it diverged."""
+def train(place: Workplace, steps: int, stop: StopRequest, stage: str = "training") -> Training | None:
+    """Trains to the end, from the last checkpoint where there is one; None where it diverged. `stage` is for the progress."""
     facts = read_json(place.folder / TRAINING) if (place.folder / TRAINING).exists() else None
     if facts is not None and facts["diverged"]:
         return None
@@ -167,7 +167,7 @@ def train(place: Workplace, steps: int, stop: StopRequest) -> Training | None:
         finite = math.isfinite(loss)
         if finite:
             _note_loss(spent, loss, training.step, steps)
-            place.progress("training", training.step, steps, f"loss {loss:.4f}")
+            place.progress(stage, training.step, steps, f"loss {loss:.4f}")
     if facts is None:
         if finite:
             save_checkpoint(path, {"training": training.state_dict(), "spent": spent})

@@ -128,7 +128,7 @@ def test_a_training_whose_calibration_was_disturbed_is_done_once_more(
     sampler = next(iter(place.contestant.samplers))
     done = []
     real = training.train
-    monkeypatch.setattr(training, "train", lambda place, steps, stop: done.append(steps) or real(place, steps, stop))
+    monkeypatch.setattr(training, "train", lambda place, steps, *more: done.append(steps) or real(place, steps, *more))
     run_job(place, {sampler: place.contestant.samplers[sampler]}, torch.arange(2))
     calibration, facts = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("calibration", "training"))
     assert done[0] == 5
