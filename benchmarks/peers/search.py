@@ -39,6 +39,7 @@ def run_search(study: Study, contestants: Sequence[str]) -> None:
         _store(missing={name: reason})
     for name in names:
         _store(found={name: search(study, name)})
+        study.forget(name)
 
 
 def search(study: Study, name: str) -> dict[str, Any]:

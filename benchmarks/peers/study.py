@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.common import result_path, store
 from benchmarks.peers.contestant import changes_of, find
 from benchmarks.peers.environment import unavailable
-from benchmarks.peers.plan import Job, Setting
+from benchmarks.peers.plan import NAME, Job, Setting
 from benchmarks.peers.pool import Pool
 from benchmarks.peers.scores import Result
 from benchmarks.peers.training import CALIBRATION, TRAINING, images_path, save_arrays
@@ -93,7 +94,30 @@ class Study:
                 shutil.rmtree(folder)  # its name means something else by now
             write_json(make_folder(folder) / JOB, {**order, "labels": labels.tolist()})
         Pool(self.processes, self.reporter).run(missing, lambda job: self._judge(job, folders[job], wanted[job]))
-        return {job: read_json(folder / RESULT) for job, folder in folders.items()}
+        return {job: self._keep(job, self._known(job, folder)) for job, folder in folders.items()}
+
+    def forget(self, contestant: str) -> None:
+        """Removes what was kept of a contestant's jobs: its search is stored."""
+        for path in result_path(NAME, "jobs/any").parent.glob("*.json"):
+            if read_json(path)["result"]["job"]["contestant"] == contestant:
+                path.unlink()
+
+    def _keep(self, job: Job, result: Result) -> Result:
+        """Stores a finished job's result, where this setting wants that."""
+        if self.setting.keeps:
+            store(NAME, f"jobs/{job.name}", {"settings": settings_of(job), "result": result})
+        return result
+
+    def _known(self, job: Job, folder: Path) -> Result:
+        """A finished job's result, from its folder or kept; empty where there is none, or one whose names mean something else."""
+        found: Result = {}
+        kept = result_path(NAME, f"jobs/{job.name}")
+        if (folder / RESULT).exists() and _settings_before(folder) == settings_of(job):
+            found = read_json(folder / RESULT)
+        elif self.setting.keeps and kept.exists():
+            stored = read_json(kept)
+            found = stored["result"] if stored["settings"] == settings_of(job) else {}
+        return found
 
     @property
     def _label_counts(self) -> torch.Tensor:
@@ -113,12 +137,9 @@ class Study:
                 class_names=np.array(train.class_names),
             )
 
-    @staticmethod
-    def _complete(job: Job, folder: Path, samplers: Sequence[str]) -> bool:
-        if not (folder / RESULT).exists() or _settings_before(folder) != settings_of(job):
-            return False
-        result = read_json(folder / RESULT)
-        return result["training"]["diverged"] or set(samplers) <= result["judged"].keys()
+    def _complete(self, job: Job, folder: Path, samplers: Sequence[str]) -> bool:
+        found = self._known(job, folder)
+        return bool(found) and (found["training"]["diverged"] or set(samplers) <= found["judged"].keys())
 
     def _judge(self, job: Job, folder: Path, samplers: Sequence[str]) -> None:
         """Stores what the training took and how its images are judged."""
@@ -135,7 +156,7 @@ class Study:
             "generated": self.setting.samples,
             "provenance": provenance(),
         }
-        write_json(folder / RESULT, result)
+        write_json(folder / RESULT, self._keep(job, result))
 
     def _score(self, job: Job, folder: Path, name: str) -> dict[str, Any]:
         """FD by judge of the images of one sampler; None for each where they are not finite."""

@@ -340,6 +340,8 @@ class Judged:
         here = [name for name in contestants if name != "ddpm_pytorch"]
         return here, {name: "no network" for name in contestants if name not in here}
 
+    def forget(self, contestant: str) -> None: ...
+
     def run(self, wanted: Any) -> dict[plan.Job, dict[str, Any]]:
         self.asked += list(wanted)
         found = {}

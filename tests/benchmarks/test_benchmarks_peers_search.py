@@ -40,7 +40,7 @@ def test_where_the_best_rate_is_at_the_edge_the_next_ones_are_tried_while_they_a
     assert len(one["rows"]) == trials + plan.VARIANTS
 
 
-def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Study, list[plan.Job]]:
+def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch, keeps: bool = False) -> tuple[Study, list[plan.Job]]:
     """A study whose pool stores a result for each job, and what it was asked to run."""
     ran: list[plan.Job] = []
 
@@ -49,13 +49,13 @@ def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Study, list
 
         def run(self, missing: dict[plan.Job, Path], judge: Any) -> None:
             ran.extend(missing)
-            for place in missing.values():
-                write_json(place / RESULT, {"training": {"diverged": True}})
+            for job, place in missing.items():
+                write_json(place / RESULT, {"job": job.as_dict(), "training": {"diverged": True}})
 
     monkeypatch.setattr("benchmarks.peers.study.Pool", Pool)
     monkeypatch.setattr(Study, "_write_data", lambda self: None)
     monkeypatch.setattr(Study, "_label_counts", property(lambda self: torch.ones(10, dtype=torch.int64)))
-    return Study(plan.Setting(folder, 30), 1, Silent()), ran
+    return Study(plan.Setting(folder, 30, keeps=keeps), 1, Silent()), ran
 
 
 def test_a_job_is_done_anew_when_its_settings_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -83,3 +83,54 @@ def test_a_training_of_before_settings_were_noted_is_not_taken_for_one_of_now(
     write_json(place / RESULT, {"training": {"diverged": True}})
     study.run({job: []})
     assert ran == [job]
+
+
+def kept(folder: Path) -> list[str]:
+    """Names of the jobs whose results are stored to be committed."""
+    return sorted(path.stem for path in (folder / "benchmarks" / "results" / "peers" / "jobs").glob("*.json"))
+
+
+def finished(job: plan.Job, *samplers: str) -> dict[str, Any]:
+    """A result of a job, judged with these samplers."""
+    return {"job": job.as_dict(), "training": {"diverged": False}, "judged": {name: {} for name in samplers}}
+
+
+def test_finished_jobs_go_on_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    here, ran = study_of(tmp_path / "here", monkeypatch, keeps=True)
+    jobs = [plan.Job(name, "small", 1e-3, 0, 60.0) for name in ("dit_loop", "ours_plain")]
+    done = here.run({job: [] for job in jobs})
+    assert kept(tmp_path) == sorted(job.name for job in jobs)
+
+    there, ran = study_of(tmp_path / "there", monkeypatch, keeps=True)
+    assert there.run({job: [] for job in jobs}) == done
+    assert ran == []
+    monkeypatch.setattr(find("dit_loop"), "batch", 32)
+    there.run({job: [] for job in jobs})
+    assert ran == [jobs[0]]  # its name means something else by now
+
+    there.forget("dit_loop")
+    assert kept(tmp_path) == [jobs[1].name]
+
+
+def test_a_kept_job_that_lacks_a_sampler_is_trained_where_its_folder_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    job = plan.Job("dit_loop", "small", 1e-3, 0, 60.0)
+    common.store("peers", f"jobs/{job.name}", {"settings": settings_of(job), "result": finished(job, "one")})
+    study, ran = study_of(tmp_path / "there", monkeypatch, keeps=True)
+    assert study.run({job: ["one"]}) == {job: finished(job, "one")}
+    assert ran == []
+    study.run({job: ["one", "two"]})
+    assert ran == [job]
+
+
+def test_nothing_is_kept_unless_that_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    study, ran = study_of(tmp_path / "here", monkeypatch)
+    study.run({plan.Job("dit_loop", "small", 1e-3, 0, 60.0): []})
+    assert len(ran) == 1
+    assert kept(tmp_path) == []
+    assert plan.SEARCH.keeps
+    assert not plan.REPORT.keeps
