@@ -84,7 +84,10 @@ class Study:
             UserError: a job failed.
         """
         folders = {job: self.setting.folder / job.name for job in wanted}
-        missing = {job: folder for job, folder in folders.items() if not self._complete(job, folder, wanted[job])}
+        done = {job: self._known(job, folder) for job, folder in folders.items()}
+        missing = {job: folder for job, folder in folders.items() if not is_complete(done[job], wanted[job])}
+        for job in folders.keys() - missing.keys():
+            self._keep(job, done[job])
         if missing:
             self._write_data()
         for job, folder in missing.items():
@@ -94,7 +97,7 @@ class Study:
                 shutil.rmtree(folder)  # its name means something else by now
             write_json(make_folder(folder) / JOB, {**order, "labels": labels.tolist()})
         Pool(self.processes, self.reporter).run(missing, lambda job: self._judge(job, folders[job], wanted[job]))
-        return {job: self._keep(job, self._known(job, folder)) for job, folder in folders.items()}
+        return {job: self._known(job, folder) if job in missing else done[job] for job, folder in folders.items()}
 
     def forget(self, contestant: str) -> None:
         """Removes what was kept of a contestant's jobs: its search is stored."""
@@ -137,10 +140,6 @@ class Study:
                 class_names=np.array(train.class_names),
             )
 
-    def _complete(self, job: Job, folder: Path, samplers: Sequence[str]) -> bool:
-        found = self._known(job, folder)
-        return bool(found) and (found["training"]["diverged"] or set(samplers) <= found["judged"].keys())
-
     def _judge(self, job: Job, folder: Path, samplers: Sequence[str]) -> None:
         """Stores what the training took and how its images are judged."""
         before = read_json(folder / RESULT)["judged"] if (folder / RESULT).exists() else {}
@@ -172,6 +171,11 @@ class Study:
             return facts | {"fd": None, "label_accuracy": None}
         found = self.evaluator.evaluate(images, labels)
         return facts | {"fd": found.fd, "label_accuracy": found.label_accuracy}
+
+
+def is_complete(result: Result, samplers: Sequence[str]) -> bool:
+    """Whether a job's result, empty where there is none, says all that is wanted of it."""
+    return bool(result) and (result["training"]["diverged"] or set(samplers) <= result["judged"].keys())
 
 
 def settings_of(job: Job) -> dict[str, Any]:

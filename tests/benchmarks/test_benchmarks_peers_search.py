@@ -99,7 +99,11 @@ def test_finished_jobs_go_on_elsewhere(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(common, "ROOT", tmp_path)
     here, ran = study_of(tmp_path / "here", monkeypatch, keeps=True)
     jobs = [plan.Job(name, "small", 1e-3, 0, 60.0) for name in ("dit_loop", "ours_plain")]
+    here.run({jobs[0]: []})
+    assert kept(tmp_path) == []  # the pool of this test judges nothing
     done = here.run({job: [] for job in jobs})
+    assert kept(tmp_path) == [jobs[0].name]  # found finished
+    here.run({job: [] for job in jobs})
     assert kept(tmp_path) == sorted(job.name for job in jobs)
 
     there, ran = study_of(tmp_path / "there", monkeypatch, keeps=True)
