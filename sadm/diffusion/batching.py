@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from sadm.core.conditions import Cond
+from sadm.core.devices import denormals_flushed
 from sadm.core.seeds import noise_per_image
 
 
@@ -39,6 +40,7 @@ class ImageBatch:
         return noise_per_image(self.seeds, self.shape, f"step {step}").to(self.device)
 
 
+@denormals_flushed()
 def in_batches(
     function: Callable[[ImageBatch], torch.Tensor],
     shape: Sequence[int],

@@ -10,7 +10,6 @@ from typing import Any, Literal, get_args
 import torch
 
 from sadm.core.conditions import Cond
-from sadm.core.devices import denormals_flushed
 from sadm.core.seeds import derive_seed
 from sadm.diffusion.batching import ImageBatch, in_batches
 from sadm.diffusion.classes import check_labels
@@ -154,7 +153,6 @@ def _check_weak(weak: Denoiser, path: Path, times: torch.Tensor) -> None:
 
 
 @torch.no_grad()
-@denormals_flushed()
 def generate(
     denoiser: Denoiser,
     shape: Sequence[int],
