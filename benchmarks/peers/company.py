@@ -11,6 +11,7 @@ import subprocess
 import sys
 
 from benchmarks.common import ROOT
+from benchmarks.peers.environment import of_one_thread
 
 MODULE = "benchmarks.peers.company"
 BATCH, TOKENS, WIDTH = 64, 49, 64  # of the work: what a small network of these contestants does
@@ -32,7 +33,7 @@ class Company:
             self.processes.append(
                 subprocess.Popen(  # noqa: S603 - our own module
                     [sys.executable, "-m", MODULE, str(os.getpid())],
-                    env={**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)},
+                    env=of_one_thread(),
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,

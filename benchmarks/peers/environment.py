@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,11 @@ def python() -> Path:
 def interpreter(contestant: str) -> str:
     """The interpreter that a contestant runs with."""
     return sys.executable if find(contestant).in_environment else str(python())
+
+
+def of_one_thread() -> dict[str, str]:
+    """Environment variables of a process of this benchmark."""
+    return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
 
 
 def unavailable(contestant: str) -> str | None:

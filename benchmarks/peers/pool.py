@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import queue
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from typing import Any
 
 from benchmarks.common import ROOT
 from benchmarks.peers.company import Company
-from benchmarks.peers.environment import interpreter
+from benchmarks.peers.environment import interpreter, of_one_thread
 from benchmarks.peers.plan import Job
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.files import make_folder, user_errors_for
@@ -77,7 +76,6 @@ class Pool:
 
     def _start(self, job: Job, folder: Path) -> _Running:
         log = make_folder(folder) / "log.txt"
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
         command = [interpreter(job.contestant), "-m", "benchmarks.peers.worker", str(folder)]
         with user_errors_for(log), open(log, "w", encoding="utf-8") as file:
             process = subprocess.Popen(  # noqa: S603 - our own module
@@ -85,7 +83,7 @@ class Pool:
                 stdout=subprocess.PIPE,
                 stderr=file,
                 text=True,
-                env=environment,
+                env=of_one_thread(),
                 cwd=ROOT,
                 start_new_session=True,  # Ctrl-C reaches this process, which passes it on once
             )

@@ -105,11 +105,10 @@ class Study:
             if read_json(path)["result"]["job"]["contestant"] == contestant:
                 path.unlink()
 
-    def _keep(self, job: Job, result: Result) -> Result:
+    def _keep(self, job: Job, result: Result) -> None:
         """Stores a finished job's result, where this setting wants that."""
         if self.setting.keeps:
             store(NAME, f"jobs/{job.name}", {"settings": settings_of(job), "result": result})
-        return result
 
     def _known(self, job: Job, folder: Path) -> Result:
         """A finished job's result, from its folder or kept; empty where there is none, or one whose names mean something else."""
@@ -155,7 +154,8 @@ class Study:
             "generated": self.setting.samples,
             "provenance": provenance(),
         }
-        write_json(folder / RESULT, self._keep(job, result))
+        write_json(folder / RESULT, result)
+        self._keep(job, result)
 
     def _score(self, job: Job, folder: Path, name: str) -> dict[str, Any]:
         """FD by judge of the images of one sampler; None for each where they are not finite."""
