@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import math
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
@@ -162,6 +163,18 @@ def seeded(seed: int, build: Callable[[], Any]) -> Any:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(seed, "network"))
         return build()
+
+
+def share_of_rate(done: float, rate: str, warmup: float) -> float:
+    """Share of the peak learning rate after a share of the steps, for loops that leave it constant.
+
+    Args:
+        done: share of the steps, from 0 to 1.
+        rate: "constant", or "cosine" down to zero.
+        warmup: share of the steps in which it rises.
+    """
+    warm = min(1.0, done / warmup) if warmup else 1.0
+    return warm * (0.5 * (1 + math.cos(math.pi * done)) if rate == "cosine" else 1.0)
 
 
 def labels_of(batch: Batch) -> torch.Tensor:

@@ -8,13 +8,12 @@ what users change first.
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any
 
 import torch
 
 from benchmarks.operators import register_missing_operators
-from benchmarks.peers.contestant import CLASSES, Sampler, Task, count_parameters, seeded
+from benchmarks.peers.contestant import CLASSES, Sampler, Task, count_parameters, seeded, share_of_rate
 
 PACKAGE = "denoising-diffusion-pytorch"
 SIZES: dict[str, dict[str, Any]] = {
@@ -37,6 +36,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "beta2 0.999": {"beta2": 0.999},
     "all labels": {"label_dropout": 0.0},
     "offset noise": {"offset_noise": 0.1},
+    "warm-up": {"warmup": 0.1},
+    "weight decay": {"weight_decay": 0.01},
 }
 BATCH = 16
 """The default of the library's `Trainer`; larger ones are among the variants."""
@@ -64,6 +65,8 @@ class Options:
         label_dropout: share of labels dropped; the library's default, 0.5, is for strong guidance, and the others drop a tenth.
         objective: what the network predicts; None = noise with classes, v without.
         rate: "constant", or "cosine" down to zero.
+        warmup: share of the steps.
+        weight_decay: decoupled from the gradient, as AdamW has it.
     """
 
     net: dict[str, Any]
@@ -78,6 +81,8 @@ class Options:
     beta2: float = 0.99
     rate: str = "constant"
     offset_noise: float = 0.0
+    warmup: float = 0.0
+    weight_decay: float = 0.0
 
     @property
     def diffusion(self) -> dict[str, Any]:
@@ -122,8 +127,12 @@ class DdpmTraining:
         self.net = seeded(task.seed, lambda: self._build(task.images.shape[0]))
         self.diffusion = self._diffusion(self.net)
         self.stream = BatchStream(task.images, options.batch, task.seed)
-        self.optimiser = torch.optim.Adam(
-            self.net.parameters(), lr=task.learning_rate, betas=(0.9, options.beta2), fused=True
+        self.optimiser = torch.optim.AdamW(  # without decay of weights the library's Adam
+            self.net.parameters(),
+            lr=task.learning_rate,
+            betas=(0.9, options.beta2),
+            weight_decay=options.weight_decay,
+            fused=True,
         )
         self.ema = EMA(self.net, beta=options.average, update_every=options.average_every, include_online_model=False)
         self.parameters = count_parameters(self.net)
@@ -158,9 +167,9 @@ class DdpmTraining:
             torch.manual_seed(derive_seed(self.task.seed, "training", self.step))
             loss = self.diffusion((batch.x0 + 1) / 2, **condition)
         loss.backward()
-        if self.options.rate == "cosine":
-            for group in self.optimiser.param_groups:
-                group["lr"] = self.task.learning_rate * 0.5 * (1 + math.cos(math.pi * self.step / self.task.steps))
+        share = share_of_rate((self.step + 1) / self.task.steps, self.options.rate, self.options.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = self.task.learning_rate * share
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)

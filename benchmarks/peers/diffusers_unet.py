@@ -8,6 +8,7 @@ Variants are what the example's options and the model's offer.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import torch
@@ -34,6 +35,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "more attention": {"attention": 2},
     "all labels": {"label_dropout": 0.0},
     "scale and shift": {"time_scale_shift": "scale_shift"},
+    "min-SNR": {"snr_gamma": 5.0},
+    "middle times": {"times": "middle"},
 }
 GROUPS, HEAD = 8, 8
 BATCH = 16
@@ -51,6 +54,8 @@ class Options:
         average: largest decay of the averaged weights.
         rate: name of the learning rate's schedule in diffusers.
         label_dropout: share of labels replaced by the null class.
+        snr_gamma: see `schedulers.min_snr_weight`; None = as the example weighs.
+        times: see `schedulers.draw_times`.
     """
 
     channels: tuple[int, ...]
@@ -64,6 +69,8 @@ class Options:
     rate: str = "cosine"
     average: float = 0.9999
     label_dropout: float = 0.1
+    snr_gamma: float | None = None
+    times: str = "uniform"
 
     @property
     def process(self) -> schedulers.Process:
@@ -141,7 +148,7 @@ class UNetTraining:
 
         batch = self.stream.batch(self.step)
         draws = generator(self.task.seed, "training", self.step)
-        t = torch.randint(schedulers.NOISE_STEPS, (len(batch.x0),), generator=draws)  # [B]
+        t = schedulers.draw_times(len(batch.x0), draws, self.options.times)  # [B]
         noise = torch.randn(batch.x0.shape, generator=draws)  # [B, C, H, W]
         dropped = torch.rand(len(batch.x0), generator=draws) < self.options.label_dropout  # [B]
         label = torch.where(dropped, CLASSES, labels_of(batch))
@@ -158,11 +165,13 @@ class UNetTraining:
 
     def _loss(self, predicted: torch.Tensor, x0: torch.Tensor, noise: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         """Mean squares on what is predicted; where that is x0, weighted by the signal-to-noise ratio, as in the example."""
-        kind = self.options.prediction_type
-        if kind == "sample":
-            kept = self.scheduler.alphas_cumprod[t].reshape(-1, 1, 1, 1)  # [B, 1, 1, 1]
-            return (kept / (1 - kept) * (predicted - x0).square()).mean()
-        return F.mse_loss(predicted, noise if kind == "epsilon" else self.scheduler.get_velocity(x0, noise, t))
+        kind, gamma = self.options.prediction_type, self.options.snr_gamma
+        target = {"epsilon": noise, "v_prediction": self.scheduler.get_velocity(x0, noise, t), "sample": x0}[kind]
+        if gamma is None and kind != "sample":
+            return F.mse_loss(predicted, target)
+        kept = self.scheduler.alphas_cumprod[t].reshape(-1, 1, 1, 1)  # [B, 1, 1, 1]
+        weight = schedulers.min_snr_weight(kept, kind, math.inf if gamma is None else gamma)
+        return (weight * (predicted - target).square()).mean()
 
     def state_dict(self) -> dict[str, Any]:
         return {

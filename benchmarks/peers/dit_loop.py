@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from benchmarks.peers import schedulers
-from benchmarks.peers.contestant import CLASSES, Sampler, Task, count_parameters, labels_of, seeded
+from benchmarks.peers.contestant import CLASSES, Sampler, Task, count_parameters, labels_of, seeded, share_of_rate
 
 SIZES: dict[str, dict[str, Any]] = {
     "small": {"patch": 4, "width": 56, "depth": 4, "heads": 4},
@@ -40,6 +40,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "six blocks": {"depth": 6},
     "patch 2": {"patch": 2},
     "patch 7": {"patch": 7},
+    "min-SNR": {"snr_gamma": 5.0},
+    "middle times": {"times": "middle"},
 }
 AVERAGES: dict[str, Callable[[int], float]] = {
     "adapted": lambda step: min(0.9999, (1 + step) / (10 + step)),
@@ -62,6 +64,8 @@ class Options:
         rate: "constant", or "cosine" down to zero.
         warmup: share of the steps.
         label_dropout: share of labels replaced by the null class.
+        snr_gamma: see `schedulers.min_snr_weight`; None = every noise step weighs the same.
+        times: see `schedulers.draw_times`.
     """
 
     patch: int
@@ -75,16 +79,13 @@ class Options:
     warmup: float = 0.0
     beta2: float = 0.999
     label_dropout: float = 0.1
+    snr_gamma: float | None = None
+    times: str = "uniform"
 
     @property
     def process(self) -> schedulers.Process:
         """Of training and sampling."""
         return schedulers.Process(self.beta_schedule, self.prediction_type)
-
-    def rate_at(self, done: float) -> float:
-        """Share of the learning rate after this share of the steps."""
-        warm = min(1.0, done / self.warmup) if self.warmup else 1.0
-        return warm * (0.5 * (1 + math.cos(math.pi * done)) if self.rate == "cosine" else 1.0)
 
 
 class DiTLoop:
@@ -151,14 +152,15 @@ class DiTTraining:
 
         batch = self.stream.batch(self.step)
         draws = generator(self.task.seed, "training", self.step)
-        t = torch.randint(schedulers.NOISE_STEPS, (len(batch.x0),), generator=draws)  # [B]
+        t = schedulers.draw_times(len(batch.x0), draws, self.options.times)  # [B]
         noise = torch.randn(batch.x0.shape, generator=draws)  # [B, C, H, W]
         dropped = torch.rand(len(batch.x0), generator=draws) < self.options.label_dropout  # [B]
         label = torch.where(dropped, CLASSES, labels_of(batch))  # the last row of the table is the null class
-        kind = self.options.prediction_type
-        loss = squared_error(predictions_of(self.net), self.alphas_bar, batch.x0, label, t, noise, kind)
+        kind, gamma = self.options.prediction_type, self.options.snr_gamma
+        loss = squared_error(predictions_of(self.net), self.alphas_bar, batch.x0, label, t, noise, kind, gamma)
+        share = share_of_rate((self.step + 1) / self.task.steps, self.options.rate, self.options.warmup)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.task.learning_rate * self.options.rate_at((self.step + 1) / self.task.steps)
+            group["lr"] = self.task.learning_rate * share
         self.optimiser.zero_grad(set_to_none=True)
         loss.backward()
         self.optimiser.step()
@@ -228,6 +230,7 @@ def squared_error(
     t: torch.Tensor,
     noise: torch.Tensor,
     prediction_type: str = "epsilon",
+    snr_gamma: float | None = None,
 ) -> torch.Tensor:
     """Mean squared error of what the network predicts, in ``x_t = sqrt(kept_t) x0 + sqrt(1 - kept_t) noise``.
 
@@ -239,11 +242,15 @@ def squared_error(
         t: noise steps [B].
         noise: unit Gaussian [B, C, H, W].
         prediction_type: see `schedulers.Process`.
+        snr_gamma: see `schedulers.min_snr_weight`; None = every noise step weighs the same.
     """
     share = kept[t].float()[:, None, None, None]  # [B, 1, 1, 1]
     alpha, beta = share.sqrt(), (1 - share).sqrt()
     target = {"epsilon": noise, "v_prediction": alpha * noise - beta * x0, "sample": x0}[prediction_type]
-    return F.mse_loss(predict(alpha * x0 + beta * noise, t, label), target)
+    predicted = predict(alpha * x0 + beta * noise, t, label)
+    if snr_gamma is None:
+        return F.mse_loss(predicted, target)
+    return (schedulers.min_snr_weight(share, prediction_type, snr_gamma) * (predicted - target).square()).mean()
 
 
 def initialise(net: nn.Module) -> None:

@@ -26,6 +26,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "batch 128": {"optimiser": {"batch": 128}},
     "straight lines": {"process": {"kind": "flow"}},
     "lower noise": {"process": {"p_mean": -1.0}},
+    "higher noise": {"process": {"p_mean": 0.2}},
+    "highest noise": {"process": {"p_mean": 0.8}},
     "patch 2": {"net": {"patch": 2}},
     "patch 7": {"net": {"patch": 7}},
     "six blocks": {"net": {"depth": 6}},

@@ -19,7 +19,7 @@ MOST_BEYOND = 3
 """How often the search goes on beyond the edge of the learning rates, as long as that is better."""
 BUDGETS = (10.0, 30.0)
 """CPU-minutes of training."""
-VARIANTS = 12
+VARIANTS = 14
 """Other choices than size and learning rate that are tried of each contestant that is searched, each alone; then two together."""
 LEAST_GAIN = 0.01
 """By how much (mean logarithm) a choice must lower the score to be combined with others."""

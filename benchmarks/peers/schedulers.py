@@ -50,6 +50,29 @@ class Process:
 
 
 DDPM = Process()
+MIDDLE_DEVIATION = 1.0
+"""Of the normal distribution whose sigmoid is the share of the noise steps, with `times="middle"`."""
+
+
+def draw_times(count: int, generator: torch.Generator, times: str = "uniform") -> torch.Tensor:
+    """Noise steps [count] to train at: "uniform", or more of them in the "middle", as a logit-normal has it (2403.03206)."""
+    if times == "uniform":
+        return torch.randint(NOISE_STEPS, (count,), generator=generator)
+    share = torch.sigmoid(MIDDLE_DEVIATION * torch.randn(count, generator=generator))  # [B]
+    return (share * NOISE_STEPS).long().clamp(max=NOISE_STEPS - 1)
+
+
+def min_snr_weight(kept: torch.Tensor, prediction_type: str, gamma: float) -> torch.Tensor:
+    """Weight of the squared error of what is predicted that amounts to min(SNR, gamma) on x0 (2303.09556).
+
+    Args:
+        kept: share of the variance that is signal [...].
+        prediction_type: see `Process`.
+        gamma: the largest weight.
+    """
+    snr = kept / (1 - kept)
+    squared = {"epsilon": snr, "v_prediction": snr + 1, "sample": torch.ones_like(snr)}[prediction_type]
+    return snr.clamp(max=gamma) / squared
 
 
 @torch.no_grad()

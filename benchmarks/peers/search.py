@@ -3,7 +3,8 @@
 1. three sizes x three learning rates, and where the best rate is at the edge, the next ones beyond it, as long as each is better;
 2. of the best of these, each variant alone;
 3. the variants that help, the best two together, and all of them together;
-4. of the best of all these, the samplers.
+4. of the best of these once more the two other sizes and the next learning rates, for a choice may ask for others;
+5. of the best of all, the samplers.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from benchmarks.peers.plan import (
     NAME,
     SEARCH_BUDGET,
     SEARCH_SEED,
+    SIZES,
     STORED_SEARCH,
     Job,
     search_jobs,
@@ -68,6 +70,7 @@ def search(study: Study, name: str) -> dict[str, Any]:
         for variant in contestant.variants
     }
     together(combinations(contestant, gains))
+    results.update(study.run({job: [first] for job in neighbours(best_job(results, name, first), results)}))
     best = best_job(results, name, first)
     final = study.run({best: list(contestant.samplers)})[best]
     return entry(name, results, final, base, best, first)
@@ -78,9 +81,23 @@ def beyond_edge(job: Job, tried: Iterable[Job]) -> Job | None:
     lowest, highest = _edges(tried)
     if job.learning_rate not in (lowest, highest):
         return None
-    factor = LEARNING_RATES[1] / LEARNING_RATES[0]
-    rate = lowest / factor if job.learning_rate == lowest else highest * factor
-    return dataclasses.replace(job, learning_rate=float(f"{rate:.3g}"))
+    return dataclasses.replace(
+        job, learning_rate=next_rate(job.learning_rate, -1 if job.learning_rate == lowest else 1)
+    )
+
+
+def next_rate(rate: float, steps: int) -> float:
+    """The learning rate some steps further on the ladder of `LEARNING_RATES`."""
+    first, factor = LEARNING_RATES[0], LEARNING_RATES[1] / LEARNING_RATES[0]
+    place = round(math.log(rate / first, factor)) + steps
+    return float(f"{first * factor**place:.3g}")
+
+
+def neighbours(best: Job, tried: Iterable[Job]) -> list[Job]:
+    """The best job with the other sizes, and at the next learning rate on either side; without those that were tried."""
+    others = [dataclasses.replace(best, learning_rate=next_rate(best.learning_rate, step)) for step in (-1, 1)]
+    others += [dataclasses.replace(best, size=size) for size in SIZES if size != best.size]
+    return [job for job in others if job not in set(tried)]
 
 
 def combinations(contestant: Contestant, gains: Mapping[str, float]) -> list[tuple[str, ...]]:
@@ -139,6 +156,7 @@ def entry(name: str, results: Mapping[Job, Result], final: Result, base: Job, be
     """
     scores = {sampler: score(excess(final, sampler)) for sampler in find(name).samplers}
     facts = ("parameters", "steps", "images_seen", "cpu_seconds", "diverged")
+    where = ("commit", "machine")
     rows = [
         {
             "size": job.size,
@@ -146,13 +164,14 @@ def entry(name: str, results: Mapping[Job, Result], final: Result, base: Job, be
             "variants": list(job.variants),
             "excess": excess(result, first),
             **{key: result["training"][key] for key in facts},
+            **{key: result["training"]["provenance"][key] for key in where},
         }
         for job, result in results.items()
     ]
     return {
         "size": best.size,
         "learning_rate": best.learning_rate,
-        "learning_rate_at_edge": best.learning_rate in _edges(results),
+        "learning_rate_at_edge": best.learning_rate in _edges(job for job in results if job.variants == best.variants),
         "variants": list(best.variants),
         "sampler": min(scores, key=lambda sampler: scores[sampler]),
         "grid": {"size": base.size, "learning_rate": base.learning_rate},

@@ -19,7 +19,7 @@ from benchmarks.peers import environment, page, plan, search, summary, training
 from benchmarks.peers.__main__ import main
 from benchmarks.peers.company import Company, work
 from benchmarks.peers.contestant import changes_of, find
-from benchmarks.peers.dit_loop import AVERAGES, alphas_bar, squared_error
+from benchmarks.peers.dit_loop import AVERAGES
 from benchmarks.peers.pool import Pool
 from benchmarks.peers.scores import score
 from benchmarks.peers.training import Workplace, calibrate, draw, images_path, run_job, train, undisturbed_mean
@@ -195,33 +195,6 @@ def test_disturbed_steps_do_not_count() -> None:
     assert undisturbed_mean([1.0, 1.0, 2.0, 9.0]) == pytest.approx(4 / 3)
 
 
-@pytest.mark.parametrize("betas", ["linear", "squaredcos_cap_v2"])
-@pytest.mark.parametrize("prediction", ["epsilon", "v_prediction", "sample"])
-def test_the_restated_loss_is_that_of_the_libraries_scheduler(
-    betas: str, prediction: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    diffusers = pytest.importorskip("diffusers")
-    scheduler = diffusers.DDPMScheduler(num_train_timesteps=1000, beta_schedule=betas)
-    draws = torch.Generator().manual_seed(1)
-    x0, noise = (torch.randn(4, 1, 8, 8, generator=draws) for _ in range(2))
-    t, label = torch.tensor([0, 10, 500, 999]), torch.tensor([0, 1, 2, 10])
-    contestant = find("dit_loop")
-    monkeypatch.setattr(contestant, "sizes", {"small": TINY["dit_loop"]})
-    torch.manual_seed(0)
-    net = contestant.build(contestant.options("small", {}), (1, 8, 8)).eval()
-    torch.nn.init.normal_(net.proj_out_2.weight)
-    torch.nn.init.normal_(net.proj_out_1.weight)
-    target = {"epsilon": noise, "v_prediction": scheduler.get_velocity(x0, noise, t), "sample": x0}[prediction]
-    with torch.no_grad():
-        found = squared_error(
-            lambda x, t, y: net(x, timestep=t, class_labels=y).sample,
-            alphas_bar(betas), x0, label, t, noise, prediction,
-        )  # fmt: skip
-        predicted = net(scheduler.add_noise(x0, noise, t), timestep=t, class_labels=label).sample
-    assert float(found) == pytest.approx(float(((predicted - target) ** 2).mean()), rel=1e-5)
-    assert torch.allclose(alphas_bar(betas), scheduler.alphas_cumprod.double(), rtol=1e-4)
-
-
 def test_the_transformer_starts_as_the_zero_function(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("diffusers")
     contestant = find("dit_loop")
@@ -379,9 +352,9 @@ def test_the_search_goes_from_the_grid_to_variants_to_combinations_to_samplers(
     one = found["contestants"]["ours_plain"]
     assert (one["size"], one["learning_rate"], one["variants"]) == (*best, ["Muon", "patch 2"])
     assert one["sampler"] == "heun 25"
-    assert len(one["rows"]) == 9 + plan.VARIANTS + 1 == len(study.asked) - 1
+    assert len(one["rows"]) == 9 + plan.VARIANTS + 1 + 4 == len(study.asked) - 1
     section = page.section()
-    assert "| ours_plain | 22 | medium | 0.0015 | no | Muon, patch 2 | heun 25 |" in section
+    assert "| ours_plain | 28 | medium | 0.0015 | no | Muon, patch 2 | heun 25 |" in section
     assert "`ours_structure` gets what was found for `ours_plain`." in section
     assert "- `ours_plain`: Muon, patch 2 -75.0%; Muon -50.0%; patch 2 -10.0%;" in section
     assert "patch 7 diverged." in section
@@ -392,7 +365,7 @@ def result(name: str, seed: int, fd: tuple[float, float] | None, rate: float = 1
     judged = {} if fd is None else {"best": {"fd": dict(zip(("mlp", "pixels"), fd, strict=True))}}
     for scores in judged.values():
         scores |= {"sampler": "a sampler", "nfe": 20, "cpu_ms_per_image": 1.0, "label_accuracy": 0.5}
-    provenance = {"torch": "2", "machine": "a machine"}
+    provenance = {"torch": "2", "machine": "a machine", "commit": "abc"}
     return {
         "job": plan.Job(name, "small", rate, seed, 600.0).as_dict(),
         "training": {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,10 @@ from sadm.core.progress import Silent
     [
         ([1.5e-3], 9, False),
         ([5e-4], 10, False),
-        ([4.5e-3, 1.35e-2], 11, False),
-        ([5e-4, 1.67e-4, 5.57e-5], 12, False),
-        ([4.5e-3, 1.35e-2, 4.05e-2, 0.121], 12, True),
+        ([4.5e-3, 1.35e-2], 11 + 2, False),
+        ([5e-4, 1.67e-4, 5.56e-5], 12 + 2, False),
+        ([4.5e-3, 1.35e-2, 4.05e-2, 0.121], 12 + 3, False),
+        ([4.5e-3, 1.35e-2, 4.05e-2, 0.121, 0.364], 12 + 3, True),
     ],
 )
 def test_where_the_best_rate_is_at_the_edge_the_next_ones_are_tried_while_they_are_better(
@@ -38,6 +40,35 @@ def test_where_the_best_rate_is_at_the_edge_the_next_ones_are_tried_while_they_a
     assert one["learning_rate"] == rates[-1]
     assert one["learning_rate_at_edge"] is at_edge
     assert len(one["rows"]) == trials + plan.VARIANTS
+
+
+@pytest.mark.parametrize(
+    ("better", "at_edge"),
+    [(("small", 4.5e-3, "Muon"), True), (("large", 1.5e-3, "Muon"), False), (("medium", 4.5e-3, "Muon"), None)],
+)
+def test_what_a_choice_asks_for_is_looked_for_beside_it(
+    better: tuple[Any, ...], at_edge: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    found = ("small", 1.5e-3, "Muon")
+    study = Judged({("small", 1.5e-3): (2.5, 2.25), found: (1.5, 1.25), better: (1.0, 0.75)})
+    search.run_search(study, ["ours_plain"])
+    one = common.stored("peers", "search")["contestants"]["ours_plain"]
+    tried = {(row["size"], row["learning_rate"]) for row in one["rows"] if row["variants"] == ["Muon"]}
+    assert tried == {("small", 5e-4), ("small", 1.5e-3), ("small", 4.5e-3), ("medium", 1.5e-3), ("large", 1.5e-3)}
+    asked = better if at_edge is not None else found  # one of another size and another rate is not looked for
+    assert (one["size"], one["learning_rate"], *one["variants"]) == asked
+    assert one["learning_rate_at_edge"] is bool(at_edge)
+    assert one["grid"] == {"size": "small", "learning_rate": 1.5e-3}
+
+
+def test_the_ladder_of_learning_rates_goes_both_ways() -> None:
+    down = [5e-4, 1.67e-4, 5.56e-5, 1.85e-5]
+    up = [4.5e-3, 1.35e-2, 4.05e-2, 0.121, 0.364]
+    for ladder in (down[::-1], up):
+        for low, high in itertools.pairwise(ladder):
+            assert (search.next_rate(low, 1), search.next_rate(high, -1)) == (high, low)
+            assert high / low == pytest.approx(3, rel=0.01)
 
 
 def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch, keeps: bool = False) -> tuple[Study, list[plan.Job]]:
