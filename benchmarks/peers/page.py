@@ -125,8 +125,28 @@ def search_lines(searched: dict[str, Any]) -> list[str]:
         "then together. One training each: a few per cent are noise.",
     ]
     for name, one in found.items():
-        lines += ["", f"- `{name}`: {'; '.join(variant_changes(one))}."]
+        lines += ["", f"- `{name}`: {'; '.join(variant_changes(one))}.{around(one)}"]
     return lines
+
+
+def around(found: dict[str, Any]) -> str:
+    """A sentence on what other sizes and rates did to the variants that were chosen; empty where none was chosen."""
+    scores = {
+        (row["size"], row["learning_rate"]): score(row["excess"])
+        for row in found["rows"]
+        if row["variants"] == found["variants"]
+    }
+    base = scores.pop((found["grid"]["size"], found["grid"]["learning_rate"]))
+    if not found["variants"] or not scores:
+        return ""
+    ranked = sorted(scores.items(), key=lambda pair: pair[1])
+    changes = [f"{size} at {rate:g} {_change(value - base)}" for (size, rate), value in ranked]
+    return f" The best of these at other sizes and learning rates: {'; '.join(changes)}."
+
+
+def _change(value: float) -> str:
+    """A difference of logarithms in per cent."""
+    return change(math.exp(value)) if math.isfinite(value) else "diverged"
 
 
 def variant_changes(found: dict[str, Any]) -> list[str]:
@@ -137,7 +157,4 @@ def variant_changes(found: dict[str, Any]) -> list[str]:
 
     scores = {", ".join(row["variants"]): score(row["excess"]) for row in found["rows"] if alike(row)}
     base = scores.pop("")
-    return [
-        f"{names} {change(math.exp(value - base)) if math.isfinite(value) else 'diverged'}"
-        for names, value in sorted(scores.items(), key=lambda pair: pair[1])
-    ]
+    return [f"{names} {_change(value - base)}" for names, value in sorted(scores.items(), key=lambda pair: pair[1])]

@@ -343,6 +343,8 @@ def test_the_search_goes_from_the_grid_to_variants_to_combinations_to_samplers(
         (*best, "patch 2"): (2.3, 2.05),
         (*best, "patch 7"): None,
         (*best, "Muon", "patch 2"): (1.0, 0.75),
+        ("large", best[1], "Muon", "patch 2"): (1.5, 1.25),
+        ("medium", 4.5e-3, "Muon", "patch 2"): None,
     }
     study = Judged(values)
     search.run_search(study, ["ours_structure", "ours_plain", "ddpm_pytorch"])
@@ -357,7 +359,8 @@ def test_the_search_goes_from_the_grid_to_variants_to_combinations_to_samplers(
     assert "| ours_plain | 28 | medium | 0.0015 | no | Muon, patch 2 | heun 25 |" in section
     assert "`ours_structure` gets what was found for `ours_plain`." in section
     assert "- `ours_plain`: Muon, patch 2 -75.0%; Muon -50.0%; patch 2 -10.0%;" in section
-    assert "patch 7 diverged." in section
+    assert "patch 7 diverged. The best of these at other sizes and learning rates: large at 0.0015 +100.0%; " in section
+    assert "; medium at 0.0045 diverged." in section
 
 
 def result(name: str, seed: int, fd: tuple[float, float] | None, rate: float = 1e-3) -> dict[str, Any]:
