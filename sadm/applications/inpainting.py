@@ -14,6 +14,7 @@ from sadm.applications.proposals import (
     labels_of,
     proposals_for,
     read_picture,
+    refuse_idle_guidance,
     rows_of,
     write_proposals,
 )
@@ -103,13 +104,14 @@ def write_inpainted(
         How many images are in the folder.
 
     Raises:
-        UserError: a model of latents, no such class, numbers below 1, or a folder of something else.
+        UserError: a model of latents, no such class, guidance without a class, numbers below 1, or a folder of something else.
         InterruptedRun: stopped between batches.
     """
     refuse_latents(model, "what is outside of a mask could not be kept to the bit")
     if min(resample, jump) < 1:
         raise UserError(f"--resample and --jump must be at least 1, got {resample} and {jump}.")
     labels, wanted = labels_of(model, images, label), proposals_for(len(images), proposals, seed)
+    refuse_idle_guidance(model, labels)
     settings = sampler_settings(model.sampling)
 
     def make(some: Sequence[Proposal]) -> torch.Tensor:

@@ -169,6 +169,31 @@ def labels_of(model: Model, images: ImageSet, label: str | None) -> torch.Tensor
     return own[images.labels]
 
 
+def refuse_idle_guidance(
+    model: Model, labels: torch.Tensor | None, remedy: str = "Give one (--label CLASS), or use --guidance-scale 1"
+) -> None:
+    """Refuses guidance that would change nothing, since no image has a class to be guided to.
+
+    Args:
+        model: with the sampling that is asked for.
+        labels: as of `labels_of`.
+        remedy: what to do where the class of no image is known.
+
+    Raises:
+        UserError: a guidance scale other than 1, where no class is known.
+    """
+    scale = model.sampling.guidance_scale
+    if scale == 1:
+        return
+    if labels is None:
+        raise UserError(f"--guidance-scale {scale:g} needs classes, and this model knows none. Use --guidance-scale 1.")
+    if bool((labels == len(model.spec.class_names)).all()):
+        raise UserError(
+            f"a guidance scale of {scale:g} guides towards a class, and the model knows the class of none of these images. "
+            f"{remedy}."
+        )
+
+
 def class_index(label: str, names: Sequence[str], option: str = "--label") -> int:
     """Index of a class given by name or index; `option` is for messages.
 

@@ -16,6 +16,7 @@ from sadm.applications.proposals import (
     labels_of,
     proposals_for,
     read_picture,
+    refuse_idle_guidance,
     rows_of,
     write_proposals,
 )
@@ -241,7 +242,7 @@ def write_restored(
         What is in ``restored.json``: of each image, mean and maximum of its uncertainty.
 
     Raises:
-        UserError: no such class, fewer than 2 proposals, or the folder holds something else.
+        UserError: no such class, guidance without a class, fewer than 2 proposals, or the folder holds something else.
         InterruptedRun: stopped between batches.
     """
     if proposals < 2:
@@ -250,6 +251,7 @@ def write_restored(
         )
     model, injury = restorer.model, restorer.injury
     labels, wanted = labels_of(model, images, label), proposals_for(len(images), proposals, seed)
+    refuse_idle_guidance(model, labels)
 
     def make(some: Sequence[Proposal]) -> torch.Tensor:
         own = None if labels is None else rows_of(labels, some)

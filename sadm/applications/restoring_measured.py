@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sadm.applications.filters import filters_for
-from sadm.applications.proposals import labels_of, proposals_for, rows_of
+from sadm.applications.proposals import labels_of, proposals_for, refuse_idle_guidance, rows_of
 from sadm.applications.restoring import UNKNOWN, Restorer, damage, spread_of
 from sadm.core.intervals import mean_interval
 from sadm.core.progress import Reporter, Silent
@@ -48,6 +48,7 @@ def measure_restoring(
 
     Raises:
         ValueError: an unknown injury without damaged images.
+        UserError: guidance without a class.
     """
     injury, model, shown = restorer.injury, restorer.model, reporter or Silent()
     images = to_floats(sound.images)
@@ -57,6 +58,7 @@ def measure_restoring(
         source = generator(seed, "noise of measuring")
         damaged = damage(images, injury, lambda shape: torch.randn(*shape, generator=source))
     labels, wanted = labels_of(model, sound, None), proposals_for(len(sound), proposals, seed)
+    refuse_idle_guidance(model, labels)
     parts = []
     for start in range(0, len(wanted), restorer.settings.batch):
         some = wanted[start : start + restorer.settings.batch]

@@ -18,6 +18,7 @@ from sadm.applications.proposals import (
     labels_of,
     proposals_for,
     read_picture,
+    refuse_idle_guidance,
     rows_of,
     write_proposals,
 )
@@ -126,6 +127,8 @@ def write_variations(
     wish.check()
     space, shown = Space(model), reporter or Silent()
     labels, mix = labels_of(model, images, wish.label), wish.mixed(model)
+    if mix is None:
+        refuse_idle_guidance(model, labels)
     settings = sampler_settings(model.sampling, clamp=space.codec is None)
     wanted = proposals_for(len(images), wish.proposals, wish.seed)
 
@@ -177,13 +180,15 @@ def write_between(
         What is in ``variations.json``.
 
     Raises:
-        UserError: no such images, fewer than 3 between them, or the folder holds something else.
+        UserError: no such images, guidance without a class, fewer than 3 between them, or the folder holds something else.
     """
     if count < 3:
         raise UserError(f"--count must be at least 3, the two images included, got {count}.")
     rows, space = [find_row(images, name) for name in pair], Space(model)
     settings = sampler_settings(model.sampling, clamp=space.codec is None)
     labels, null = labels_of(model, images, None), model.null_label
+    own = None if labels is None else labels[torch.tensor(rows)]
+    refuse_idle_guidance(model, own, "Use --guidance-scale 1")
     ends = images.images[torch.tensor(rows)]
     about = {
         "data": images.fingerprint(),
@@ -193,7 +198,7 @@ def write_between(
     }
     with generated_images(out, model, TOOL, about=about) as outputs:
         z = space.into(to_floats(ends))
-        classes = None if labels is None else (int(labels[rows[0]]), int(labels[rows[1]]))
+        classes = None if own is None else (int(own[0]), int(own[1]))
         how = (_settings_between(settings), 40, model.device)
         drawn = to_uint8(space.out_of(interpolate_images(model.denoiser, z[0], z[1], count, classes, null, *how)))
         for index, image in enumerate(drawn):

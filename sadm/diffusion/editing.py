@@ -11,7 +11,7 @@ from sadm.core.conditions import Cond
 from sadm.diffusion.batching import ImageBatch, in_batches
 from sadm.diffusion.class_mix import ClassMix
 from sadm.diffusion.denoised import Denoiser
-from sadm.diffusion.generate import SamplerSettings, prepare
+from sadm.diffusion.generate import SamplerSettings, check_guided, prepare
 from sadm.diffusion.paths import Path
 from sadm.diffusion.samplers import SOLVERS
 
@@ -75,6 +75,8 @@ def vary_images(
         ValueError: not one seed for each image, and as `later_times`, `ClassMix` and `generate`.
     """
     guided, times = prepare(denoiser, null_label, settings, weak, cond.label)
+    if weak is None and mix is None:
+        check_guided(settings, cond.label)
     times, solver, path = later_times(times, strength), SOLVERS[settings.solver], guided.path
     options: dict[str, Any] = {"eta": settings.eta} if solver.takes_eta else {}
     if len(images) != len(seeds):

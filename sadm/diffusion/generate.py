@@ -140,6 +140,16 @@ def prepare(
     return Clipped(guided) if settings.clip else guided, times
 
 
+def check_guided(settings: SamplerSettings, labels: torch.Tensor | None) -> None:
+    """Refuses guidance away from the null class where no class is given to guide to.
+
+    Raises:
+        ValueError: a guidance scale other than 1, without labels.
+    """
+    if labels is None and settings.guidance_scale != 1:
+        raise ValueError(f"guidance_scale {settings.guidance_scale} needs a label for each image; use guidance_scale 1")
+
+
 def _check_weak(weak: Denoiser, path: Path, times: torch.Tensor) -> None:
     """Refuses noise levels at which the weak denoiser can't be asked."""
     sigmas, schedule = path.sigma(times[:-1]), schedule_of(weak)
@@ -189,8 +199,8 @@ def generate(
             has no class for, or guidance away from the null class without labels.
     """
     guided, times = prepare(denoiser, null_label, settings, weak, labels)
-    if labels is None and weak is None and settings.guidance_scale != 1:
-        raise ValueError(f"guidance_scale {settings.guidance_scale} needs a label for each image; use guidance_scale 1")
+    if weak is None:
+        check_guided(settings, labels)
     solver = SOLVERS[settings.solver]
     options: dict[str, Any] = {"eta": settings.eta} if solver.takes_eta else {}
 

@@ -12,7 +12,7 @@ import torch
 from sadm.core.conditions import Cond
 from sadm.diffusion.batching import ImageBatch, in_batches
 from sadm.diffusion.denoised import Denoiser
-from sadm.diffusion.generate import SamplerSettings, prepare
+from sadm.diffusion.generate import SamplerSettings, check_guided, prepare
 from sadm.diffusion.held import held_sampling
 from sadm.diffusion.ode import CONTRACT
 from sadm.diffusion.on_path import Draw
@@ -104,6 +104,8 @@ def inpaint_images(
         ValueError: not one seed for each image, and as `inpaint` and `generate`.
     """
     guided, times = prepare(denoiser, null_label, settings, weak, cond.label)
+    if weak is None:
+        check_guided(settings, cond.label)
     known = known.float().cpu()
     if len(known) != len(seeds):
         raise ValueError(f"{len(known)} images but {len(seeds)} seeds; expected one for each")

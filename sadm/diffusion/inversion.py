@@ -14,7 +14,7 @@ import torch
 from sadm.core.conditions import Cond
 from sadm.diffusion.class_mix import ClassMix
 from sadm.diffusion.denoised import Denoiser, per_image
-from sadm.diffusion.generate import SamplerSettings, prepare
+from sadm.diffusion.generate import SamplerSettings, check_guided, prepare
 from sadm.diffusion.ode import CONTRACT, heun
 from sadm.diffusion.on_path import OnPath, checked_times, schedule_of
 from sadm.diffusion.paths import Path
@@ -112,7 +112,7 @@ def interpolate_images(
         [count, C, H, W], float32, on the CPU; in [-1, 1] unless `settings.clamp` is off.
 
     Raises:
-        ValueError: fewer than 2 images or steps, images of different shapes, and as `prepare`.
+        ValueError: fewer than 2 images or steps, images of different shapes, and as `generate`.
     """
     if count < 2 or first.shape != second.shape:
         raise ValueError(
@@ -120,8 +120,9 @@ def interpolate_images(
             f"{count}"
         )
     settings = inversion_settings(denoiser, settings, steps)
-    guided, times = prepare(denoiser, null_label, settings)
     ends = Cond(label=None if labels is None else torch.tensor(labels, device=device))
+    guided, times = prepare(denoiser, null_label, settings, labels=ends.label)
+    check_guided(settings, ends.label)
     noise = encode(denoiser, torch.stack([first, second]).to(device), times, ends, guided.path)
     share = torch.linspace(0, 1, count, device=device)
     between = spherical(noise[0].expand(count, *first.shape), noise[1].expand(count, *first.shape), share)

@@ -11,7 +11,7 @@ from sadm.core.conditions import Cond
 from sadm.diffusion.batching import ImageBatch, in_batches
 from sadm.diffusion.clipped import Clipped
 from sadm.diffusion.denoised import Denoiser
-from sadm.diffusion.generate import SamplerSettings, prepare
+from sadm.diffusion.generate import SamplerSettings, check_guided, prepare
 from sadm.diffusion.null_space import null_space
 from sadm.diffusion.operators import Operator, Projecting
 from sadm.diffusion.posterior import Posterior
@@ -61,6 +61,7 @@ def restore_images(
         ValueError: not one seed for each measurement, and as `null_space`, `Posterior` and `generate`.
     """
     guided, times = prepare(denoiser, null_label, settings, labels=cond.label)
+    check_guided(settings, cond.label)
     if len(measured) != len(seeds):
         raise ValueError(f"{len(measured)} measurements but {len(seeds)} seeds; expected one for each")
     solver = SOLVERS[settings.solver]

@@ -135,6 +135,43 @@ def test_one_image_is_enough(trained: Path, images: ImageSet, tmp_path: Path, co
         assert {record["details"]["of"] for record in read_records(out).values()} == {"mine.png"}
 
 
+@pytest.mark.parametrize(
+    "command",
+    ["inpaint --mask box:0.5", "restore --damage noise --noise 0.1", "vary --strength 0.5", "vary --between 0 1"],
+)
+def test_guidance_that_has_no_class_to_guide_to_is_refused(
+    trained: Path, images: ImageSet, tmp_path: Path, command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine, out = tmp_path / "in", tmp_path / "out"
+    mine.mkdir()
+    for name in ("one.png", "other.png"):
+        write_png(mine / name, images.images[0].permute(1, 2, 0).numpy())
+    words = [*command.split(), "--images", str(mine), "--out", str(out), "--guidance-scale", "1.5", "--device", "cpu"]
+    said = refused(capsys, words[0], str(trained), *words[1:])
+    assert (
+        "a guidance scale of 1.5 guides towards a class, and the model knows the class of none of these images" in said
+    )
+    assert ("Give one (--label CLASS), or use" in said) is ("--between" not in words)
+    assert "se --guidance-scale 1." in said
+    assert not out.exists()
+
+
+def test_guidance_of_a_model_without_classes_is_refused(model: Model, images: ImageSet, tmp_path: Path) -> None:
+    classless = dataclasses.replace(
+        model,
+        spec=dataclasses.replace(model.spec, class_names=()),
+        sampling=model.sampling.model_copy(update={"guidance_scale": 2.0}),
+    )
+    for call in (
+        lambda: write_variations(classless, images, tmp_path, Wish()),
+        lambda: write_inpainted(classless, images, masks_from("box", images, 0), tmp_path),
+        lambda: write_restored(Restorer(classless, Injury("noise", noise=0.1)), images, tmp_path),
+        lambda: measure_restoring(Restorer(classless, Injury("noise", noise=0.1)), images),
+    ):
+        with pytest.raises(UserError, match=r"--guidance-scale 2 needs classes, and this model knows none. Use"):
+            call()
+
+
 def _first_digits(count: int) -> np.ndarray:
     from sadm.data import open_source
 

@@ -30,7 +30,10 @@ from sadm.diffusion import (
 )
 from sadm.diffusion.class_mix import ClassMix
 from sadm.diffusion.editing import later_times, standing_at, vary_images
-from sadm.diffusion.inversion import encode, inversion_settings, spherical
+from sadm.diffusion.inpaint import inpaint_images
+from sadm.diffusion.inversion import encode, interpolate_images, inversion_settings, spherical
+from sadm.diffusion.operators import Averaging
+from sadm.diffusion.restore import restore_images
 
 PATHS = [VarianceExploding(), VariancePreserving(), StraightLine()]
 MEAN, SPREAD = 0.3, 0.5  # of GaussianOnPath
@@ -43,6 +46,12 @@ class Classes(nn.Module):
     def forward(self, x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor:
         assert cond.label is not None
         return torch.tanh(x * as_images(1.0 + cond.label.to(x)))
+
+
+class Known(Classes):
+    """One that says how many classes it knows."""
+
+    null_label = 3
 
 
 # ---- strength ----------------------------------------------------------------------------------------------------------
@@ -194,6 +203,32 @@ def test_a_mix_of_one_class_is_that_class_also_guided() -> None:
     found = vary_images(denoiser, images, seeds, cond, 3, settings, 0.5, ([2, 0], weights))
     expected = vary_images(denoiser, images, seeds, Cond(label=torch.tensor([2, 2, 2])), 3, settings, 0.5)
     assert torch.equal(found, expected)
+
+
+def guided_without_labels(name: str, settings: SamplerSettings) -> torch.Tensor:
+    """Images drawn by one of the ways in which images are made from images, without a label."""
+    denoiser, images, seeds, rest = FlowDenoiser(Classes()), normal(1).float(), image_seeds(1, 3), (3, settings)
+    if name == "between":
+        return interpolate_images(denoiser, images[0], images[1], 3, None, *rest)
+    if name == "vary":
+        return vary_images(denoiser, images, seeds, Cond(), *rest, 0.5)
+    if name == "inpaint":
+        return inpaint_images(denoiser, images, torch.ones(3, 1, *images.shape[2:]), seeds, Cond(), *rest)
+    return restore_images(denoiser, Averaging(1), images, images.shape[1:], seeds, Cond(), *rest, noise_level=0.1)
+
+
+@pytest.mark.parametrize("name", ["between", "vary", "inpaint", "restore"])
+def test_guidance_to_no_class_is_refused_before_any_network_is_asked(name: str) -> None:
+    with pytest.raises(ValueError, match=r"guidance_scale 2.0 needs a label for each image; use guidance_scale 1"):
+        guided_without_labels(name, dataclasses.replace(SETTINGS, guidance_scale=2.0))
+    with pytest.raises(AssertionError):  # without guidance the network is asked, which has answers for classes alone
+        guided_without_labels(name, SETTINGS)
+
+
+def test_the_ends_of_a_way_between_images_have_classes_of_the_network() -> None:
+    denoiser, images = FlowDenoiser(Known()), normal(1).float()
+    with pytest.raises(ValueError, match="labels must lie in 0 to 2, or be 3, the null class; got 1 to 7"):
+        interpolate_images(denoiser, images[0], images[1], 3, (1, 7), 3, SETTINGS)
 
 
 def test_a_mix_keeps_the_variance_that_a_network_predicts() -> None:
