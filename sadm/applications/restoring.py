@@ -35,7 +35,7 @@ from sadm.diffusion.on_path import schedule_of
 from sadm.diffusion.operators import Averaging, Blur, Grey, Masking, Operator
 from sadm.diffusion.restore import restore_images
 from sadm.training.grid import write_grid
-from sadm.training.model_folder import Model, sampler_settings
+from sadm.training.model_folder import Model
 from sadm.training.outputs import GeneratedImages, generated_images
 from sadm.training.telling import condition_of
 
@@ -144,7 +144,7 @@ class Restorer:
             condition_of(model.spec, damaged=torch.zeros(1, *model.spec.shape))  # refuses one that was not shown damage
         self.model, self.injury, self.jump = model, injury, jump
         self.resample = 1 if injury.kind == NOISE else resample  # all is known: there is nothing to bring to agree
-        self.settings: SamplerSettings = sampler_settings(model.sampling)
+        self.settings: SamplerSettings = model.settings()
 
     def average(
         self, damaged: torch.Tensor, proposals: torch.Tensor, seeds: Sequence[int], labels: torch.Tensor | None
@@ -166,7 +166,7 @@ class Restorer:
         """
         if self.injury.kind != UNKNOWN:
             return proposals.mean(1)
-        once = dataclasses.replace(self.settings, solver="euler", steps=1, guidance_scale=1.0)
+        once = dataclasses.replace(self.settings, solver="ddim", eta=0.0, steps=1, guidance_scale=1.0)
         if schedule_of(self.model.denoiser) is not None:
             # Its network may predict the noise: an error of that counts sigma times in x0_hat.
             once = dataclasses.replace(once, grid="karras", sigma_max=_DROWNED * self.model.spec.sigma_data)

@@ -15,7 +15,7 @@ from sadm.diffusion.batching import ImageBatch, in_batches
 from sadm.diffusion.classes import check_labels
 from sadm.diffusion.clipped import Clipped
 from sadm.diffusion.denoised import Denoiser
-from sadm.diffusion.grids import Spacing, karras_sigmas, schedule_sigmas, uniform_times
+from sadm.diffusion.grids import Spacing, karras_sigmas, levels_within, schedule_sigmas, uniform_times
 from sadm.diffusion.guidance import AutoGuidance, ClassifierFreeGuidance, Guidance
 from sadm.diffusion.on_path import path_of, schedule_of
 from sadm.diffusion.paths import Path, StraightLine, VarianceExploding
@@ -94,9 +94,10 @@ def image_seeds(seed: int, count: int) -> list[int]:
 def sampling_times(denoiser: Denoiser, settings: SamplerSettings) -> torch.Tensor:
     """The settings' grid as times of the denoiser's path: [steps + 1], float64, falling to 0.
 
+    Grid 'karras' keeps to the noise levels that a denoiser with a schedule was trained on.
+
     Raises:
-        ValueError: a shift for another grid than the native one of the straight line, a grid that makes no sense, or noise
-            levels outside of the denoiser's schedule.
+        ValueError: a shift for another grid than the native one of the straight line, or a grid that makes no sense.
     """
     path, schedule = path_of(denoiser), schedule_of(denoiser)
     if settings.shift != 1 and (settings.grid != "native" or path != StraightLine()):
@@ -105,10 +106,8 @@ def sampling_times(denoiser: Denoiser, settings: SamplerSettings) -> torch.Tenso
             f"{path}. Use shift 1"
         )
     if settings.grid == "karras" or path == VarianceExploding():
-        sigmas = karras_sigmas(settings.steps, settings.sigma_min, settings.sigma_max, settings.rho)
-        if schedule is not None:
-            schedule.timestep(sigmas[:-1])  # refuses noise levels that the network never saw
-        return path.time(sigmas)
+        low, high = levels_within(schedule, settings.sigma_min, settings.sigma_max)
+        return path.time(karras_sigmas(settings.steps, low, high, settings.rho))
     if schedule is not None:
         return path.time(schedule_sigmas(schedule, settings.steps, settings.spacing))
     return uniform_times(settings.steps, settings.shift)
@@ -159,7 +158,10 @@ def _check_weak(weak: Denoiser, path: Path, times: torch.Tensor) -> None:
             "'karras', or a weak model of the same process"
         )
     if schedule is not None:
-        schedule.timestep(sigmas)
+        try:
+            schedule.timestep(sigmas)
+        except ValueError as error:
+            raise ValueError(f"the weak denoiser can't be asked on this grid: {error}") from error
 
 
 @torch.no_grad()

@@ -33,6 +33,14 @@ def karras_sigmas(steps: int, sigma_min: float = 0.002, sigma_max: float = 80.0,
     return torch.cat([(high + ramp * (low - high)) ** rho, torch.zeros(1, dtype=torch.float64)])
 
 
+def levels_within(schedule: VPSchedule | None, low: float, high: float) -> tuple[float, float]:
+    """A range of noise levels, without what lies outside of the finite ones that a schedule has; None = there is no schedule."""
+    if schedule is None:
+        return low, high
+    finite = schedule.sigmas[torch.isfinite(schedule.sigmas)]
+    return max(low, float(finite[0])), min(high, float(finite[-1]))
+
+
 def uniform_times(steps: int, shift: float = 1.0) -> torch.Tensor:
     """Times from 1 to 0 in `steps` equal steps, then shifted: ``t' = shift t / (1 + (shift - 1) t)`` (arXiv 2403.03206, eq. 23).
 
@@ -48,7 +56,7 @@ def uniform_times(steps: int, shift: float = 1.0) -> torch.Tensor:
     if steps < 1 or not 0 < shift < math.inf:
         raise ValueError(f"expected steps >= 1 and 0 < shift < inf, got steps {steps}, shift {shift}")
     times = 1 - torch.arange(steps + 1, dtype=torch.float64) / steps
-    return shift * times / (1 + (shift - 1) * times)
+    return shift * times / ((1 - times) + shift * times)  # in this form exactly 1 at 1, whatever the shift
 
 
 def spaced_timesteps(total: int, steps: int, spacing: Spacing = "trailing") -> torch.Tensor:

@@ -15,6 +15,7 @@ from sadm.core.conditions import Cond
 from sadm.diffusion.class_mix import ClassMix
 from sadm.diffusion.denoised import Denoiser, per_image
 from sadm.diffusion.generate import SamplerSettings, check_guided, prepare
+from sadm.diffusion.grids import levels_within
 from sadm.diffusion.ode import CONTRACT, heun
 from sadm.diffusion.on_path import OnPath, checked_times, schedule_of
 from sadm.diffusion.paths import Path
@@ -25,10 +26,7 @@ def inversion_settings(denoiser: Denoiser, settings: SamplerSettings, steps: int
 
     That grid starts close to clean and ends before pure noise, where an image would leave no trace.
     """
-    low, high, schedule = settings.sigma_min, settings.sigma_max, schedule_of(denoiser)
-    if schedule is not None:
-        finite = schedule.sigmas[torch.isfinite(schedule.sigmas)]
-        low, high = max(low, float(finite[0])), min(high, float(finite[-1]))
+    low, high = levels_within(schedule_of(denoiser), settings.sigma_min, settings.sigma_max)
     return dataclasses.replace(
         settings, solver="heun", eta=0.0, steps=steps, grid="karras", shift=1.0, sigma_min=low, sigma_max=high
     )

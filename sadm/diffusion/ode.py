@@ -30,7 +30,8 @@ def euler(
     """Euler's method in the path's time: first order, one network evaluation a step.
 
     On the variance-exploding path and on the straight line a step is linear in t, and Euler's method is DDIM with eta = 0, up
-    to rounding. On the variance-preserving circle it leaves the circle, and DDIM does not: prefer that.
+    to rounding. On the variance-preserving circle it leaves the circle, and DDIM does not: prefer that. A last step to 0 ends at
+    x0_hat, as DDIM's does, on every path; along the tangent of the circle it would keep a share of the noise.
 
     Args:
         denoiser: the contract; put it in eval mode first.
@@ -49,7 +50,7 @@ def euler(
     grid, on_path = checked_times(times, path), OnPath(denoiser, path, cond)
     z = noise * path.beta(grid[0])
     for here, there in pairwise(grid):
-        z = z + (there - here) * on_path.velocity(z, here)
+        z = on_path.x0_hat(z, here) if there == 0 else z + (there - here) * on_path.velocity(z, here)
     return z
 
 
@@ -61,7 +62,7 @@ def heun(
     path: Path = CONTRACT,
     draw: Draw | None = None,
 ) -> torch.Tensor:
-    """Heun's method in the path's time: second order, two network evaluations a step; a last step to 0 is Euler's.
+    """Heun's method in the path's time: second order, two network evaluations a step; a last step to 0 is `euler`'s.
 
     Source: Karras et al. 2022, arXiv 2206.00364, algorithm 1 (there on the variance-exploding path).
 
@@ -82,9 +83,11 @@ def heun(
     grid, on_path = checked_times(times, path), OnPath(denoiser, path, cond)
     z = noise * path.beta(grid[0])
     for here, there in pairwise(grid):
+        if there == 0:
+            return on_path.x0_hat(z, here)
         first = on_path.velocity(z, here)  # [B, C, H, W]
         guess = z + (there - here) * first
-        z = guess if there == 0 else z + (there - here) * (first + on_path.velocity(guess, there)) / 2
+        z = z + (there - here) * (first + on_path.velocity(guess, there)) / 2
     return z
 
 

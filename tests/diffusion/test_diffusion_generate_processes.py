@@ -33,7 +33,7 @@ from sadm.diffusion import (
 from sadm.diffusion.generate import Grid
 from sadm.diffusion.grids import Spacing
 from sadm.training import config
-from sadm.training.model_folder import sampler_settings
+from sadm.training.sampling import sampler_settings
 
 SHAPE = (2, 4, 6)
 LINEAR = VPSchedule.linear()
@@ -145,6 +145,13 @@ def test_edms_noise_levels_serve_every_process(name: str) -> None:
     draw(DENOISERS[name](), settings, [1])
 
 
+@pytest.mark.parametrize("shift", [0.1, 0.2, 0.3, 0.45, 0.7, 3.0, 17.0])
+def test_shifted_times_start_in_pure_noise_and_can_be_drawn_on(shift: float) -> None:
+    assert float(uniform_times(20, shift)[0]) == 1.0
+    settings = dataclasses.replace(NATIVE, shift=shift)
+    assert draw(DENOISERS["flow"](), settings, [1]).isfinite().all()
+
+
 def test_uniform_times_and_their_shift() -> None:
     assert uniform_times(4).tolist() == [1, 0.75, 0.5, 0.25, 0]
     shifted = uniform_times(4, 3.0)
@@ -170,7 +177,7 @@ def test_uniform_times_and_their_shift() -> None:
         ("flow", {"steps": 0}, "expected steps >= 1"),
         ("vp", {"steps": 1001}, "expected 1 to 1000 steps with spacing 'trailing' of 1000 timesteps, got 1001"),
         ("vp", {"steps": 1, "spacing": "leading"}, "expected 2 to 1000 steps with spacing 'leading'"),
-        ("vp", {"grid": "karras"}, r"noise levels sigma from 0\.0100005 to 157\.407, got 0\.002 to 80"),
+        ("vp", {"grid": "karras", "sigma_min": 200.0}, "0 < sigma_min < sigma_max < inf"),
         ("edm", {"guidance_low": 2.0, "guidance_high": 1.0}, "needs 0 <= low < high, got 2.0 to 1.0"),
         ("edm", {"guidance_scale": 2.0}, "has no null class. Use guidance_scale 1"),
         ("edm", {"batch": 0}, "batch must be at least 1"),
@@ -185,6 +192,15 @@ def test_settings_that_make_no_sense_are_refused_before_any_network_is_asked(
     with pytest.raises(ValueError, match=message):
         prepare(denoiser, None, settings)
     assert not denoiser.net.seen
+
+
+def test_the_grid_of_edm_keeps_to_the_noise_levels_of_a_schedule() -> None:
+    denoiser = VPDenoiser(torch.nn.Identity(), VPSchedule.linear())
+    sigmas = denoiser.path.sigma(sampling_times(denoiser, SamplerSettings(grid="karras", steps=5, sigma_max=1e4)))
+    assert float(sigmas[0]) == pytest.approx(denoiser.schedule.sigma_max)
+    assert float(sigmas[-2]) == pytest.approx(denoiser.schedule.sigma_min)
+    expected = karras_sigmas(5, denoiser.schedule.sigma_min, denoiser.schedule.sigma_max)
+    torch.testing.assert_close(sigmas, expected)
 
 
 # ---- configuration ---------------------------------------------------------------------------------------------------
@@ -227,7 +243,7 @@ def test_a_weak_denoiser_is_asked_only_where_it_can_answer() -> None:
     flow, vp = FlowDenoiser(torch.nn.Identity()), VPDenoiser(torch.nn.Identity(), VPSchedule.linear())
     with pytest.raises(ValueError, match="pure noise"):
         prepare(flow, None, SamplerSettings(grid="native"), vp)
-    with pytest.raises(ValueError, match="noise levels sigma from"):
+    with pytest.raises(ValueError, match="the weak denoiser can't be asked on this grid: .*noise levels sigma from"):
         prepare(flow, None, SamplerSettings(grid="karras"), vp)  # down to 0.002
     guided, times = prepare(flow, None, SamplerSettings(grid="karras", sigma_min=0.02), vp)
     assert isinstance(guided, AutoGuidance)

@@ -69,6 +69,16 @@ def order_of(errors: list[float]) -> list[float]:
 
 
 @pytest.mark.parametrize("path", PATHS, ids=repr)
+@pytest.mark.parametrize("steps", [1, 2, 5])
+@pytest.mark.parametrize("name", DETERMINISTIC)
+def test_a_last_step_to_zero_ends_at_the_estimate_on_every_path(name: str, steps: int, path: Path) -> None:
+    """Of an image that is known for sure, no noise is left, however few the steps."""
+    times = path.time(karras_sigmas(steps, 0.02, 20.0))
+    found = SOLVERS[name](GaussianOnPath(path, MEAN, 0.0), normal(1), times, Cond(), path)
+    torch.testing.assert_close(found, torch.full_like(found, MEAN), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("path", PATHS, ids=repr)
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_deterministic_solvers_converge_with_their_order(name: str, path: Path) -> None:
     errors = []
