@@ -29,7 +29,7 @@ from sadm.data.imageset import sha256_of
 from sadm.data.masks import read_mask
 from sadm.diffusion.inpaint import inpaint_images
 from sadm.training.grid import write_grid
-from sadm.training.model_folder import Model, sampler_settings
+from sadm.training.model_folder import Model
 from sadm.training.outputs import generated_images
 
 OWN, BOX = "own", "box"
@@ -112,7 +112,7 @@ def write_inpainted(
         raise UserError(f"--resample and --jump must be at least 1, got {resample} and {jump}.")
     labels, wanted = labels_of(model, images, label), proposals_for(len(images), proposals, seed)
     refuse_idle_guidance(model, labels)
-    settings = sampler_settings(model.sampling)
+    settings = model.settings()
 
     def make(some: Sequence[Proposal]) -> torch.Tensor:
         cond = Cond(label=None if labels is None else rows_of(labels, some))

@@ -34,7 +34,7 @@ from sadm.diffusion.editing import vary_images
 from sadm.diffusion.generate import SamplerSettings
 from sadm.diffusion.inversion import interpolate_images
 from sadm.training.grid import write_grid
-from sadm.training.model_folder import Model, sampler_settings
+from sadm.training.model_folder import Model
 from sadm.training.outputs import generated_images
 
 MEASURED = "variations.json"
@@ -129,7 +129,7 @@ def write_variations(
     labels, mix = labels_of(model, images, wish.label), wish.mixed(model)
     if mix is None:
         refuse_idle_guidance(model, labels)
-    settings = sampler_settings(model.sampling, clamp=space.codec is None)
+    settings = model.settings()
     wanted = proposals_for(len(images), wish.proposals, wish.seed)
 
     def make(some: Sequence[Proposal]) -> torch.Tensor:
@@ -185,7 +185,7 @@ def write_between(
     if count < 3:
         raise UserError(f"--count must be at least 3, the two images included, got {count}.")
     rows, space = [find_row(images, name) for name in pair], Space(model)
-    settings = sampler_settings(model.sampling, clamp=space.codec is None)
+    settings = model.settings()
     labels, null = labels_of(model, images, None), model.null_label
     own = None if labels is None else labels[torch.tensor(rows)]
     refuse_idle_guidance(model, own, "Use --guidance-scale 1")

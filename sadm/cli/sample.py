@@ -13,7 +13,7 @@ from sadm.cli.options import parse
 from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter
 from sadm.core.terminal import say
-from sadm.training.config import Grid, Solver, Spacing
+from sadm.training.config import Grid, SamplingConfig, Solver, Spacing
 
 DESCRIPTION = """Draws images from a trained model. Image i depends on the seed and i alone, whatever the batch.
 
@@ -91,7 +91,6 @@ def run(arguments: list[str]) -> None:
 
     from sadm.applications.images import with_sampling
     from sadm.applications.proposals import class_index
-    from sadm.training.config import SamplingConfig
     from sadm.training.grid import grid_columns, write_grid
     from sadm.training.model_folder import load_model
     from sadm.training.outputs import generated_images
@@ -107,10 +106,11 @@ def run(arguments: list[str]) -> None:
     policy, out = policy_of(options.model, options.policy), Path(options.out or Path(options.model) / "generated")
     enforce(policy, options.model, "draw", model.hash)  # before the time is spent
     enforce_count(policy, options.count, out)
-    weak = None if options.weak is None else load_model(options.weak, options.device)
     sampling = with_sampling(
         model, **{key: getattr(options, key, None) for key in SamplingConfig.model_fields}
     ).sampling
+    refuse_idle(options, sampling)
+    weak = None if options.weak is None else load_model(options.weak, options.device)
     if options.label is None:
         labels = model.training_labels(options.count, options.seed)
     else:
@@ -124,14 +124,18 @@ def run(arguments: list[str]) -> None:
         given = parse_attributes(options.attribute)
         if given:
             how["told"] = condition(model.spec, options.count, given)
-        if size is None and not given:
+        if size is None:
             images = model.sample_shapes(options.count, options.seed, labels, **how)
         else:
-            if size is not None and model.spec.shapes and size not in model.spec.shapes:
+            if model.spec.shapes and size not in model.spec.shapes:
                 reporter.say(f"Training saw no image of {size[1]}x{size[0]} pixels; expect less of these samples.")
             images = list(model.sample(options.count, options.seed, labels, size=size, **how))
     named = (*model.spec.class_names, None)  # the null class has no name
-    settings = {name: getattr(sampling, name) for name in ("solver", "steps", "guidance_scale")}
+    settings = sampling.model_dump(mode="json", exclude={"batch"})
+    if given:
+        settings["attributes"] = dict(given)
+    if weak is not None:
+        settings["weak"] = weak.hash
     with generated_images(out, model, "sadm sample") as outputs:
         for index, image in enumerate(images):
             label = None if labels is None else named[int(labels[index])]
@@ -140,6 +144,27 @@ def run(arguments: list[str]) -> None:
         whole = outputs.mark(options.seed, details={"images": options.count, **settings})
     write_grid(out / "grid.png", images, grid_columns(0, options.count), whole)
     say(f"{options.count} images and grid.png in {out}")
+
+
+def refuse_idle(options: SampleOptions, sampling: SamplingConfig) -> None:
+    """Refuses options of guidance where there is none.
+
+    Raises:
+        UserError: they were given, with a guidance scale of 1.
+    """
+    given = [
+        option
+        for option, value in (
+            ("--weak", options.weak),
+            ("--guidance-low", options.guidance_low),
+            ("--guidance-high", options.guidance_high),
+        )
+        if value is not None
+    ]
+    if given and sampling.guidance_scale == 1:
+        raise UserError(
+            f"{' and '.join(given)}: nothing is guided, for the guidance scale is 1. Give another, such as --guidance-scale 2."
+        )
 
 
 def size_of(text: str) -> tuple[int, int]:

@@ -17,7 +17,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -151,13 +151,20 @@ def move_into_place(draft: str | os.PathLike[str], target: str | os.PathLike[str
 
 
 @contextlib.contextmanager
-def folder_written_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
+def folder_written_atomically(path: str | os.PathLike[str], replacing: Collection[str] | None = None) -> Iterator[Path]:
     """Yields a temporary folder beside `path` that takes its place when the block ends well, and vanishes otherwise.
 
+    Args:
+        path: the folder; an old one is replaced.
+        replacing: names of what belongs to an old folder; whatever else somebody laid into it stays. None = nothing stays.
+
     Raises:
-        UserError: the disk is full, the parent is read-only or forbidden; an old folder at `path` stays.
+        UserError: the disk is full, the parent is read-only or forbidden, or the folder is called by no name; an old folder at
+            `path` stays.
     """
-    target = Path(path)
+    target = Path(os.path.normpath(path))  # through itself and back, its own name would vanish on the way
+    if target.name in ("", ".."):
+        raise UserError(f"{path} is replaced as a whole. Give a folder with a name of its own.")
     make_folder(target.parent)
     with user_errors_for(target):
         temporary = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
@@ -166,6 +173,8 @@ def folder_written_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
             yield temporary
             for file in temporary.iterdir():
                 _sync(file)
+            if replacing is not None:
+                _carry_over(target, temporary, replacing)
             _move_into_place(temporary, target)
             _sync(target.parent)
         except BaseException:
@@ -277,6 +286,27 @@ def remove_leftovers(folder: str | os.PathLike[str], below: bool = False, of: st
             os.replace(path, target)
         else:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _carry_over(old: Path, new: Path, replacing: Collection[str]) -> None:
+    """Gives a new folder what else an old one holds, which keeps it: whenever this ends, nothing is lost."""
+    for entry in old.iterdir() if old.is_dir() else ():
+        if entry.name in replacing or entry.name.endswith(".tmp") or (new / entry.name).exists():
+            continue
+        _link(entry, new / entry.name)
+
+
+def _link(source: Path, target: Path) -> None:
+    """Links a file, or all files below a folder; copies them where the file system has no hard links."""
+    if source.is_dir() and not source.is_symlink():
+        target.mkdir()
+        for entry in source.iterdir():
+            _link(entry, target / entry.name)
+        return
+    try:
+        os.link(source, target, follow_symlinks=False)
+    except OSError:
+        shutil.copy2(source, target, follow_symlinks=False)
 
 
 def _move_into_place(folder: Path, target: Path) -> None:

@@ -18,6 +18,7 @@ from sadm.finetuning.config import FinetuneConfig
 from sadm.finetuning.lora import from_peft_names, peft_files
 
 TENSORS, PEFT_TENSORS, PEFT_CONFIG = "adapter.safetensors", "adapter_model.safetensors", "adapter_config.json"
+FILES = (TENSORS, PEFT_TENSORS, PEFT_CONFIG)
 THROUGH_PEFT = ("lora", "dora")
 
 

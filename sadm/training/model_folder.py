@@ -21,7 +21,8 @@ from sadm.core.files import folder_written_atomically, sha256_of_file, write_jso
 from sadm.core.seeds import generator
 from sadm.data import to_floats, to_uint8
 from sadm.data.ragged import Ragged
-from sadm.diffusion import SamplerSettings, generate, image_seeds, prepare
+from sadm.diffusion import SamplerSettings, generate, image_seeds
+from sadm.finetuning.folder import FILES as ADAPTER_FILES
 from sadm.finetuning.folder import adapter_file, write_adapter
 from sadm.models import LatentCodec
 from sadm.training.adapted import AdapterFacts, adapted
@@ -41,6 +42,7 @@ from sadm.training.description import (
 from sadm.training.fitting import fit_network
 from sadm.training.frequencies import drawn_evenly, labels_at_frequencies
 from sadm.training.process import AnyDenoiser
+from sadm.training.sampling import checked_settings
 from sadm.training.spec import ModelSpec
 from sadm.training.whole import checksums_of, refuse_altered
 
@@ -136,13 +138,14 @@ class Model:
         labels: torch.Tensor | None = None,
         *,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        told: Cond | None = None,
         **options: Any,
     ) -> list[torch.Tensor]:
         """Draws `count` images [C, H, W], in the shapes of the training images and as often (see `training_sizes`).
 
         Image i is the one that `sample` draws in its shape, for this seed and its label.
 
-        Args and errors as of `sample`; `options` are its `sampling` and `weak`.
+        Args and errors as of `sample`, `told` of all images; `options` are its `sampling` and `weak`.
         """
         labels = self.training_labels(count, seed) if labels is None else labels
         sizes, seeds = self.training_sizes(count, seed, labels), image_seeds(seed, count)
@@ -159,6 +162,7 @@ class Model:
                 None if labels is None else labels[rows],
                 (height, width) if self.spec.shapes else None,
                 progress=show,
+                told=None if told is None else told[rows],
                 **options,
             )
             drawn.update(zip(rows.tolist(), of_one_shape, strict=True))
@@ -191,14 +195,9 @@ class Model:
         told: Cond | None = None,
     ) -> torch.Tensor:
         """An image for each seed, of one size [N, C, H, W]; latents stay latents unless they are to be decoded."""
-        settings = sampler_settings(sampling or self.sampling, clamp=not self.draws_latents)
         shape = self.shape_drawn(size)
-        self._check_weak(weak, shape)
-        worse = None if weak is None else weak.denoiser
-        try:
-            prepare(self.denoiser, self.null_label, settings, worse)
-        except ValueError as error:
-            raise UserError(f"sampling: {error}.") from error
+        self._check_weak(weak, shape, told)
+        settings, worse = self.settings(sampling, weak), None if weak is None else weak.denoiser
         codec = self.codec() if decode else None  # before the sampler, which takes time
         where, null = self.device, self.null_label
         drawn = generate(self.denoiser, shape, seeds, labels, null, settings, where, progress, worse, told)
@@ -206,6 +205,15 @@ class Model:
             return drawn
         at_once = min(settings.batch, codec.images_at_once(shape))
         return torch.cat([codec.decode(part.to(where)).clamp(-1, 1).cpu() for part in drawn.split(at_once)])
+
+    def settings(self, sampling: SamplingConfig | None = None, weak: Model | None = None) -> SamplerSettings:
+        """The settings of its sampler; None = its own, guided by the null class.
+
+        Raises:
+            UserError: they make no sense, alone or for this model.
+        """
+        worse = None if weak is None else weak.denoiser
+        return checked_settings(self.denoiser, self.null_label, sampling or self.sampling, self.draws_latents, worse)
 
     def shape_drawn(self, size: tuple[int, int] | None) -> tuple[int, int, int]:
         """What the network is asked for, (C, H, W), for images of this height and width; None = its own.
@@ -230,10 +238,10 @@ class Model:
             )
         return channels, *size
 
-    def _check_weak(self, weak: Model | None, shape: tuple[int, int, int]) -> None:
+    def _check_weak(self, weak: Model | None, shape: tuple[int, int, int], told: Cond | None) -> None:
         if weak is None:
             return
-        for part in ("shape", "class_names"):
+        for part in ("shape", "class_names", *(() if told is None else ("attributes", "pictures"))):
             own, other = getattr(self.spec, part), getattr(weak.spec, part)
             if own != other:
                 raise UserError(
@@ -262,11 +270,6 @@ class Model:
         return None
 
 
-def sampler_settings(config: SamplingConfig, clamp: bool = True) -> SamplerSettings:
-    """The sampler's own settings, from a run's configuration; latents are not clamped."""
-    return SamplerSettings(**config.model_dump(), clamp=clamp)
-
-
 def save_model(
     folder: Path,
     spec: ModelSpec,
@@ -278,8 +281,9 @@ def save_model(
 ) -> None:
     """Writes a model folder, atomically; `facts` (provenance, step, data) are kept in its description.
 
-    The files of an autoencoder's folder are copied into it. With `adapter`, `weights` are those that learned, and the folder
-    refers to the model that was fine-tuned for the others.
+    In a folder that is there already, what is no part of a model stays, such as a policy or images that were drawn. The files of
+    an autoencoder's folder are copied into it. With `adapter`, `weights` are those that learned, and the folder refers to the
+    model that was fine-tuned for the others.
     """
     description = {
         "format": FORMAT,
@@ -299,7 +303,7 @@ def save_model(
         **({} if adapter is None else {"adapter": adapter.as_dict()}),
         **facts,
     }
-    with folder_written_atomically(folder) as temporary:
+    with folder_written_atomically(folder, replacing=(DESCRIPTION, WEIGHTS, AUTOENCODER, *ADAPTER_FILES)) as temporary:
         if adapter is None:
             save_tensors(temporary / WEIGHTS, weights)
         else:
@@ -318,7 +322,7 @@ def save_model(
 def autoencoder_files(folder: str | Path) -> list[Path]:
     """The files of an autoencoder's folder that diffusers reads; others, which may be links to anything, stay where they are."""
     found = sorted(path for path in Path(folder).iterdir() if path.is_file())
-    return [path for path in found if path.name == "config.json" or path.name.startswith("diffusion_pytorch_model.")]
+    return [path for path in found if path.name == "config.json" or path.name.startswith("diffusion_pytorch_model")]
 
 
 def model_hash(path: str | Path) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from torch import nn
 
+from sadm.core.errors import UserError
 from sadm.diffusion import (
     Centred,
     Density,
@@ -56,8 +57,17 @@ def build_denoiser(net: nn.Module, config: DenoiserConfig, sigma_data: float) ->
 
 
 def build_schedule(config: DenoiserConfig) -> VPSchedule:
-    """The timesteps of a process of kind 'vp'."""
-    return SCHEDULES[config.schedule](config.timesteps, *(config.betas or ()))
+    """The timesteps of a process of kind 'vp'.
+
+    Raises:
+        UserError: its betas leave nothing of an image before the last timestep, or raise no noise.
+    """
+    try:
+        return SCHEDULES[config.schedule](config.timesteps, *(config.betas or ()))
+    except ValueError as error:
+        raise UserError(
+            f"process.schedule '{config.schedule}', betas {config.betas or 'as usual'}, timesteps {config.timesteps}: {error}."
+        ) from error
 
 
 def build_density(config: ProcessConfig, denoiser: AnyDenoiser) -> Density:

@@ -21,7 +21,7 @@ from typing import Any
 
 from sadm.core.config import build_config, differences, read_yaml, write_yaml
 from sadm.core.devices import spent_seconds
-from sadm.core.errors import InterruptedRun, UserError
+from sadm.core.errors import DivergedError, InterruptedRun, UserError
 from sadm.core.files import (
     locked,
     make_folder,
@@ -51,9 +51,11 @@ from sadm.training.latents import TrainingSet, part_of
 from sadm.training.learner import Learner
 from sadm.training.model_folder import Model, save_model
 from sadm.training.parallel.engine import whole
+from sadm.training.parallel.micro_batches import refuse_single_images
 from sadm.training.parallel.team import Team, team_for
 from sadm.training.prior import draw_prior
 from sadm.training.said import say_never_held_out, say_notes, say_skipped
+from sadm.training.sampling import check_sampling
 from sadm.training.saver import Saver
 from sadm.training.shapes import describe_shapes
 from sadm.training.signals import PreparedSignals, prepare_signals
@@ -177,6 +179,7 @@ class _Session:
             self.reporter.say(f"{self.folder} holds this run already, finished at step {facts['steps']}.")
             return self._result(facts)
         check_sizes(self.config, self.images)
+        refuse_single_images(self.config, self.team)
         refuse_too_few(self.config, self.learned_from)
         self._check_autoencoder(facts)
         self.team.first_alone(self._begin)
@@ -220,6 +223,8 @@ class _Session:
 
     def _start(self, data: TrainingSet, state: dict[str, Any] | None, stop: StopRequest) -> Learner:
         spec = spec_for(data, self.config.net, process_of(self.config), self.config.data)
+        for doubt in check_sampling(spec, self.config.sampling, latents=self.autoencoder is not None):
+            self.reporter.say(doubt)
         prior = None
         if self.config.prior.images:
             prior = self.team.first_then_all(
@@ -275,13 +280,10 @@ class _Session:
                         self._report(learner, journal, (learner.step - since) / max(time.monotonic() - wall, 1e-9))
                     wall, since = time.monotonic(), learner.step
                 if learner.step % log.checkpoint_every == 0 and learner.step < total:
-                    # In this order: after a kill in between, the steps before are done again, and so is this.
-                    self._export(learner)
-                    self._save(learner, journal)
+                    self._keep(learner, journal)
                     spent, wall, since = spent_seconds(learner.device), time.monotonic(), learner.step
             # Outside the loop, so that a run killed between its last step and its last file is completed, too.
-            self._export(learner)
-            self._save(learner, journal)
+            self._keep(learner, journal)
 
     def _stopped(self, learner: Learner) -> InterruptedRun:
         error = InterruptedRun(
@@ -314,6 +316,17 @@ class _Session:
                 "memory_mib": memory,
             },
         )
+
+    def _keep(self, learner: Learner, journal: Journal | None) -> None:
+        """Writes the model and the checkpoint, in this order: after a kill in between, the steps before are done again."""
+        try:
+            self._export(learner)
+        except DivergedError:
+            raise
+        except Exception:  # such as an autoencoder that is gone: what was learned need not be lost for that
+            self._save(learner, journal)
+            raise
+        self._save(learner, journal)
 
     def _save(self, learner: Learner, journal: Journal | None) -> None:
         self._count_seconds()
@@ -415,7 +428,13 @@ def read_run_config(folder: str | Path) -> TrainConfig:
 def _check_folder(folder: Path, config: TrainConfig) -> None:
     refuse_foreign_folder(folder, CONFIG, "run", ignoring=(".lock", LATENTS))
     if (folder / CONFIG).exists():
-        changed = differences(config, read_run_config(folder), ignoring=FREE_TO_CHANGE)
+        before = read_run_config(folder)
+        changed = differences(config, before, ignoring=FREE_TO_CHANGE)
+        if not changed and config.sees_with_source != before.sees_with_source:
+            raise UserError(
+                f"{folder} holds a run with --parallel.strategy {before.parallel.strategy}, and with {config.parallel.strategy} "
+                "--structure.encoder-training auto would be another encoder. Go on with the strategy that it began with."
+            )
         if changed:
             raise UserError(
                 f"{folder} holds a run with another configuration ({'; '.join(changed)}). "

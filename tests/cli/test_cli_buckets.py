@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -144,3 +145,30 @@ def test_what_does_not_go_with_buckets_is_refused_before_anything_is_written(
         assert run(arguments) == 2
     assert message in " ".join(capsys.readouterr().err.replace("│", " ").split())
     assert not out.exists()
+
+
+def test_an_attribute_leaves_the_shapes_as_they_are(photos: Path, tmp_path: Path) -> None:
+    rows = [
+        f"{path.relative_to(photos)},{path.parent.name},{number % 5}"
+        for number, path in enumerate(sorted(photos.rglob("*.png")))
+    ]
+    told = tmp_path / "told"
+    shutil.copytree(photos, told)
+    (told / "metadata.csv").write_text("\n".join(["file_name,label,bright", *rows, ""]))
+    out = tmp_path / "run"
+    words = ["--data.tell", "attributes", "--data.held-out", "0.4"]
+    assert run(["train", "--data", str(told), "--out", str(out), *BUCKETS, *TINY, *words]) == 0
+    count = ["--count", "24", "--label", "a"]
+    assert run(["sample", str(out), *count, "--out", str(tmp_path / "plain")]) == 0
+    assert run(["sample", str(out), *count, "--out", str(tmp_path / "told-more"), "--attribute", "bright=4"]) == 0
+    assert set(sizes(tmp_path / "plain")) == SHAPES
+    assert sizes(tmp_path / "told-more") == sizes(tmp_path / "plain")
+    assert pixels_of(tmp_path / "told-more") != pixels_of(tmp_path / "plain")
+
+
+def pixels_of(folder: Path) -> list[bytes]:
+    found = []
+    for path in sorted(folder.glob("0*.png")):
+        with Image.open(path) as image:
+            found.append(image.tobytes())
+    return found

@@ -10,6 +10,9 @@ from PIL import Image
 
 from sadm.cli.main import run
 from sadm.diffusion import SOLVERS
+from sadm.training.config import SamplingConfig
+from sadm.training.model_folder import load_model
+from sadm.training.outputs import read_records
 
 TINY = (
     "--data=digits --data.limit=40 --signal=none --net.patch=4 --net.width=8 --net.depth=1 --net.heads=1 --optimiser.steps=2 "
@@ -59,6 +62,8 @@ def test_options_change_the_images(trained: Path, tmp_path: Path) -> None:
             ["--guidance-low", "3", "--guidance-high", "2"],
             "guidance_low (3.0) must be below sampling.guidance_high (2.0)",
         ),
+        (["--guidance-low", "1"], "--guidance-low: nothing is guided, for the guidance scale is 1. Give another"),
+        (["--weak", "models/small", "--guidance-high", "5"], "--weak and --guidance-high: nothing is guided"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(options: list[str], message: str, trained: Path, capsys) -> None:
@@ -77,5 +82,17 @@ def test_a_weaker_model_guides(trained: Path, tmp_path: Path, capsys) -> None:
     assert pixels("guided", "--weak", str(other), "--guidance-scale", "3") != plain
     assert run(["train", "--out", str(tmp_path / "large"), *TINY, "--data.resolution=16"]) == 0
     capsys.readouterr()
-    assert run(["sample", str(trained), "--count", "1", "--weak", str(tmp_path / "large")]) == 2
+    weak = ["--weak", str(tmp_path / "large"), "--guidance-scale", "2"]
+    assert run(["sample", str(trained), "--count", "1", *weak]) == 2
     assert "models of the same images" in capsys.readouterr().err
+
+
+def test_a_record_holds_all_that_the_images_depend_on(trained: Path, tmp_path: Path) -> None:
+    options = ["--guidance-scale", "3", "--guidance-low", "0.5", "--steps", "3", "--solver", "ddim", "--eta", "0.5"]
+    drawn(trained, tmp_path, "drawn", "--weak", str(trained), *options)
+    (record,) = read_records(tmp_path / "drawn").values()
+    expected = {"guidance_scale": 3.0, "guidance_low": 0.5, "steps": 3, "solver": "ddim", "eta": 0.5, "index": 0}
+    expected["weak"] = load_model(trained).hash
+    assert {key: record["details"][key] for key in expected} == expected
+    settings = SamplingConfig.model_validate({k: v for k, v in record["details"].items() if k not in ("index", "weak")})
+    assert settings.model_dump(exclude={"batch"}).items() <= record["details"].items()

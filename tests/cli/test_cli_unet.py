@@ -12,8 +12,9 @@ import torch
 from sadm.cli.main import run
 from sadm.diffusion import Cond, SamplerSettings, ddim, prepare
 from sadm.training.config import DenoiserConfig, load_train_config
-from sadm.training.model_folder import Model, load_model, sampler_settings
+from sadm.training.model_folder import Model, load_model
 from sadm.training.run import read_run_config
+from sadm.training.sampling import sampler_settings
 from unet_setup import as_published_in_2022, edit, published_unet, saved_pipeline
 
 diffusers = pytest.importorskip("diffusers")

@@ -161,6 +161,69 @@ def test_a_folder_takes_the_place_of_an_old_one(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["step"]
 
 
+@pytest.mark.parametrize("links", [True, False], ids=["hard links", "copies"])
+def test_what_else_an_old_folder_holds_is_carried_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, links: bool
+) -> None:
+    if not links:
+        fail_on(monkeypatch, "link", errno.EPERM)
+    target = tmp_path / "model"
+    for name in ("weights", "parts/one", "policy", "drawn/deep/image", "notes", "half.tmp", ".image.abc.tmp/half"):
+        write_atomically(target / name, f"old {name}")
+    (target / "shortcut").symlink_to("policy")
+    with folder_written_atomically(target, replacing=("weights", "parts", "never there")) as folder:
+        write_atomically(folder / "weights", "new weights")
+        write_atomically(folder / "notes", "new notes")
+    assert content(target) == {
+        "weights": b"new weights",
+        "notes": b"new notes",
+        "policy": b"old policy",
+        "shortcut": b"old policy",
+        "drawn/deep/image": b"old drawn/deep/image",
+    }
+    assert (target / "shortcut").is_symlink()
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_an_error_in_the_block_leaves_the_old_folder_with_all_that_it_holds(tmp_path: Path) -> None:
+    target = tmp_path / "model"
+    for name in ("weights", "policy", "drawn/image"):
+        write_atomically(target / name, "old")
+    with (  # noqa: PT012
+        pytest.raises(ValueError, match="wrong"),
+        folder_written_atomically(target, replacing=("weights",)) as folder,
+    ):
+        write_atomically(folder / "weights", "new")
+        raise ValueError("wrong")
+    assert content(tmp_path) == {"model/weights": b"old", "model/policy": b"old", "model/drawn/image": b"old"}
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_disk_that_fills_up_with_what_is_carried_over_keeps_the_old_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    for name in ("weights", "policy"):
+        write_atomically(tmp_path / "model" / name, "old")
+    fail_on(monkeypatch, "link", errno.EPERM)
+    monkeypatch.setattr(shutil, "copy2", full)
+    with (
+        pytest.raises(UserError, match="the disk is full"),
+        folder_written_atomically(tmp_path / "model", replacing=("weights",)) as folder,
+    ):
+        write_atomically(folder / "weights", "new")
+    assert content(tmp_path) == {"model/weights": b"old", "model/policy": b"old"}
+    assert [p.name for p in tmp_path.iterdir()] == ["model"]
+
+
+def test_a_first_folder_has_nothing_to_carry_over(tmp_path: Path) -> None:
+    with folder_written_atomically(tmp_path / "model", replacing=("weights",)) as folder:
+        write_atomically(folder / "weights", "new")
+    assert content(tmp_path) == {"model/weights": b"new"}
+
+
 @pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt, SystemExit])
 @pytest.mark.parametrize("existing", [False, True])
 def test_an_error_in_the_block_leaves_nothing_behind(

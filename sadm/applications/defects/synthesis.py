@@ -16,7 +16,7 @@ from sadm.core.seeds import derive_seed, generator
 from sadm.data import ImageSet, to_floats, to_uint8
 from sadm.data.told import MASKS
 from sadm.diffusion.inpaint import inpaint_images
-from sadm.training.model_folder import Model, sampler_settings
+from sadm.training.model_folder import Model
 from sadm.training.telling import condition_of
 
 _ATTEMPTS = 4
@@ -134,7 +134,7 @@ class _Job:
         check_fit(model, images, (good, request.defect))
         assert images.labels is not None  # noqa: S101 - checked
         self.model, self.images, self.request = model, images, request
-        self.label = model.spec.class_names.index(request.defect)
+        self.label, self.settings = model.spec.class_names.index(request.defect), model.settings()
         self.shapes = Shapes(images, images.class_names.index(request.defect), request.attribute)
         self.good = (images.labels == images.class_names.index(good)).nonzero().flatten()
         if not len(self.good):
@@ -183,7 +183,7 @@ class _Job:
             seeds,
             self._cond(rows, wanted, masks),
             self.model.null_label,
-            sampler_settings(self.model.sampling),
+            self.settings,
             request.resample,
             device=self.model.device,
         )

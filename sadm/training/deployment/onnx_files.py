@@ -24,7 +24,7 @@ from sadm.training.config import SamplingConfig
 from sadm.training.deployment.loop import sampler_graph
 from sadm.training.deployment.recording import OPSET, Decoder, Network, Step, recorded
 from sadm.training.deployment.told import ToldInputs
-from sadm.training.model_folder import Model, sampler_settings
+from sadm.training.model_folder import Model
 
 ONNX_TOLERANCES = {"network": 1e-4, "sampler": 1e-3}
 """Largest difference from torch, by the largest magnitude of what torch gives where that is above 1."""
@@ -113,13 +113,10 @@ def _network(model: Model, shape: tuple[int, int, int]) -> Any:
 
 
 def _sampler(model: Model, shape: tuple[int, int, int], sampling: SamplingConfig) -> Any:
-    settings = sampler_settings(sampling, clamp=not model.draws_latents)
+    settings = model.settings(sampling)
     solver = SOLVERS[settings.solver]
     options = {"eta": settings.eta} if solver.takes_eta else {}
-    try:
-        guided, times = prepare(model.denoiser, model.null_label, settings)
-    except ValueError as error:
-        raise UserError(f"sampling: {error}.") from error
+    guided, times = prepare(model.denoiser, model.null_label, settings)
     try:
         table = solver_table(solver, times, guided.path, **options)
     except ValueError as error:
@@ -152,7 +149,7 @@ def _asked(model: Model, shape: tuple[int, int, int], count: int) -> _Case:
 @torch.no_grad()
 def _drawn(model: Model, shape: tuple[int, int, int], sampling: SamplingConfig, count: int) -> _Case:
     """A sampler's noise, and the images that the solver itself draws from it."""
-    settings = sampler_settings(sampling, clamp=not model.draws_latents)
+    settings = model.settings(sampling)
     guided, times = prepare(model.denoiser, model.null_label, settings)
     draws, told = generator(0, "onnx", count), ToldInputs.of(model)
     noise, given = torch.randn(count, *shape, generator=draws), told.examples(count, shape[1:], draws)
