@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import tyro
 
-from sadm.cli.options import parse, required
+from sadm.cli.options import parse, refuse_given, required
 from sadm.core.terminal import say
 
 if TYPE_CHECKING:
@@ -50,6 +50,14 @@ def run(arguments: list[str]) -> None:
     """Parses the arguments, converts, and prints what became of the tensors."""
     options: ConvertOptions = parse(ConvertOptions, arguments, "convert", DESCRIPTION)
     out = required(options.out, "out", "convert")
+    if options.to == "sadm":
+        refuse_given(
+            options, ("policy",), "is of a model of ours that goes out (--to diffusers or merged); leave it out"
+        )
+    else:
+        refuse_given(options, ("family", "null_is_last"), "tells of published weights that come in; leave it out")
+    if options.to == "merged":
+        refuse_given(options, ("autoencoder",), "is kept as the model has it; leave it out")
     from sadm.training.model_folder import load_model
     from sadm.training.policy import enforce, policy_of
     from sadm.training.published import import_model

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from sadm.cli.options import parse, required
+from sadm.cli.options import parse, refuse_given, required
 from sadm.cli.sample import size_of
 from sadm.core.errors import UserError
 from sadm.core.progress import ConsoleReporter
@@ -79,26 +79,22 @@ def run(arguments: list[str]) -> None:
     options: ExportOptions = parse(ExportOptions, arguments, "export", DESCRIPTION)
     out = required(options.out, "out", "export")
     if options.to is None:
-        _refuse(
+        refuse_given(
             options, (*_OF_SAMPLERS, *_OF_ONNX, "autoencoder"), "are for a model; say what to write of it with --to"
         )
         _export_images(options, out)
         return
-    _refuse(options, _OF_IMAGES, f"are for images, and --to {options.to} writes a model; leave them out")
+    refuse_given(options, _OF_IMAGES, f"are for images, and --to {options.to} writes a model; leave them out")
     if options.to != "onnx-sampler":
-        _refuse(options, _OF_SAMPLERS, "are for --to onnx-sampler alone; leave them out")
+        refuse_given(options, _OF_SAMPLERS, "are for --to onnx-sampler alone; leave them out")
     if options.to == "diffusers":
-        _refuse(options, _OF_ONNX, "are for ONNX files alone; leave them out")
+        refuse_given(options, _OF_ONNX, "are for ONNX files alone; leave them out")
         _export_pipeline(options, out)
         return
-    _refuse(options, ("autoencoder",), "is for --to diffusers alone: an ONNX file has the model's own; leave it out")
+    refuse_given(
+        options, ("autoencoder",), "is for --to diffusers alone: an ONNX file has the model's own; leave it out"
+    )
     _export_onnx(options, out)
-
-
-def _refuse(options: ExportOptions, names: tuple[str, ...], why: str) -> None:
-    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) is not None]
-    if given:
-        raise UserError(f"{', '.join(given)} {why}.")
 
 
 def _export_images(options: ExportOptions, out: str) -> None:
@@ -114,7 +110,7 @@ def _export_images(options: ExportOptions, out: str) -> None:
             f"images: sadm sample {options.source} --out {out}"
         )
     if holds_generated(options.source):
-        _refuse(options, _OF_IMAGES, "would change images that a model made, whose marks are kept; leave them out")
+        refuse_given(options, _OF_IMAGES, "would change images that a model made, whose marks are kept; leave them out")
         done = export_generated(options.source, out, options.policy)
         left = f"; {done.left} that were not approved stay" if done.left else ""
         say(f"{done.written} generated images with their marks in {out}{left}")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections.abc import Iterable
 from typing import Any
 
 import tyro
@@ -96,6 +98,23 @@ def take_all(arguments: list[str], name: str) -> tuple[list[str], list[str]]:
 def speaks() -> bool:
     """Whether this process talks to the user: of several that torchrun has started, the first."""
     return os.environ.get("RANK", "0") == "0"
+
+
+def refuse_given(options: Any, names: Iterable[str], why: str) -> None:
+    """Refuses options that mean nothing here.
+
+    Args:
+        options: a dataclass whose fields have defaults.
+        names: of fields that must be left at them.
+        why: goes on after the options' names.
+
+    Raises:
+        UserError: some were given.
+    """
+    defaults = {field.name: field.default for field in dataclasses.fields(options)}
+    given = [f"--{name.replace('_', '-')}" for name in names if getattr(options, name) != defaults[name]]
+    if given:
+        raise UserError(f"{', '.join(given)} {why}.")
 
 
 def required(value: str | None, name: str, command: str) -> str:

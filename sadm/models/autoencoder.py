@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sadm.core.errors import UserError
-from sadm.core.files import sha256_of_file
+from sadm.core.files import read_object, sha256_of_file
 from sadm.core.optional import import_optional
 
 PIXELS_AT_ONCE = 2**18  # four images of 256x256; bounds the memory that a batch takes in here
@@ -61,21 +61,33 @@ class LatentCodec:
         """The codec of an autoencoder's folder, as diffusers saves it (the ``vae`` folder of a pipeline); nothing is downloaded.
 
         Raises:
-            UserError: diffusers is not installed, or the folder holds no autoencoder that it can load.
+            UserError: diffusers is not installed, or the folder holds no autoencoder that it can load whole.
         """
         diffusers = import_optional("diffusers", "diffusers", "an autoencoder")
         if not (Path(folder) / "config.json").is_file():
             raise UserError(
                 f"{folder} holds no config.json; expected the folder of an AutoencoderKL, as diffusers saves it."
             )
+        kind = read_object(Path(folder) / "config.json").get("_class_name", "AutoencoderKL")
+        if kind != "AutoencoderKL":
+            raise UserError(
+                f"{folder} holds a {kind}; expected the folder of an AutoencoderKL, such as a pipeline's vae."
+            )
         try:
             # Without accelerate the default, low_cpu_mem_usage=True, warns.
-            model = diffusers.AutoencoderKL.from_pretrained(folder, local_files_only=True, low_cpu_mem_usage=False)
-            return cls(model)
-        except UserError:
-            raise
+            model, read = diffusers.AutoencoderKL.from_pretrained(
+                folder, local_files_only=True, low_cpu_mem_usage=False, output_loading_info=True
+            )
         except Exception as error:  # of damaged files, diffusers and torch raise almost any type
             raise UserError(f"{folder} holds no AutoencoderKL that diffusers can load: {error}") from error
+        wrong = {what: read.get(f"{what}_keys") for what in ("missing", "mismatched", "unexpected")}
+        for what, found in wrong.items():
+            if found:  # diffusers warns, and draws what is missing at random
+                raise UserError(
+                    f"the weights in {folder} are not those of its config.json: {len(found)} tensors are {what}, such as "
+                    f"{sorted(map(str, found))[0]}. Copy the autoencoder again."
+                )
+        return cls(model)
 
     def latent_shape(self, shape: tuple[int, int, int]) -> tuple[int, int, int]:
         """The shape (c, h, w) of the latent of one image (C, H, W).

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from sadm.core.errors import UserError
+from sadm.core.files import refuse_foreign_folder
 from sadm.core.provenance import provenance
 from sadm.diffusion import Centred, VPDenoiser
 from sadm.models import DiT, LatentCodec, UNetAdapter
@@ -18,8 +20,11 @@ from sadm.models.weights import (
     load_dit_checkpoint,
     save_diffusers_folder,
 )
+from sadm.models.weights.folders import PIPELINE
 from sadm.models.weights.naming import norm_eps
+from sadm.models.weights.unets import refuse_other_times
 from sadm.training.config import USUAL_BETAS, DenoiserConfig, NetConfig, SamplingConfig
+from sadm.training.description import DESCRIPTION
 from sadm.training.model_folder import Model, save_model
 from sadm.training.published_parts import PREDICTIONS, Imported, process_of
 from sadm.training.published_unet import export_unet, unet_from_folder
@@ -56,6 +61,7 @@ def import_model(
     Raises:
         UserError: the source is no such model, its process is none of ours, or `out` can't be written.
     """
+    refuse_foreign_folder(Path(out), DESCRIPTION, "model folder")
     if Path(source).is_dir():
         if family is not None:
             raise UserError(f"{source} is a folder, which says itself what it holds. Leave --family out.")
@@ -69,7 +75,12 @@ def import_model(
     autoencoder = autoencoder or found.autoencoder
     latents = found.spec.net.kind == "dit" or autoencoder is not None
     if autoencoder is not None:
-        LatentCodec.from_folder(autoencoder)  # refused here, or in the middle of the first sampling
+        channels = LatentCodec.from_folder(autoencoder).channels  # refused here, or in the middle of the first sampling
+        if channels != found.spec.shape[0]:
+            raise UserError(
+                f"the autoencoder in {autoencoder} makes latents of {channels} channels, and {source} holds a network for "
+                f"{found.spec.shape[0]}. Give the autoencoder that it was trained with (--autoencoder)."
+            )
     facts = {"weights": "imported", "latents": latents, "source": Path(source).name, "provenance": provenance()}
     sampling = found.sampling.model_copy(update={"clip": False}) if latents else found.sampling
     save_model(Path(out), found.spec, found.net.state_dict(), sampling, facts, autoencoder)
@@ -118,8 +129,22 @@ def export_pipeline(model: Model, out: str | Path, autoencoder: str | None) -> t
         )
     names = dict(enumerate(model.spec.class_names))
     net: DiT = denoiser.net  # type: ignore[assignment]
+    refuse_other_times(net.noise_scale)
     left = save_diffusers_folder(net, out, autoencoder=folder, scheduler=facts, class_names=names)
     return left, f"DiTPipeline.from_pretrained({str(out)!r})"
+
+
+def _refuse_other_family(args: Mapping[str, Any], family: Family, source: str | Path) -> None:
+    """Refuses a checkpoint whose training script's options say that it is of another family, or of a path that is not here."""
+    if family == "dit" and "path_type" in args:
+        raise UserError(f"{source} says that a script of SiT trained it (path_type). Give --family sit.")
+    usual = {"path_type": "Linear", "prediction": "velocity"}
+    for name, value in usual.items():
+        if family == "sit" and args.get(name, value) != value:
+            raise UserError(
+                f"{source} says that it was trained with {name} {args[name]!r}; a model folder holds the SiTs of {name} "
+                f"{value!r}. In Python, load_dit_checkpoint gives the network."
+            )
 
 
 def _from_checkpoint(source: str | Path, family: Family | None) -> Imported:
@@ -128,6 +153,7 @@ def _from_checkpoint(source: str | Path, family: Family | None) -> Imported:
             f"the tensors of {source} do not say whether it is a DiT or a SiT. Give --family dit or --family sit."
         )
     net, report, facts = load_dit_checkpoint(source, keep_variance=family == "dit")
+    _refuse_other_family(facts.training_args, family, source)
     if family == "sit":
         process = DenoiserConfig(kind="flow", reversed_time=True)
     else:
@@ -136,7 +162,12 @@ def _from_checkpoint(source: str | Path, family: Family | None) -> Imported:
 
 
 def _from_diffusers(source: str | Path) -> Imported:
-    net, report, facts = load_diffusers_dit(source)
+    net, report, facts = load_diffusers_dit(source, noise_scale=1.0)  # a pipeline tells its network timesteps
+    if facts.scheduler is None and (Path(source).parent / PIPELINE).is_file():
+        raise UserError(
+            f"{source} is a part of the pipeline in {Path(source).parent}, which says what process and classes it has. Give that "
+            "folder."
+        )
     process = process_of(facts.scheduler or SchedulerFacts(), facts.learned_variance, str(source))
     classes = tuple(facts.class_names.get(index, str(index)) for index in range(facts.num_classes))
     return _imported_dit(net, report, process, classes, None if facts.autoencoder is None else str(facts.autoencoder))
@@ -146,7 +177,12 @@ def _imported_dit(
     net: DiT, report: LoadReport, process: DenoiserConfig, names: tuple[str, ...], autoencoder: str | None = None
 ) -> Imported:
     spec = ModelSpec(net.shape, _sizes(net), 0.5, names, (1,) * len(names), process)
-    return Imported(net, report, spec, SAMPLING[process.kind], autoencoder)
+    sampling = SAMPLING[process.kind]
+    if process.kind == "vp":
+        sampling = sampling.model_copy(update={"steps": min(sampling.steps, process.timesteps)})
+    if not names:
+        sampling = sampling.model_copy(update={"guidance_scale": 1.0})
+    return Imported(net, report, spec, sampling, autoencoder)
 
 
 def _sizes(net: DiT) -> NetConfig:

@@ -48,10 +48,13 @@ def process_of(scheduler: SchedulerFacts, learned_variance: bool, source: str) -
     Raises:
         UserError: a schedule or a prediction that a model folder can't hold.
     """
-    betas = scheduler.betas()
+    try:
+        betas = scheduler.betas()
+        wanted = VPSchedule.from_betas(betas).sigmas
+    except ValueError as error:
+        raise UserError(f"the scheduler of {source} describes no process: {error}.") from error
     named = scheduler.trained_betas is None
     ends = (scheduler.beta_start, scheduler.beta_end) if named else (float(betas[0]), float(betas[-1]))
-    wanted = VPSchedule.from_betas(betas).sigmas
     # Betas that are listed may be those of a schedule with a name.
     known = [SCHEDULES[scheduler.beta_schedule]] if named else list(SCHEDULES.values())
     for schedule in known if 0 < ends[0] <= ends[1] < 1 else []:

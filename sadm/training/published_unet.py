@@ -60,6 +60,11 @@ def export_unet(
     """
     if autoencoder is not None or model.description.get("latents"):
         raise UserError("diffusers' pipelines of a UNet alone draw pixels; this one would need an autoencoder.")
+    if model.spec.process.learned_variance:
+        raise UserError(
+            "this UNet predicts a variance beside the image (--process.learned-variance), and diffusers' DDIMPipeline takes its "
+            "output for the image alone. Keep it in a model folder, or train one without."
+        )
     facts = dataclasses.replace(
         scheduler, clip_sample=model.sampling.clip, other={"timestep_spacing": model.sampling.spacing}
     )

@@ -10,9 +10,12 @@ from pathlib import Path
 import torch
 
 from sadm.core.errors import UserError
+from sadm.core.files import refuse_foreign_folder
 from sadm.training.adapted import AdapterFacts
+from sadm.training.description import DESCRIPTION
 from sadm.training.fitting import fit_network
 from sadm.training.model_folder import Model, load_model, save_model
+from sadm.training.starting import first_network
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,11 +78,11 @@ def with_adapters(model: str | Path, adapters: Sequence[Adapter], device: str = 
             )
     source = load_model(model, device)
     starts = [_start(source, one) for one in loaded]
-    total = {name: tensor.double() for name, tensor in starts[0].items()}
+    total = {name: tensor.cpu().double() for name, tensor in starts[0].items()}  # not every accelerator has float64
     for adapter, one, start in zip(adapters, loaded, starts, strict=True):
         end = one.denoiser.net.state_dict()
         for name in total:
-            total[name] += adapter.weight * (end[name].double() - start[name].double())
+            total[name] += adapter.weight * (end[name].cpu().double() - start[name].cpu().double())
     like = first.denoiser.net.state_dict()
     first.denoiser.net.load_state_dict({name: tensor.to(like[name].dtype) for name, tensor in total.items()})
     parts = " ".join(f"{one.hash}:{adapter.weight}" for adapter, one in zip(adapters, loaded, strict=True))
@@ -90,14 +93,20 @@ def save_merged(model: Model, out: str | Path) -> None:
     """Writes a fine-tuned model as a folder that needs no other.
 
     Raises:
-        UserError: it has parts beside its weights, or the folder can't be written.
+        UserError: it has parts beside its weights, or the folder can't be written or holds something else.
     """
+    refuse_foreign_folder(Path(out), DESCRIPTION, "model folder")
+    base = AdapterFacts.of(model.description).base if "adapter" in model.description else ""
+    if any(place and Path(out).resolve() == Path(place).resolve() for place in (model.folder, base)):
+        raise UserError(
+            f"{out} holds the very model that is to be merged, or the one it belongs to. Choose another --out."
+        )
     if model.beside:
         raise UserError(
             "learned tokens and adapters (vpt, adapter) stay beside the weights and can't be merged. Keep the run folder and the "
             "model that it belongs to."
         )
-    own = ("step", "weights", "data", "provenance", "latents", "source")
+    own = ("step", "weights", "learned", "data", "provenance", "latents", "source")
     facts = {key: model.description[key] for key in own if key in model.description}
     if "adapter" in model.description:
         facts["merged"] = model.description["adapter"]
@@ -106,6 +115,7 @@ def save_merged(model: Model, out: str | Path) -> None:
 
 def _start(source: Model, tuned: Model) -> dict[str, torch.Tensor]:
     """The weights that a fine-tuning of `source` began with."""
-    facts, net = AdapterFacts.of(tuned.description), tuned.spec.network().to(tuned.device)
+    facts = AdapterFacts.of(tuned.description)
+    net = first_network(tuned.spec, facts.seed).to(tuned.device)
     fit_network(net, source.denoiser.net, source.spec, tuned.spec, facts.finetune.renamed, facts.seed)
     return net.state_dict()

@@ -15,7 +15,8 @@ from sadm.core.seeds import derive_seed
 from sadm.data import ImageSet
 from sadm.data.told import DAMAGE
 from sadm.finetuning.tuning import class_tables, share_that_learns, tune
-from sadm.models import autoencoder_hash
+from sadm.models import DiT, autoencoder_hash
+from sadm.models.dit import are_sincos
 from sadm.training.config import ProcessConfig, TrainConfig
 from sadm.training.description import model_spec
 from sadm.training.fitting import fit_network, origins
@@ -69,6 +70,13 @@ def process_of(config: TrainConfig) -> ProcessConfig:
     return config.process.model_copy(update={"sigma_data": model_spec(config.start_from).sigma_data})
 
 
+def first_network(spec: ModelSpec, seed: int) -> nn.Module:
+    """The network that a run of this seed begins with, where it begins from scratch; what is new in it, where it does not."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "network"))
+        return spec.network()
+
+
 def start(config: TrainConfig, spec: ModelSpec, keep_source: bool = False) -> Start:
     """Builds the network of a run, the same at every call.
 
@@ -81,11 +89,10 @@ def start(config: TrainConfig, spec: ModelSpec, keep_source: bool = False) -> St
         UserError: the model to start from is of another network or process, draws something else than this run's images, or has
             nothing that the method could act on.
     """
+    net = first_network(spec, config.seed)
+    if config.start_from is None:
+        return Start(net.train())
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(config.seed, "network"))
-        net = spec.network()
-        if config.start_from is None:
-            return Start(net.train())
         model = load_model(config.start_from)
         _refuse_misfit(config, model, spec)
         fitted = fit_network(net, model.denoiser.net, model.spec, spec, config.finetune.renamed, config.seed)
@@ -123,6 +130,27 @@ def known_labels(there: ModelSpec, here: ModelSpec, renamed: dict[str, str]) -> 
     return torch.tensor([*(null if old is None else own for own, old in enumerate(found)), null])
 
 
+def _refuse_other_units(source: nn.Module, there: ModelSpec, here: ModelSpec) -> None:
+    """Refuses images of several shapes where the network knows positions in other units than each of them would have.
+
+    Raises:
+        UserError: it was trained at another size, or has learned its positions.
+    """
+    if not here.shapes or not isinstance(source, DiT) or source.pos_embed is None:
+        return
+    if there.shape[1:] != here.shape[1:]:
+        raise UserError(
+            f"this model was trained at {there.shape[2]}x{there.shape[1]} pixels, and can't be continued on buckets of "
+            f"{here.shape[2]}x{here.shape[1]}: the places of patches would mean one thing in squares and another in all other "
+            f"shapes. Give --data.resolution {there.shape[1]}, or leave --data.fit buckets out."
+        )
+    if not are_sincos(source.pos_embed, source.grid):
+        raise UserError(
+            "this network has learned where its patches are, for one shape alone; buckets need positions that can be computed. "
+            "Leave --data.fit buckets out."
+        )
+
+
 def _refuse_misfit(config: TrainConfig, model: Model, spec: ModelSpec) -> None:
     """Refuses a model that this run can't go on with, whatever is fitted."""
     if model.beside:
@@ -131,6 +159,7 @@ def _refuse_misfit(config: TrainConfig, model: Model, spec: ModelSpec) -> None:
             "its network's weights. Start from the model that it was fine-tuned from."
         )
     _refuse_other_latents(config, model)
+    _refuse_other_units(model.denoiser.net, model.spec, spec)
     if DAMAGE in model.spec.pictures and DAMAGE in spec.pictures and model.spec.centred != spec.centred:
         raise UserError(
             f"--start-from {config.start_from}: that model was told of damaged images in an earlier way, in which they were not "

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from sadm.core.errors import UserError
 from sadm.models.autoencoder import LatentCodec
@@ -118,6 +120,50 @@ def test_from_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "diffusers", None)
     with pytest.raises(UserError, match=r"pip install 'sadm-diffusion\[diffusers\]'"):
         LatentCodec.from_folder(tmp_path / "vae")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"decoder.conv_in.bias": None}, r"1 tensors are missing, such as decoder\.conv_in\.bias\. Copy"),
+        ({"decoder.further": torch.ones(1)}, r"1 tensors are unexpected, such as decoder\.further\. Copy"),
+    ],
+    ids=["missing", "unexpected"],
+)
+def test_weights_that_are_not_those_of_the_config_are_named(
+    tmp_path: Path, change: dict[str, torch.Tensor | None], message: str
+) -> None:
+    autoencoder().save_pretrained(tmp_path / "vae")
+    weights = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = {**load_file(weights), **change}
+    save_file({name: tensor for name, tensor in tensors.items() if tensor is not None}, weights)
+    with pytest.raises(UserError, match=f"the weights in .*vae are not those of its config.json: {message}"):
+        LatentCodec.from_folder(tmp_path / "vae")
+
+
+def test_a_folder_of_another_class_is_refused(tmp_path: Path) -> None:
+    autoencoder().save_pretrained(tmp_path / "vae")
+    config = tmp_path / "vae" / "config.json"
+    values = json.loads(config.read_text())
+    config.write_text(json.dumps({**values, "_class_name": "AutoencoderTiny"}))
+    with pytest.raises(UserError, match="vae holds a AutoencoderTiny; expected the folder of an AutoencoderKL"):
+        LatentCodec.from_folder(tmp_path / "vae")
+    del values["_class_name"]
+    config.write_text(json.dumps(values))
+    assert LatentCodec.from_folder(tmp_path / "vae").channels == 3
+
+
+def test_weights_with_the_names_of_2022_are_whole(tmp_path: Path) -> None:
+    model = autoencoder()
+    model.save_pretrained(tmp_path / "vae")
+    weights = tmp_path / "vae" / "diffusion_pytorch_model.safetensors"
+    tensors = load_file(weights)
+    for new, old in (("to_q", "query"), ("to_k", "key"), ("to_v", "value"), ("to_out.0", "proj_attn")):
+        tensors = {name.replace(f".{new}.", f".{old}."): tensor for name, tensor in tensors.items()}
+    assert any(".proj_attn." in name for name in tensors)
+    save_file(tensors, weights)
+    codec = LatentCodec.from_folder(tmp_path / "vae")
+    assert torch.equal(codec.encode_moments(X).mean, LatentCodec(model).encode_moments(X).mean)
 
 
 def test_mistakes_are_explained() -> None:

@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.models import DiT, dit_by_name
+from sadm.models.dit import are_sincos
 from sadm.models.weights import load_dit_checkpoint
 from weights_setup import batch, filled, published_forward, small
 
@@ -144,6 +145,24 @@ def test_images_that_are_no_square(tmp_path: Path) -> None:
     square = saved(tmp_path / "square.pt", small().state_dict())
     with pytest.raises(UserError, match=r"16 of them in an image; \[4, 4, 16\]"):
         load_dit_checkpoint(square, shape=(4, 4, 16))
+
+
+@pytest.mark.parametrize("kept", [torch.float16, torch.bfloat16], ids=str)
+def test_computed_positions_are_known_in_half_precision_and_learned_ones_are_not_taken_for_them(
+    tmp_path: Path, kept: torch.dtype
+) -> None:
+    weights = small(depth=1).state_dict()
+    half = saved(tmp_path / "half.pt", {name: value.to(kept) for name, value in weights.items()})
+    net, _, facts = load_dit_checkpoint(half)
+    assert are_sincos(net.pos_embed, net.grid)
+    assert facts.shape == (4, 8, 8)
+    with pytest.raises(UserError, match=r"16 of them in an image; \[4, 4, 16\]"):
+        load_dit_checkpoint(half, shape=(4, 4, 16))
+    noise = torch.randn(weights["pos_embed"].shape, generator=torch.Generator().manual_seed(1))
+    for learned in (0.02 * noise, weights["pos_embed"] + 0.01 * noise):
+        other = saved(tmp_path / "learned.pt", {**weights, "pos_embed": learned.to(kept)})
+        net, _, _ = load_dit_checkpoint(other, shape=(4, 4, 16))
+        assert not are_sincos(net.pos_embed, (4, 4))
 
 
 def test_the_report_is_readable(tmp_path: Path) -> None:

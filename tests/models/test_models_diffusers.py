@@ -198,6 +198,19 @@ def test_the_embedding_of_augmentation_is_left_out_and_said(tmp_path: Path) -> N
         close(load_diffusers_dit(tmp_path / folder)[0](x, t, Cond(label=y)), net(x, t, Cond(label=y)))
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("kept", [torch.float16, torch.bfloat16], ids=str)
+def test_positions_that_were_kept_in_half_precision_are_those_of_diffusers(tmp_path: Path, kept: torch.dtype) -> None:
+    net, x, t, y = small(frequency_shift=1), *batch((4, 8, 8), 5)
+    expected = net(x, t, Cond(label=y))
+    net.pos_embed.copy_(net.pos_embed.to(kept))
+    save_diffusers_folder(net, tmp_path / "pipeline", autoencoder=tiny_autoencoder())
+    close(load_diffusers_dit(tmp_path / "pipeline")[0](x, t, Cond(label=y)), expected)
+    net.pos_embed.normal_(0, 0.02, generator=torch.Generator().manual_seed(1))
+    with pytest.raises(UserError, match=r"this network's positions \(pos_embed\) are others"):
+        to_diffusers_state_dict(net)
+
+
 # ---- the same images -------------------------------------------------------------------------------------------------
 
 

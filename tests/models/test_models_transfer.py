@@ -9,6 +9,7 @@ import torch
 
 from sadm.core.conditions import Cond
 from sadm.models import DiT, UNetAdapter
+from sadm.models.dit import sincos_positions
 from sadm.models.weights.transfer import positions_in, transfer_weights
 
 SHAPE = (1, 8, 8)
@@ -121,6 +122,16 @@ def test_positions_of_more_patches_lie_among_the_old_ones() -> None:
     report = transfer_weights(source, target, [0, 1, 2])
     assert "places of 8x8 patches among the old 4x4" in str(report.report)
     assert report.changed == ()
+
+
+@pytest.mark.parametrize("kept", [torch.float16, torch.bfloat16], ids=str)
+def test_positions_that_were_kept_in_half_precision_are_computed_too(kept: torch.dtype) -> None:
+    source, target = network((1, 8, 8)), network((1, 16, 16), seed=1)
+    source.pos_embed.copy_(source.pos_embed.to(kept))
+    expected = sincos_positions(16, (8, 8), over=(4, 4))
+    torch.testing.assert_close(moved(source, target, [0, 1, 2]).pos_embed[0], expected, rtol=0, atol=1e-6)
+    source.pos_embed.normal_(0, 0.02, generator=torch.Generator().manual_seed(1))
+    assert float((moved(source, target, [0, 1, 2]).pos_embed[0] - expected).abs().max()) > 0.5
 
 
 def test_learned_positions_are_interpolated() -> None:

@@ -24,6 +24,7 @@ from sadm.training.stacking import Adapter, save_merged, with_adapters
 from tiny import Listener, change_weights, equal_bits, tiny_config, tiny_images, tiny_learner
 
 PARTIAL = [method for method in METHODS if method != "full"]
+TABLE = "y_embedder.embedding_table.weight"
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,24 @@ def test_low_rank_updates_add_up_and_weigh(base: Path, tmp_path: Path) -> None:
     assert equal_bits(alone.denoiser.net.state_dict(), first)
 
 
+@pytest.mark.parametrize("weights", [(1.0, 1.0), (0.5,)], ids=str)
+def test_what_a_fine_tuning_made_new_is_added_up_from_where_it_began(
+    tmp_path: Path, weights: tuple[float, ...]
+) -> None:
+    train(tiny_config(signal="none"), tmp_path / "plain", images=tiny_images(labelled=False))
+    tuned: list[dict[str, torch.Tensor]] = []
+    for index in range(len(weights)):
+        config = config_for(tmp_path / "plain", "lora", optimiser={"learning_rate": 1e-3 * (index + 1)})
+        train(config, tmp_path / f"{index}", images=tiny_images())
+        tuned.append(load_model(tmp_path / f"{index}").denoiser.net.state_dict())
+    start = tiny_learner(config, tiny_images()).start.net.state_dict()[TABLE]
+    adapters = [Adapter(str(tmp_path / f"{index}"), weight) for index, weight in enumerate(weights)]
+    first, again = (with_adapters(tmp_path / "plain", adapters).denoiser.net.state_dict() for _ in range(2))
+    assert equal_bits(first, again)
+    expected = start + sum(weight * (one[TABLE] - start) for weight, one in zip(weights, tuned, strict=True))
+    torch.testing.assert_close(first[TABLE], expected, rtol=0, atol=1e-6)
+
+
 def test_adapters_that_do_not_go_together_are_refused(base: Path, tmp_path: Path) -> None:
     train(config_for(base, "lora"), tmp_path / "here", images=tiny_images())
     train(config_for(base, "lora"), tmp_path / "there", images=other_images())
@@ -151,6 +170,12 @@ def test_merged_it_needs_no_other_model(base: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="can't be merged"):
         save_merged(load_model(tmp_path / "beside"), tmp_path / "never")
     assert not (tmp_path / "never").exists()
+
+
+def test_a_merged_model_still_says_how_it_learned(base: Path, tmp_path: Path) -> None:
+    train(config_for(base, "bitfit", process={"label_dropout": 0.3}), tmp_path / "run", images=other_images())
+    save_merged(load_model(tmp_path / "run"), tmp_path / "merged")
+    assert finetune_config(tmp_path / "merged", "lora").process.label_dropout == 0.3
 
 
 def test_without_a_model_there_is_nothing_to_tune() -> None:

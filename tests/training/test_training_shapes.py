@@ -16,7 +16,7 @@ from sadm.core.errors import InterruptedRun, UserError
 from sadm.data import ImageSet, to_floats, to_uint8
 from sadm.data.resampling import resize_array
 from sadm.training.config import TrainConfig, load_train_config
-from sadm.training.model_folder import Model, load_model
+from sadm.training.model_folder import Model, load_model, save_model
 from sadm.training.run import train
 from sadm.training.shapes import describe_shapes
 from sadm.training.signal_config import Signal
@@ -110,6 +110,34 @@ def test_a_training_goes_on_from_a_model_of_squares_and_back(tmp_path: Path) -> 
         for other in weights[1:]:
             torch.testing.assert_close(other[name], weight, rtol=0, atol=1e-20)
     assert [len(load_model(tmp_path / name).spec.shapes) for name in images] == [0, 4, 0]
+
+
+def test_a_model_of_another_size_does_not_go_on_with_buckets(tmp_path: Path) -> None:
+    train(tiny_config(signal="none"), tmp_path / "squares", images=tiny_images())
+    shaped = tiny_shaped(sizes=((16, 16), (8, 24), (24, 8)))
+    assert shaped.shaped is not None
+    larger = dataclasses.replace(shaped, images=shaped.shaped.resized((16, 16)))
+    goes_on = tiny_config(signal="none", start_from=str(tmp_path / "squares"))
+    with pytest.raises(
+        UserError, match=r"trained at 8x8 pixels, and can't be continued on buckets of 16x16: .*--data\.resolution 8"
+    ):
+        train(goes_on, tmp_path / "larger", images=larger)
+    for name, images in {"buckets": tiny_shaped(), "squares": dataclasses.replace(larger, shaped=None)}.items():
+        train(goes_on, tmp_path / f"on {name}", images=images)
+        assert bool(load_model(tmp_path / f"on {name}").spec.shapes) == (name == "buckets")
+
+
+def test_learned_positions_do_not_go_on_with_buckets(tmp_path: Path) -> None:
+    train(tiny_config(signal="none"), tmp_path / "computed", images=tiny_images())
+    model = load_model(tmp_path / "computed")
+    weights = model.denoiser.net.state_dict()
+    weights["pos_embed"] = 0.02 * torch.randn(weights["pos_embed"].shape, generator=torch.Generator().manual_seed(1))
+    save_model(tmp_path / "learned", model.spec, weights, model.sampling, {})
+    goes_on = tiny_config(signal="none", start_from=str(tmp_path / "learned"))
+    with pytest.raises(UserError, match=r"has learned where its patches are, .*Leave --data\.fit buckets out"):
+        train(goes_on, tmp_path / "buckets", images=tiny_shaped())
+    train(goes_on, tmp_path / "squares", images=tiny_images())
+    assert torch.equal(load_model(tmp_path / "squares").denoiser.net.pos_embed, weights["pos_embed"])
 
 
 def test_what_there_is_of_each_shape_is_said() -> None:

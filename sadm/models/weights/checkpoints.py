@@ -18,7 +18,7 @@ import torch
 
 from sadm.core.dit_sizes import DIT_SIZES
 from sadm.core.errors import UserError
-from sadm.models.dit import DiT, sincos_positions
+from sadm.models.dit import DiT, are_sincos
 from sadm.models.weights.files import read_weights
 from sadm.models.weights.filling import fill, some
 from sadm.models.weights.report import Entry, LoadReport
@@ -200,11 +200,11 @@ def _may_be_positions_of(grid: tuple[int, int], positions: torch.Tensor | None) 
     """False for a table of another length, and for the known table of a square where the grid is none."""
     if positions is None:
         return True
-    tokens, width = positions.shape[-2:]
+    tokens = positions.shape[-2]
     side = math.isqrt(tokens)
     if grid[0] * grid[1] != tokens or grid == (side, side) or side * side != tokens:
         return grid[0] * grid[1] == tokens
-    return not torch.allclose(positions[0].float(), sincos_positions(width, (side, side)), atol=1e-4)
+    return not are_sincos(positions, (side, side))
 
 
 def _check_classes(facts: CheckpointFacts, asked: int | None, path: str) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 
 from sadm.core.errors import UserError
-from sadm.models.dit import AUGMENT_TABLE, MODERN, DiT, DiTBlock, Mlp, sincos_positions
+from sadm.models.dit import AUGMENT_TABLE, MODERN, DiT, DiTBlock, Mlp, are_sincos
 
 NULL_ROW = 1000  # DiTPipeline takes this row of the class table as "no class", whatever the table
 
@@ -123,7 +123,7 @@ def check_for_diffusers(net: DiT) -> None:
             raise UserError(f"diffusers' DiTTransformer2DModel has no counterpart of this network's {name}.")
     positions = net.get_buffer("pos_embed")  # [1, T, D]
     width = positions.shape[2]
-    if not torch.allclose(positions[0].float().cpu(), sincos_positions(width, net.grid), atol=1e-4):
+    if not are_sincos(positions, net.grid):
         raise UserError(
             "diffusers computes sine and cosine positions; this network's positions (pos_embed) are others."
         )

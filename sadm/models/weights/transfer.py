@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from sadm.models.adapters import UNetAdapter
-from sadm.models.dit import DiT, sincos_positions
+from sadm.models.dit import DiT, are_sincos, sincos_positions
 from sadm.models.weights.class_table import SPREAD, TABLE, resized_rows, rows_report
 from sadm.models.weights.report import Entry, LoadReport
 
@@ -106,7 +106,7 @@ def positions_in(positions: torch.Tensor, old: tuple[int, int], new: tuple[int, 
         new: rows and columns of the new grid.
     """
     width = positions.shape[-1]
-    if torch.allclose(positions[0], sincos_positions(width, old).to(positions), atol=1e-4):
+    if are_sincos(positions, old):
         return sincos_positions(width, new, over=old).to(positions).unsqueeze(0)
     as_map = positions.reshape(1, *old, width).permute(0, 3, 1, 2)  # [1, D, rows, columns]
     resized = F.interpolate(as_map, new, mode="bicubic", antialias=True)

@@ -103,6 +103,19 @@ def load_diffusers_unet(
     return net.eval(), report, facts
 
 
+def refuse_other_times(scale: float) -> None:
+    """Refuses a network of timesteps for diffusers that is given them times another scale than 1.
+
+    Raises:
+        UserError: it is.
+    """
+    if scale != 1:
+        raise UserError(
+            f"this network is given its timestep times {scale:g} (net.noise_scale); diffusers gives the timestep. "
+            "Keep it in a model folder, or train one with noise_scale 1."
+        )
+
+
 def save_unet_folder(net: UNetAdapter, folder: str | Path, scheduler: SchedulerFacts) -> bool:
     """Writes a `DDIMPipeline` folder, which draws the images that this network draws; without the index of a pipeline where the
     network has classes, since no pipeline passes them on.
@@ -118,11 +131,7 @@ def save_unet_folder(net: UNetAdapter, folder: str | Path, scheduler: SchedulerF
     Raises:
         UserError: the network is given something else than timesteps, or the folder can't be written.
     """
-    if net.time_scale != 1:
-        raise UserError(
-            f"this network is given its timestep times {net.time_scale:g} (net.noise_scale); diffusers gives the timestep. "
-            "Keep it in a model folder, or train one with noise_scale 1."
-        )
+    refuse_other_times(net.time_scale)
     target, whole = Path(folder), net.null_label is None
     refuse_foreign_folder(target, OURS, "diffusers folder of ours")
     unet: Any = net.unet
