@@ -64,14 +64,14 @@ class SampledSignal:
         self.denoiser = denoiser
 
     def __call__(self, denoised: Denoised, g_dsm: torch.Tensor) -> SignalStep:
-        step, self.step = self.step, self.step + 1
-        if step < self.start or step % self.every or not self.weight:
-            return SignalStep(None, {})
-        if processes_here().count > 1:
+        if processes_here().count > 1:  # said at once, and not when half of the training is done
             raise UserError(
                 "signal 'sampled' is experimental and works in one process only: it runs the network beside the training step. "
                 "Use another --signal, or one process."
             )
+        step, self.step = self.step, self.step + 1
+        if step < self.start or step % self.every or not self.weight:
+            return SignalStep(None, {})
         if self.denoiser is None:
             raise ValueError("this signal runs the network itself: bind(denoiser) first")
         noise = torch.randn(denoised.x0.shape, generator=generator(self.seed, "sampled", step)).to(denoised.x0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -26,6 +26,9 @@ from sadm.structure.surrogate import gradient_of_loss, pull_back_to
 from sadm.structure.watchdog import Event, Probed, Reading, Watchdog
 
 ADVERSARIES = ("ascend", "classify", "frozen")
+GROUP = 8
+"""Images that the classifier judges at a time."""
+_OF_LEARNING = ("learning_rate", "pull", "r1", "spectral_bound", "update_every")
 
 
 class StructureGame:
@@ -85,7 +88,7 @@ class StructureGame:
         r1: float = 0.0,
         spectral_bound: float | None = None,
         update_every: int = 1,
-        group: int = 8,
+        group: int = GROUP,
         classifier: nn.Module | None = None,
         seed: int = 0,
         ratio: Ratio = 0.5,
@@ -110,6 +113,13 @@ class StructureGame:
             raise StructureError(f"every must be a whole number of steps, at least 1, got {every}")
         if adversary not in ADVERSARIES:
             raise StructureError(f"unknown adversary {adversary!r}; expected one of {', '.join(ADVERSARIES)}")
+        learns = (learning_rate is not None, pull != 0, r1 != 0, spectral_bound is not None, update_every != 1)
+        if adversary == "frozen":
+            _refuse_idle(adversary, dict(zip(_OF_LEARNING, learns, strict=True)))
+        if adversary != "classify":
+            _refuse_idle(adversary, {"group": group != GROUP, "classifier": classifier is not None})
+        else:
+            _refuse_idle(adversary, {"penalty": penalty != "squared"})
         if learning_rate is None:
             learning_rate = (CLASSIFIER_RULE if adversary == "classify" else ASCENT_RULE).learning_rate
         rule = UpdateRule(learning_rate, pull, r1, spectral_bound, update_every)
@@ -299,6 +309,13 @@ def _reading(step: int, measured: Measured, play: Play) -> Reading:
         moments=numbers[:6],
         probed=None if probe is None else Probed(numbers[9], numbers[10], numbers[11:]),
     )
+
+
+def _refuse_idle(adversary: str, given: Mapping[str, bool]) -> None:
+    """Refuses options that mean nothing with this adversary: who compares adversaries by them would compare equal ones."""
+    names = [name for name, there in given.items() if there]
+    if names:
+        raise StructureError(f"{' and '.join(names)} would change nothing with adversary {adversary!r}; leave it out")
 
 
 def _of(values: torch.Tensor, chosen: torch.Tensor) -> torch.Tensor:

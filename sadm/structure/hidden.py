@@ -16,12 +16,16 @@ from sadm.structure.grids import on_grid, patch_grid
 from sadm.structure.players.independence import refuse_mixing, suspects
 from sadm.structure.processes import ALONE, Processes, processes_here
 from sadm.structure.schedule import ALWAYS, Schedule
-from sadm.structure.surrogate import gradient_of_loss
+from sadm.structure.surrogate import gradient_of_loss, refuse_static_graph
 
 WEIGHT = 5.0
 """Of the gap beside a denoising loss of order 1: benchmarks/structure."""
 RATIO = 0.25
 """Bound on its gradient at the tapped output over that of denoising, image by image: benchmarks/structure."""
+_REMEDY = (
+    "Give the loss of the forward pass that the module ran in. Where torch.compile has the whole network, compile its blocks "
+    "instead, and tap one as a whole"
+)
 
 
 def hidden_gap(features: torch.Tensor, activation: torch.Tensor, processes: Processes = ALONE) -> torch.Tensor:
@@ -110,6 +114,7 @@ class HiddenStructure:
         self.step = 0
         self.last: torch.Tensor | None = None
         self._activation: torch.Tensor | None = None
+        self._looked = False  # whether the graph was looked through for what would not bear the bound
         self._handle = tap.register_forward_hook(self._keep)
 
     def __call__(self, x0: torch.Tensor, loss: torch.Tensor | None = None) -> torch.Tensor:
@@ -133,12 +138,18 @@ class HiddenStructure:
             return x0.new_zeros(())
         if activation is None:
             raise StructureError(
-                "the tapped module has not run since the last call: call the network first, with gradients"
+                "the tapped module has not run since the last call: call the network first, with gradients. (torch.compile of a "
+                "whole network may leave hooks out: compile its blocks instead)"
             )
         if self.ratio is not None and loss is None:
             raise StructureError("the denoising loss is needed for the bound: hidden(x0, loss); or give ratio=None")
         output = activation
-        grid, activation = _tokens(output, self.grid, (x0.shape[2], x0.shape[3]), self.registers)
+        if (
+            self.ratio is not None
+        ):  # a leaf: in half precision, the gap's small gradient would be rounded to nothing there
+            activation = output.detach().to(torch.promote_types(output.dtype, torch.float32)).requires_grad_()
+        leaf = activation
+        grid, activation = _tokens(leaf, self.grid, (x0.shape[2], x0.shape[3]), self.registers)
         with torch.no_grad():
             features = on_grid(self._seen(x0), grid, (x0.shape[2], x0.shape[3]))
         with torch.autocast(activation.device.type, enabled=False):  # relations lose their digits in half precision
@@ -147,7 +158,7 @@ class HiddenStructure:
         wanted = self.weight * strength * gap
         if self.ratio is None or loss is None:
             return wanted
-        return self._bounded(wanted, output, loss, strength * self.ratio)
+        return self._bounded(wanted, leaf, output, loss, strength * self.ratio)
 
     def remove(self) -> None:
         """Takes the hook off the network."""
@@ -178,11 +189,16 @@ class HiddenStructure:
             )
         return features
 
-    def _bounded(self, wanted: torch.Tensor, output: torch.Tensor, loss: torch.Tensor, ratio: float) -> torch.Tensor:
-        (pull,) = torch.autograd.grad(wanted, output)
-        reaching = gradient_of_loss(loss, output, output, "the tapped module's output")
+    def _bounded(
+        self, wanted: torch.Tensor, leaf: torch.Tensor, output: torch.Tensor, loss: torch.Tensor, ratio: float
+    ) -> torch.Tensor:
+        (pull,) = torch.autograd.grad(wanted, leaf)
+        if processes_here().count > 1 and not self._looked:
+            refuse_static_graph(loss)
+            self._looked = True
+        reaching = gradient_of_loss(loss, output, output, "the tapped module's output", _REMEDY)
         pull, reaching, places = (_of_places(values, self.registers) for values in (pull, reaching, output))
-        return (within(pull, reaching, ratio) * places).sum()
+        return (within(pull, reaching, ratio) * places.to(pull.dtype)).sum()
 
     def _keep(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if torch.is_grad_enabled() and self._strength:  # not while sampling: an activation held is a graph held

@@ -287,6 +287,11 @@ class TrainConfig(Config):
         weight, training = self.control.weight, self.structure.encoder_training
         if self.signal in ("contrastive", "sampled") and self.process.kind != "edm":
             raise ValueError(f"signal '{self.signal}' is made for process.kind 'edm', got '{self.process.kind}'")
+        if self.signal == "contrastive" and "damage" in self.data.tell:
+            raise ValueError(
+                "signal 'contrastive' knows no denoiser that starts from a damaged image, as data.tell 'damage' has it. Use "
+                "another --signal, or leave 'damage' out"
+            )
         if self.signal == "contrastive" and weight is not None and weight >= 1:
             raise ValueError(
                 f"control.weight must be below 1 with signal 'contrastive', got {weight}: from 1 on, its loss has no minimum"

@@ -22,8 +22,9 @@ from sadm.diffusion import Stratified, denoise, denoising_loss
 from sadm.finetuning.tuning import state_without
 from sadm.training.config import TrainConfig
 from sadm.training.inputs import draw_inputs
-from sadm.training.latents import TrainingSet, open_stream
+from sadm.training.latents import TrainingSet, open_stream, pictures_of
 from sadm.training.learner import Learner
+from sadm.training.telling import told_by
 
 _PURPOSE = "early stopping"
 
@@ -57,7 +58,7 @@ class EarlyStop:
 
     At each look the averaged network estimates all images held back, each several times, always with the same noise at the same
     noise levels: `process.density` decides the levels, `process.weighting` their weights, and the loss is that of the training,
-    labels known. So two looks differ by the weights alone. Nothing here reads a clock.
+    with labels and all else that the network is told. So two looks differ by the weights alone. Nothing here reads a clock.
 
     Args:
         config: of the run.
@@ -69,7 +70,9 @@ class EarlyStop:
         self.settings, self.learner = config.early_stop, learner
         self.seed = derive_seed(config.seed, _PURPOSE)
         batch = min(config.optimiser.batch, len(images))
-        self.stream = open_stream(images, batch, self.seed)
+        told_all = config.model_copy(update={"data": config.data.model_copy(update={"tell_dropout": 0.0})})
+        told = told_by(told_all, learner.spec, pictures_of(images))
+        self.stream = open_stream(images, batch, self.seed, told=told)
         self.batches = math.ceil(self.settings.draws * len(images) / batch)
         self.density = learner.density if isinstance(learner.density, Stratified) else Stratified(learner.density)
         self.last_step, self.waited = 0, 0

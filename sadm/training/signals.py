@@ -165,7 +165,7 @@ def _game(setup: _Setup, encoder: nn.Module) -> StructureGame:
             relation=settings.relation,
             penalty=settings.penalty,
             adversary=settings.adversary,
-            learning_rate=settings.learning_rate,
+            learning_rate=None if settings.adversary == "frozen" else settings.learning_rate,  # a recipe may have one
             pull=settings.pull,
             r1=settings.r1,
             spectral_bound=settings.spectral_bound,

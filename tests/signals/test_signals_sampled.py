@@ -15,7 +15,7 @@ from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
 from sadm.signals import SampledSignal
-from sadm.structure import energy_distance
+from sadm.structure import Processes, energy_distance
 
 
 class Tiny(nn.Module):
@@ -109,6 +109,15 @@ def test_a_restored_signal_goes_on_bit_for_bit() -> None:
     expected, found = (each(*made_up(seed=2, dtype=torch.float64)).log["sampled"] for each in (whole, restored))
     assert torch.equal(expected, found)
     assert torch.equal(one.gain.grad, two.gain.grad)
+
+
+def test_several_processes_are_refused_at_the_first_step_although_it_begins_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("sadm.signals.sampled.processes_here", lambda: Processes(0, 2))
+    found = SampledSignal(Encoder(), seed=0, start=100)
+    with pytest.raises(UserError, match="works in one process only"):
+        found(*made_up(dtype=torch.float64))
 
 
 def test_what_can_not_work_is_refused() -> None:

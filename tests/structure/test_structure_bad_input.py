@@ -23,6 +23,7 @@ from sadm.structure import (
 )
 
 ADVERSARIES = ["ascend", "classify", "frozen"]
+FAST: dict[str, dict[str, object]] = {name: {} if name == "frozen" else {"learning_rate": 0.01} for name in ADVERSARIES}
 
 
 def game_with(encoder: nn.Module, **options: object) -> StructureGame:
@@ -194,7 +195,7 @@ def test_a_denoising_gradient_of_another_shape_is_refused() -> None:
 def test_identical_images_have_distances_of_zero_and_finite_gradients(
     adversary: str, relation: str, which: str
 ) -> None:
-    game = game_of(adversary=adversary, relation=relation, fraction=1.0, learning_rate=0.01)
+    game = game_of(adversary=adversary, relation=relation, fraction=1.0, **FAST[adversary])
     x0, x0_hat, sigma = batch_of(1)
     x0 = x0[:1].expand_as(x0) if which != "denoised" else x0
     x0_hat = x0_hat[:1].expand_as(x0_hat) if which != "real" else x0_hat
@@ -225,7 +226,7 @@ def test_constant_embeddings_give_finite_numbers(adversary: str, relation: str, 
         encoder.second.weight.zero_()
         encoder.second.bias.fill_(value)
     watchdog = Watchdog(window=2)
-    game = game_with(encoder, adversary=adversary, relation=relation, watchdog=watchdog, learning_rate=0.01)
+    game = game_with(encoder, adversary=adversary, relation=relation, watchdog=watchdog, **FAST[adversary])
     for seed in range(4):
         play = play_once(game, seed)
         assert not play.skipped

@@ -348,6 +348,25 @@ def test_the_probe_sees_through_the_starting_weights() -> None:
     assert FrozenDiscriminator(start).gap_and_gradient(x0, x0_hat, probe=True).probe is None  # it has no other start
 
 
+def test_an_encoder_that_is_moved_after_the_game_was_made_goes_on() -> None:
+    """As .cuda() does, .double() replaces what its parameters hold, and leaves the game's copies behind."""
+    encoder = small()
+    player = AscendingDiscriminator(encoder, rule=UpdateRule(0.05, pull=0.1, spectral_bound=1.5))
+    whole = AscendingDiscriminator(small(D), rule=UpdateRule(0.05, pull=0.1, spectral_bound=1.5))
+    encoder.double()
+    for step in range(4):
+        found, expected = (one.gap_and_gradient(*pair(step, D), probe=True) for one in (player, whole))
+        assert found.probe is not None
+        assert expected.probe is not None
+        torch.testing.assert_close(found.probe.gap_start, expected.probe.gap_start, rtol=1e-5, atol=0)
+        player.learn(), whole.learn()
+    for one, other in zip(weights_of(encoder), weights_of(whole.encoder), strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+    player.roll_back()
+    for one, other in zip(weights_of(encoder), weights_of(small()), strict=True):
+        torch.testing.assert_close(one, other.double(), rtol=0, atol=0)
+
+
 # ---- the bound on spectral norms ----------------------------------------------------------------------------------------
 
 

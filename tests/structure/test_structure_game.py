@@ -453,6 +453,8 @@ OPTIONS = {
 def test_a_restored_game_goes_on_bit_for_bit_with_all_its_parts(options: dict[str, object], stop: int) -> None:
     def new(seed: int) -> StructureGame:
         defaults = {"learning_rate": 0.01, "fraction": 0.7, "watchdog": Watchdog(window=3)}
+        if "frozen" in options.values():
+            del defaults["learning_rate"]
         return game_of(seed, torch.float32, **{**defaults, **options})
 
     def advance(game: StructureGame, steps: range) -> list[torch.Tensor]:
@@ -515,6 +517,12 @@ def assert_same_state(found: object, expected: object) -> None:
         ({"r1": math.nan}, "r1 must be at least 0, got nan"),
         ({"spectral_bound": 0.9}, "spectral_bound must be at least 1, got 0.9"),
         ({"adversary": "descend"}, "unknown adversary 'descend'; expected one of ascend, classify, frozen"),
+        ({"adversary": "frozen", "r1": 0.1}, "r1 would change nothing with adversary 'frozen'; leave it out"),
+        ({"adversary": "frozen", "pull": 1.0, "update_every": 2}, "pull and update_every would change nothing"),
+        ({"adversary": "frozen", "spectral_bound": 1.5}, "spectral_bound would change nothing"),
+        ({"adversary": "frozen", "learning_rate": 1e-3}, "learning_rate would change nothing"),
+        ({"adversary": "ascend", "group": 4}, "group would change nothing with adversary 'ascend'"),
+        ({"adversary": "classify", "penalty": "huber"}, "penalty would change nothing with adversary 'classify'"),
         ({"adversary": "classify", "group": 1}, "group must be a number of images, at least 2, got 1"),
     ],
 )

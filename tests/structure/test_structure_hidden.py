@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -21,6 +22,7 @@ from sadm.structure import (
     structure_gap,
 )
 from sadm.structure.grids import on_grid
+from sadm.structure.surrogate import refuse_static_graph
 
 
 class Net(nn.Module):
@@ -296,3 +298,66 @@ def test_registers_count_neither_in_the_pull_nor_in_the_bound() -> None:
         found.append(added[:, :6])
         hidden.remove()
     torch.testing.assert_close(*found)
+
+
+class Deep(nn.Module):
+    """Layers that autocast runs in half precision, in front of the tap, at it and behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(3)
+            self.first, self.tap, self.last = (nn.Conv2d(a, b, 3, padding=1) for a, b in ((1, 16), (16, 16), (16, 1)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.tap(self.first(x).tanh()).tanh())
+
+
+def pull_of(dtype: torch.dtype, scale: float, share: float) -> torch.Tensor:
+    """What the bounded signal adds to the gradient of the layers up to the tap; the loss is `share` of the mean."""
+    net, draws = Deep(), torch.Generator().manual_seed(4)
+    x0 = torch.randn(16, 1, 32, 32, generator=draws)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        hidden = HiddenStructure(nn.Conv2d(1, 6, 4, stride=4), net.tap)
+    with torch.autocast("cpu", torch.float16, enabled=dtype == torch.float16):
+        x0_hat = net(x0 + 0.5 * torch.randn(x0.shape, generator=draws))
+    loss = share * (x0_hat.float() - x0).square().mean()
+    (scale * hidden(x0, loss)).backward()
+    grads = [part.grad for part in (*net.first.parameters(), *net.tap.parameters()) if part.grad is not None]
+    return torch.cat([grad.double().flatten() for grad in grads]) / scale
+
+
+@pytest.mark.parametrize("share", [1.0, 0.01])
+def test_in_half_precision_the_bounded_pull_is_neither_lost_nor_infinite(share: float) -> None:
+    """With the scale that GradScaler starts with, since a gradient in float16 would be lost anyway without one."""
+    expected, found = pull_of(torch.float32, 1.0, share), pull_of(torch.float16, 65536.0, share)
+    assert expected.norm() > 0
+    assert float(torch.cosine_similarity(expected, found, dim=0)) > 0.99
+    assert float(found.norm() / expected.norm()) == pytest.approx(1, rel=0.05)
+
+
+@pytest.mark.parametrize("static", [True, False])
+def test_a_loop_whose_gradients_would_never_be_averaged_is_refused(static: bool, tmp_path: Path) -> None:
+    import torch.distributed as dist
+
+    dist.init_process_group("gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1)
+    try:
+        net = nn.parallel.DistributedDataParallel(Deep(), static_graph=static)
+        loss = net(torch.zeros(2, 1, 8, 8)).square().mean()
+        if static:
+            with pytest.raises(StructureError, match=r"static_graph=True.* Use static_graph=False, or ratio=None"):
+                refuse_static_graph(loss)
+        else:
+            refuse_static_graph(loss)
+    finally:
+        dist.destroy_process_group()
+
+
+def test_a_network_compiled_as_a_whole_is_told_what_to_do() -> None:
+    net, features = Deep(), nn.Conv2d(1, 6, 4, stride=4)
+    hidden, (x0, x_t) = HiddenStructure(features, net.tap), torch.randn(2, 4, 1, 8, 8)
+    compiled = torch.compile(net, backend="eager")
+    net.tap(torch.zeros(4, 16, 8, 8))  # what a hook saw outside of the compiled graph
+    with pytest.raises(StructureError, match=r"compile its blocks instead"):
+        hidden(x0, compiled(x_t).detach().requires_grad_().square().mean())

@@ -25,7 +25,8 @@ from sadm.training.parallel.micro_batches import MicroBatches
 from sadm.training.parallel.shares import Stored
 from sadm.training.parallel.team import Team, team_for
 from sadm.training.parallel_config import ParallelConfig
-from tiny import TINY, tiny_config, tiny_images, tiny_learner
+from sadm.training.run import train
+from tiny import TINY, Listener, tiny_config, tiny_images, tiny_learner
 
 SHORT: dict[str, Any] = {"optimiser": {"steps": 6}, "log": {"every": 1, "checkpoint_every": 100, "samples": 2}}
 
@@ -327,6 +328,30 @@ def test_half_precision_keeps_weights_losses_and_averages() -> None:
 def test_what_does_not_go_together_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message):
         tiny_config(**change)
+
+
+@pytest.mark.parametrize("signal", ["structure", "hidden"])
+def test_micro_batches_without_pairs_are_refused_before_an_encoder_is_trained(signal: str, tmp_path: Path) -> None:
+    listener, images = Listener(), tiny_images()
+    config = tiny_config(signal=signal, parallel={"accumulate": 8})
+    with pytest.raises(UserError, match=r"accumulate 8 cuts --optimiser.batch 8 into micro-batches of one image"):
+        train(config, tmp_path / "run", listener, images)
+    assert not [text for text in listener.said if "encoder" in text]
+    for change in ({"accumulate": 4}, {"accumulate": 8, "exact": True}):
+        assert train(tiny_config(signal=signal, parallel=change), tmp_path / str(change), images=images).steps == 12
+    alone = tiny_config(signal="none", parallel={"accumulate": 8})
+    assert train(alone, tmp_path / "alone", images=images).steps == 12
+
+
+def test_a_strategy_that_would_change_the_encoder_is_no_way_to_go_on(tmp_path: Path) -> None:
+    train(tiny_config(signal="none"), tmp_path / "base", images=tiny_images())
+    change = {"signal": "hidden", "start_from": str(tmp_path / "base")}
+    train(tiny_config(**change), tmp_path / "run", images=tiny_images())
+    with pytest.raises(UserError, match=r"holds a run with --parallel.strategy ddp, and with fsdp .*another encoder"):
+        train(tiny_config(**change, parallel={"strategy": "fsdp"}), tmp_path / "run", images=tiny_images())
+    named = {**change, "structure": {"encoder_training": "supervised"}}
+    train(tiny_config(**named), tmp_path / "named", images=tiny_images())
+    train(tiny_config(**named, parallel={"strategy": "fsdp"}), tmp_path / "named", images=tiny_images())
 
 
 def test_unusable_backends_are_refused() -> None:

@@ -19,6 +19,7 @@ from sadm.data import ImageSet
 from sadm.diffusion import Centred, EDMDenoiser
 from sadm.models.dit import ATTRIBUTE_TABLE, PICTURE_TABLE, DiT
 from sadm.training.config import DenoiserConfig, NetConfig
+from sadm.training.early_stop import EarlyStop, hold_back
 from sadm.training.fitting import fit_network
 from sadm.training.model_folder import load_model
 from sadm.training.run import train
@@ -297,3 +298,29 @@ def test_pictures_keep_their_weights_in_a_network_that_is_shown_more() -> None:
 def test_damage_that_has_no_meaning_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises((ValidationError, UserError), match=message):
         tiny_config(data=change)
+
+
+def test_a_signal_that_knows_no_damaged_images_is_refused() -> None:
+    with pytest.raises(UserError, match="'contrastive' knows no denoiser that starts from a damaged image"):
+        tiny_config(signal="contrastive", data={"tell": ["damage"]})
+    assert tiny_config(signal="contrastive", data={"tell": ["masks"]}).signal == "contrastive"
+
+
+def test_early_stopping_judges_a_network_by_what_it_is_told() -> None:
+    data = {"tell": ["attributes", "masks"], "tell_dropout": 0.5}
+    config = tiny_config(signal="none", data=data, early_stop={"every": 2, "share": 0.25})
+    learned, held = hold_back(config, marked_images())
+    learner = tiny_learner(config, learned)
+    early = EarlyStop(config, held, learner)
+    for number in range(early.batches):
+        cond = early.stream.batch(number).cond
+        assert cond.image is not None
+        assert cond.attributes is not None
+        assert bool((cond.image.flatten(1).abs().sum(1) > 0).all())  # of all of them, whatever the training leaves out
+        assert bool((cond.attributes.abs().sum(1) > 0).all())
+    before = early.loss()
+    with torch.no_grad():
+        for part in learner.ema.module.picture_embedder.parameters():
+            part.add_(1.0)
+        learner.ema.module.final_layer.linear.weight.add_(0.1)
+    assert early.loss() != before

@@ -138,7 +138,10 @@ class AscendingDiscriminator(LearningDiscriminator):
         return parts_gap(stages, stages_hat, self.relation, sides.weight, self.penalty, target=sides.target)
 
     def _probe(self, sides: Sides) -> Probe:
-        start = dict(zip(self.updates.named, self.updates.start, strict=True))
+        start = {
+            name: value.to(parameter)  # the encoder may have been moved since
+            for (name, parameter), value in zip(self.updates.named.items(), self.updates.start, strict=True)
+        }
         both = functional_call(self.encoder, start, (torch.cat([sides.x0, sides.leaf]),))
         stages = stages_of(both, 2 * len(sides.x0))
         both_sides = (tuple(side) for side in zip(*(stage.chunk(2) for stage in stages), strict=True))

@@ -132,6 +132,7 @@ class ClassifyingDiscriminator(LearningDiscriminator, FrozenDiscriminator):
                 "adversary 'classify' can't use target affinities: they are told from any relation of images at a glance"
             )
         relation, relation_hat = relations_of(sides.stages, sides.stages_hat, self.relation)  # [K, n, n] each
+        self.classifier.to(relation.device)  # an encoder without parameters does not say where it is before it is asked
         groups = self._groups(len(sides.weight)).to(relation.device)  # [G, g]
         weight = sides.weight.to(relation.dtype)[groups].mean(1).repeat(len(relation))  # [K G]
         logits_hat = self.classifier(_cut(relation_hat, groups))  # [K G]

@@ -46,14 +46,15 @@ class SpectralBound:
     @torch.no_grad()
     def project(self) -> None:
         """Scales down the weights that are beyond their limits."""
-        for weight, limit, left in zip(self.weights, self.limits, self.vectors, strict=True):
+        for number, (weight, limit) in enumerate(zip(self.weights, self.limits, strict=True)):
             matrix = _matrix(weight)  # [out, in]
+            left = self.vectors[number] = self.vectors[number].to(matrix)
             for _ in range(_ITERATIONS):
                 right, _ = torch.linalg.qr(matrix.mT @ left)  # [in, k]
                 image = matrix @ right  # [out, k]
                 left.copy_(torch.linalg.qr(image).Q)
             norm = torch.linalg.matrix_norm(image, 2)
-            weight.mul_((limit / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp(max=1))
+            weight.mul_((limit.to(norm) / norm.clamp_min(torch.finfo(norm.dtype).tiny)).clamp(max=1))
 
     def state_dict(self) -> dict[str, Any]:
         """Limits and the vectors of the power iteration."""

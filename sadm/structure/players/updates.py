@@ -87,7 +87,7 @@ class Updates:
         for parameter, start, gradient in zip(self.parameters, self.start, gradients, strict=True):
             parameter.grad = gradient
             if gradient is not None and self.rule.pull:
-                parameter.grad = gradient.add(parameter.detach() - start, alpha=self.rule.pull)
+                parameter.grad = gradient.add(parameter.detach() - start.to(parameter), alpha=self.rule.pull)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)
         if self.bound is not None:

@@ -10,9 +10,11 @@ import torch
 from sadm.core.errors import UserError
 from sadm.data.batches import share_of
 from sadm.structure import processes_here
+from sadm.training.config import TrainConfig
 from sadm.training.parallel.team import Team
 from sadm.training.parallel_config import ParallelConfig
 from sadm.training.pulls import Pull
+from sadm.training.signal_config import OF_PAIRS
 
 
 class MicroBatches:
@@ -46,17 +48,35 @@ class MicroBatches:
 
     def shares(self, images: int, number: int | None) -> tuple[float, float]:
         """How much the mean over some images counts: within micro-batch `number` (None = the batch), and that of the step."""
-        whole = self.batch if number is None or self.pieces == 1 else self._whole(number)
+        whole = self.batch if number is None or self.pieces == 1 else self.whole(number)
         return self.team.count * images / whole, whole / self.batch
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
         """The mean of the processes' scalars."""
         return processes_here().sum(value) / self.team.count
 
-    def _whole(self, number: int) -> int:
+    def whole(self, number: int) -> int:
+        """Images of micro-batch `number` of all processes."""
         own = (share_of(self.batch, rank, self.team.count) for rank in range(self.team.count))
         parts = (share_of(share.stop - share.start, number, self.pieces) for share in own)
         return sum(part.stop - part.start for part in parts)
+
+
+def refuse_single_images(config: TrainConfig, team: Team) -> None:
+    """Refuses micro-batches of one image for a signal that is about pairs of them.
+
+    Raises:
+        UserError: one holds a single image, over all processes, and the whole batch is not related.
+    """
+    batch, pieces = config.optimiser.batch, config.parallel.accumulate
+    if pieces == 1 or config.parallel.exact or not (config.signal in OF_PAIRS or config.anchored):
+        return
+    cut = MicroBatches(batch, config.parallel, team)
+    if min(cut.whole(number) for number in range(pieces)) < 2:
+        raise UserError(
+            f"--parallel.accumulate {pieces} cuts --optimiser.batch {batch} into micro-batches of one image, and signal "
+            f"'{config.signal}' is about pairs. Use fewer micro-batches, a larger batch, or --parallel.exact."
+        )
 
 
 @dataclasses.dataclass(frozen=True)
