@@ -165,6 +165,7 @@ def entry(name: str, results: Mapping[Job, Result], final: Result, base: Job, be
             "excess": excess(result, first),
             **{key: result["training"][key] for key in facts},
             **{key: result["training"]["provenance"][key] for key in where},
+            "interruptions_a_second": result["training"].get("interruptions_a_second"),
         }
         for job, result in results.items()
     ]

@@ -31,6 +31,8 @@ from sadm.training.frequencies import labels_at_frequencies
 
 RESULT = "result.json"
 SOURCE = "fashion-mnist"
+MOST_INTERRUPTIONS = 20.0
+"""In a CPU-second of training, where nothing else is at work there are a few."""
 
 
 @dataclasses.dataclass
@@ -143,6 +145,11 @@ class Study:
         """Stores what the training took and how its images are judged."""
         before = read_json(folder / RESULT)["judged"] if (folder / RESULT).exists() else {}
         training = read_json(folder / TRAINING)
+        if training.get("interruptions_a_second", 0) > MOST_INTERRUPTIONS:
+            self.reporter.say(
+                f"{job.name} lost its processor {training['interruptions_a_second']:.0f} times in a second of its own: something "
+                f"else was at work, and its steps cost more for it. To do it again on a quiet machine, remove {folder}."
+            )
         judged = {} if training["diverged"] else before | {name: self._score(job, folder, name) for name in samplers}
         result = {
             "job": job.as_dict(),

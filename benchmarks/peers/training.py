@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import resource
 import shutil
 import time
 from collections.abc import Callable
@@ -177,13 +178,19 @@ def train(place: Workplace, steps: int, stop: StopRequest, stage: str = "trainin
 
 def _advance(training: Training, spent: dict[str, Any]) -> float:
     """One step; NaN where it diverged."""
-    start = time.process_time()
+    start, before = time.process_time(), _interruptions()
     try:
         return training.advance()
     except DivergedError:
         return math.nan
     finally:
         spent["steps"] += time.process_time() - start
+        spent["interruptions"] = spent.get("interruptions", 0) + _interruptions() - before
+
+
+def _interruptions() -> int:
+    """How often this process lost its processor to another so far: what then comes back finds its caches cold."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nivcsw
 
 
 def _note_loss(spent: dict[str, Any], loss: float, step: int, steps: int) -> None:
@@ -204,6 +211,7 @@ def _facts(place: Workplace, training: Training, spent: dict[str, Any], steps: i
         "parameters": training.parameters,
         "cpu_seconds": round(spent["setup"] + spent["steps"], 3),
         "setup_cpu_seconds": round(spent["setup"], 3),
+        "interruptions_a_second": round(spent.get("interruptions", 0) / max(spent["steps"], 1e-9), 2),
         "losses": spent["curve"],
         "versions": place.contestant.versions(),
         "provenance": provenance(),

@@ -85,6 +85,8 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights_and_images(
 
     stop = StopRequest()
     parts = workplace(name, tmp_path / "parts", monkeypatch, stop, after=3)
+    counted = itertools.count(0, 5)
+    monkeypatch.setattr("benchmarks.peers.training._interruptions", lambda: next(counted))
     with pytest.raises(InterruptedRun, match="step 3 of 6"):
         train(parts, STEPS, stop)
     resumed = train(parts, STEPS, StopRequest())
@@ -98,6 +100,8 @@ def test_a_training_that_was_stopped_goes_on_to_the_same_weights_and_images(
     facts = json.loads((tmp_path / "parts" / "training.json").read_text())
     assert (facts["steps"], facts["images_seen"], facts["diverged"]) == (STEPS, 4 * STEPS, False)
     assert len(facts["losses"]) == STEPS
+    spent = facts["cpu_seconds"] - facts["setup_cpu_seconds"]
+    assert facts["interruptions_a_second"] == pytest.approx(5 * STEPS / spent, rel=0.2)  # 5 in each step
     assert facts["parameters"] == sum(p.numel() for p in network(resumed).parameters())
     assert (facts["setup_cpu_seconds"] > 0) == (name == "ours_structure")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from benchmarks import common
 from benchmarks.peers import plan, search
 from benchmarks.peers.contestant import find
 from benchmarks.peers.study import JOB, RESULT, Study, settings_of
+from benchmarks.peers.training import CALIBRATION, TRAINING
 from sadm.core.files import make_folder, read_json, write_json
 from sadm.core.progress import Silent
 
@@ -169,3 +171,27 @@ def test_nothing_is_kept_unless_that_is_wanted(tmp_path: Path, monkeypatch: pyte
     assert kept(tmp_path) == []
     assert plan.SEARCH.keeps
     assert not plan.REPORT.keeps
+
+
+class Heard(Silent):
+    """A reporter that remembers what was said."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        self.said.append(text)
+
+
+@pytest.mark.parametrize(("interruptions", "said"), [(3.0, 0), (200.0, 1)])
+def test_a_training_that_something_else_disturbed_is_said(
+    interruptions: float, said: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Study, "evaluator", SimpleNamespace(floor={}, judges=[]))
+    study = Study(plan.Setting(tmp_path, 30), 1, Heard())
+    write_json(tmp_path / TRAINING, {"diverged": True, "interruptions_a_second": interruptions})
+    write_json(tmp_path / CALIBRATION, {})
+    study._judge(plan.Job("dit_loop", "small", 1e-3, 0, 60.0), tmp_path, [])
+    assert len(study.reporter.said) == said
+    assert not said or "lost its processor 200 times in a second of its own" in study.reporter.said[0]
+    assert read_json(tmp_path / RESULT)["training"]["interruptions_a_second"] == interruptions
