@@ -21,13 +21,15 @@ from sadm.evaluation.kernel import kernel_distance
 from sadm.evaluation.per_class import ClassEvaluation, PerClass
 from sadm.evaluation.statistics_file import ReferenceStatistics
 from sadm.evaluation.structure_spaces import Gaps, StructureSpaces
+from sadm.evaluation.units import thirds, unit_numbers
 
 MIN_HELD_OUT = 12
+MIN_PART = MIN_HELD_OUT // 3
 
 
 @dataclasses.dataclass(frozen=True)
 class HeldOutParts:
-    """The held-out images in three parts that share nothing.
+    """The held-out images in three parts that share nothing: no image, and no group.
 
     Attributes:
         judging: the judges are fitted on these.
@@ -41,10 +43,12 @@ class HeldOutParts:
 
     @staticmethod
     def of(held_out: ImageSet, most: int = 3000) -> HeldOutParts:
-        """Divides held-out images into thirds of at most `most` images, the same way every time.
+        """Divides held-out images into parts of equal size, at most `most` images, the same way every time.
+
+        Without groups the parts are thirds. Groups stay whole; what a part has beyond the smallest one is left out.
 
         Raises:
-            UserError: too few held-out images.
+            UserError: too few held-out images, or groups that can't be divided so (fewer than 3, or some too large).
         """
         return HeldOutParts(*(held_out.subset(index) for index in HeldOutParts.positions(held_out, most)))
 
@@ -57,10 +61,29 @@ class HeldOutParts:
                 f"{len(held_out)} held-out images are too few to judge by; at least {MIN_HELD_OUT} are needed. Raise "
                 "--data.held-out, or give more images."
             )
+        units = unit_numbers(held_out)
+        if int(units.max()) + 1 < len(held_out):
+            return _positions_of_groups(units, most)
         order = torch.randperm(len(held_out), generator=generator("held-out parts", len(held_out)))
         size = min(count, most)
         first, second, third = (order[i * count : i * count + size] for i in range(3))
         return first, second, third
+
+
+def _positions_of_groups(units: np.ndarray, most: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """As `HeldOutParts.positions`, for images of these groups [N]."""
+    part_of = torch.from_numpy(thirds(units, generator("held-out groups", len(units)), "a judgement"))  # [N]
+    smallest = int(part_of.bincount(minlength=3).min())
+    if smallest < MIN_PART:
+        sizes = np.bincount(units)
+        raise UserError(
+            f"the {len(units)} held-out images belong to {len(sizes)} groups of up to {sizes.max()} images; of three parts that "
+            f"share no group, the smallest has {smallest}, too few to judge by; at least {MIN_PART} are needed. Raise "
+            "--data.held-out, or give images of more groups."
+        )
+    order = torch.randperm(len(units), generator=generator("held-out parts", len(units)))
+    first, second, third = (order[part_of[order] == part][: min(smallest, most)] for part in range(3))
+    return first, second, third
 
 
 @dataclasses.dataclass(frozen=True)

@@ -116,6 +116,23 @@ def test_gains_are_differences_seed_by_seed(bench: Downstream) -> None:
     assert found["gains"]["with_1x"]["balanced_accuracy"]["mean"] == pytest.approx(sum(recall) / CLASSES)
 
 
+def test_copies_of_test_images_in_groups_make_no_interval_narrower() -> None:
+    """Five copies of each test image: where they are said to be groups, the gain is as sure as without them."""
+    test = made_up(40, 2)
+    names = tuple(f"copy {i}" for i in range(200))
+    copies = dataclasses.replace(test.subset(torch.arange(40).repeat(5)), names=names)
+    grouped = dataclasses.replace(copies, groups=tuple(f"part {i % 40}" for i in range(200)))
+    found = {
+        name: Downstream(made_up(40, 1), images, settings(3, steps=20)).measure(fresh)["gains"]["with_1x"]["log_loss"]
+        for name, images in (("single", test), ("copies", copies), ("grouped", grouped))
+    }
+    for bound in ("mean", "low", "high"):
+        assert found["grouped"][bound] == pytest.approx(found["single"][bound], rel=1e-4)
+    assert found["copies"]["high"] != pytest.approx(
+        found["single"]["high"], rel=1e-2
+    )  # nobody said that they are copies
+
+
 # ---- what classifiers get --------------------------------------------------------------------------------------------
 
 

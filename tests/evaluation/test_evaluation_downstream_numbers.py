@@ -12,6 +12,7 @@ from sklearn import metrics
 
 from sadm.core.intervals import Interval, mean_interval
 from sadm.evaluation.downstream.crossed import crossed_interval
+from sadm.evaluation.downstream.report import class_gains, crossed_gain
 from sadm.evaluation.downstream.scores import Answers
 from sadm.evaluation.downstream.worth import NO_CURVE, ONE_SEED, laws, worth
 
@@ -99,6 +100,106 @@ def test_no_image_that_differs_does_not_mean_that_none_ever_does() -> None:
     assert crossed_interval(np.zeros((1, 100)), binary=True).low is None
     classes = crossed_interval(np.zeros((5, 100)), np.arange(100) % 10, binary=True)
     assert classes.high == pytest.approx(same.high, rel=0.2)
+
+
+# ---- images in groups ------------------------------------------------------------------------------------------------
+
+
+def no_effect(draws: np.random.Generator, binary: bool) -> np.ndarray:
+    """Differences [3, 200] of classifiers, neither better, over 20 groups of 10 views that mostly share their group's fate."""
+    fate = draws.choice([-1.0, 0.0, 1.0], 20, p=[0.25, 0.5, 0.25]) if binary else draws.normal(0, 1.0, 20)
+    values = np.repeat(fate, 10)[None]
+    if binary:
+        return values * (draws.random((3, 200)) < 0.8)
+    return values + draws.normal(0, 0.5, (1, 200)) + draws.normal(0, 0.5, (3, 200))
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_intervals_over_groups_of_views_miss_as_seldom_as_they_say(binary: bool) -> None:
+    draws, units = np.random.default_rng(0), np.repeat(np.arange(20), 10)
+    missed: dict[bool, int] = {True: 0, False: 0}
+    for _ in range(200):
+        values = no_effect(draws, binary)
+        for told in missed:
+            found = crossed_interval(values, binary=binary, units=units if told else None)
+            assert found.mean == pytest.approx(values.mean())
+            missed[told] += not found.low <= 0 <= found.high
+    assert missed[True] / 200 <= 0.1
+    assert missed[False] / 200 > 0.3
+
+
+def test_over_groups_of_equal_size_it_is_students_over_their_means() -> None:
+    draws, groups = np.random.default_rng(1), np.repeat(np.arange(8), 5)
+    values = draws.normal(0, 1, 40) + groups
+    order = draws.permutation(40)
+    found = crossed_interval(np.repeat(values[order][None], 3, axis=0), units=groups[order])
+    means = values.reshape(8, 5).mean(1)
+    low, high = stats.t.interval(0.95, 7, loc=means.mean(), scale=stats.sem(means))
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_variances_over_groups_are_those_of_a_loop_over_strata_and_groups(binary: bool) -> None:
+    draws = np.random.default_rng(2)
+    strata, units = draws.integers(0, 2, 50), draws.integers(0, 9, 50)  # groups of unequal size, across both classes
+    values = draws.choice([-1.0, 0.0, 1.0], 50)
+    terms = []
+    for stratum in (0, 1):
+        rows = [i for i in range(50) if strata[i] == stratum]
+        # One image more for each of two strata, of which half is unchanged: a weight and a value each.
+        more = [(0.25, 1.0), (0.25, -1.0), (0.5, 0.0)] if binary else []
+        count = len(rows) + sum(weight for weight, _ in more)
+        mean = (sum(values[i] for i in rows) + sum(weight * value for weight, value in more)) / count
+        names = {int(units[i]) for i in rows}
+        squares = sum(sum(values[i] - mean for i in rows if units[i] == name) ** 2 for name in names)
+        squares += sum(weight * (value - mean) ** 2 for weight, value in more)
+        terms.append((len(names) / (len(names) - 1) * squares / count**2 / 4, len(names) - 1))
+    variance = sum(term for term, _ in terms)
+    degrees = variance**2 / sum(term**2 / freedom for term, freedom in terms)
+    found = crossed_interval(np.repeat(values[None], 3, axis=0), strata, binary=binary, units=units)
+    assert found.high - found.mean == pytest.approx(stats.t.ppf(0.975, degrees) * variance**0.5)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_images_that_are_groups_of_their_own_have_the_interval_that_they_had(binary: bool) -> None:
+    draws = np.random.default_rng(3)
+    values, strata = draws.choice([-1.0, 0.0, 1.0], (4, 30)), draws.integers(0, 3, 30)
+    for classes in (None, strata):
+        assert crossed_interval(values, classes, binary, units=draws.permutation(30)) == crossed_interval(
+            values, classes, binary
+        )
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_a_class_in_one_group_counts_as_one_image(binary: bool) -> None:
+    draws = np.random.default_rng(4)
+    values, strata = draws.choice([-1.0, 0.0, 1.0], (4, 30)), np.array([0] * 10 + [1] * 20)
+    units = np.array([0] * 10 + list(range(1, 21)))
+    found = crossed_interval(values, strata, binary, units=units)
+    joined = np.concatenate([values[:, :10].mean(1, keepdims=True), values[:, 10:]], axis=1)
+    expected = crossed_interval(joined, np.array([0] + [1] * 20), binary)
+    assert (found.mean, found.low, found.high) == pytest.approx((expected.mean, expected.low, expected.high))
+
+
+def test_gains_are_over_the_groups_of_the_test_images() -> None:
+    draws = torch.Generator().manual_seed(6)
+    labels, units = torch.randint(0, 3, (60,), generator=draws), np.random.default_rng(6).integers(0, 12, 60)
+    logits = torch.randn(6, 60, 3, generator=draws)
+    ours, real = ([Answers(row, labels, units) for row in part] for part in (logits[:3], logits[3:]))
+    right = (logits.argmax(2) == labels).double().numpy()
+    differences = right[:3] - right[3:]  # [S, N]
+    assert crossed_gain(ours, real, "accuracy") == crossed_interval(differences, binary=True, units=units)
+    assert crossed_gain(ours, real, "balanced_accuracy") == crossed_interval(
+        differences, labels.numpy(), binary=True, units=units
+    )
+    losses = np.stack([b.losses - a.losses for a, b in zip(ours, real, strict=True)])
+    assert crossed_gain(ours, real, "log_loss") == crossed_interval(losses, units=units)
+    recall = class_gains(ours, real, "abc")["recall"]
+    for label, name in enumerate("abc"):
+        rows = (labels == label).numpy()
+        expected = crossed_interval(differences[:, rows], binary=True, units=units[rows])
+        assert recall[name] == expected.as_dict()
+        assert recall[name] != crossed_interval(differences[:, rows], binary=True).as_dict()
 
 
 # ---- worth -----------------------------------------------------------------------------------------------------------

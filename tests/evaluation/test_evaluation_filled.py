@@ -17,6 +17,7 @@ from sadm.core.store import Store
 from sadm.data import Augmentation, ImageSet, to_uint8
 from sadm.evaluation.downstream import ClassifierSettings, Downstream, DownstreamSettings, class_logits
 from sadm.evaluation.downstream.cross_fitted import CrossFitted, folds_of
+from sadm.evaluation.downstream.crossed import crossed_interval
 from sadm.evaluation.downstream.equal_precision import LEAST, found_at, found_of_classes, precision_of
 from sadm.evaluation.downstream.filled import HELPS, HURTS, NOT_SHOWN, measure_filled, outcome_of
 from sadm.evaluation.downstream.mixing import together
@@ -186,6 +187,30 @@ def test_the_gain_is_what_is_computed_directly() -> None:
     assert found["added"] == {"rare": 36}
     assert found["classes"] == ["rare"]
     assert found["outcome"] == HELPS  # these are fresh images, where real ones are few
+
+
+def test_intervals_at_equal_precision_are_over_groups_class_by_class() -> None:
+    generated = made_up(torch.tensor([0] * 20 + [2] * 36), 7)
+    order = torch.randperm(300, generator=torch.Generator().manual_seed(9))  # groups are not in the order of classes
+    groups = tuple(f"part {int(i) % 30}" for i in order)
+    units = np.array([sorted(set(groups)).index(name) for name in groups])
+    test = dataclasses.replace(TEST, groups=groups)
+    found = measure_filled(bench(test=test), generated, {})["gains"]["generated"]
+    sets, labels = (REAL, together(REAL, generated)), TEST.labels
+    real, ours = ([Answers(class_logits(s, TEST, CLASSIFIER, seed), labels) for seed in range(3)] for s in sets)
+    differences, rows = [], []
+    for label in (0, 2):
+        kept = precision_of(real, label)
+        differences.append(
+            np.stack([found_at(a, label, kept) - found_at(b, label, kept) for a, b in zip(ours, real, strict=True)])
+        )
+        rows.append(np.array([i for i in range(300) if int(labels[i]) == label]))
+        expected = crossed_interval(differences[-1], binary=True, units=units[rows[-1]])
+        assert found["equal_precision_by_class"][NAMES[label]] == expected.as_dict()
+    both = [0] * 100 + [2] * 100
+    expected = crossed_interval(np.hstack(differences), np.array(both), binary=True, units=units[np.concatenate(rows)])
+    assert found["equal_precision"] == expected.as_dict()
+    assert expected != crossed_interval(np.hstack(differences), np.array(both), binary=True)
 
 
 def test_noise_does_not_help() -> None:

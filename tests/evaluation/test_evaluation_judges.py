@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from sadm.core.errors import UserError
+from sadm.core.seeds import generator
 from sadm.data import ImageSet
 from sadm.evaluation import (
     Evaluator,
@@ -157,6 +159,71 @@ def test_the_parts_share_nothing_and_are_of_equal_size(count: int, most: int, si
 def test_too_few_held_out_images_are_refused(count: int) -> None:
     with pytest.raises(UserError, match=rf"^{count} held-out images are too few.*at least 12.*--data\.held-out"):
         HeldOutParts.of(image_set(count))
+
+
+def grouped(sizes: list[int]) -> ImageSet:
+    """Images in groups of these sizes, in a seeded order."""
+    names = [f"part {number}" for number, size in enumerate(sizes) for _ in range(size)]
+    order = torch.randperm(len(names), generator=torch.Generator().manual_seed(5)).tolist()
+    return dataclasses.replace(image_set(len(names)), groups=tuple(names[i] for i in order))
+
+
+@pytest.mark.parametrize("most", [3000, 20])
+@pytest.mark.parametrize("groups", [None, tuple(f"part {i}" for i in range(100))])
+def test_images_that_are_groups_of_their_own_are_divided_as_ever(groups: tuple[str, ...] | None, most: int) -> None:
+    order = torch.randperm(100, generator=generator("held-out parts", 100)).tolist()
+    size = min(33, most)
+    found = HeldOutParts.positions(dataclasses.replace(image_set(100), groups=groups), most)
+    assert [part.tolist() for part in found] == [order[:size], order[33 : 33 + size], order[66 : 66 + size]]
+
+
+@pytest.mark.parametrize(("sizes", "most"), [([10] * 12, 3000), ([1, 2, 3, 4, 5, 6, 7, 20] * 3, 3000), ([7] * 30, 25)])
+def test_parts_of_groups_share_no_group_and_are_of_equal_size(sizes: list[int], most: int) -> None:
+    images = grouped(sizes)
+    found = HeldOutParts.of(images, most)
+    parts = [found.judging, found.reference, found.floor]
+    owners = [set(part.groups or ()) for part in parts]
+    assert len(set.union(*owners)) == sum(map(len, owners))
+    assert len({name for part in parts for name in part.names}) == sum(map(len, parts))
+    assert len({len(part) for part in parts}) == 1
+    # The part with the fewest images gets the next group, so that no two differ by more than the largest group.
+    assert len(parts[0]) >= min(most, (sum(sizes) - 2 * max(sizes)) / 3)
+    assert len(parts[0]) <= most
+    again = HeldOutParts.of(images, most)
+    assert again.floor.names == found.floor.names
+    assert list(found.floor.names) != sorted(found.floor.names, key=int)
+    assert len(set(found.floor.labels.tolist())) == 3  # type: ignore[union-attr]
+
+
+def test_near_duplicates_in_groups_do_not_lower_the_floor() -> None:
+    """Ten copies of each image in a group: the floor is as far away as distinct images are, and not as copies are."""
+    single = image_set(60)
+    copies = dataclasses.replace(single.subset(torch.arange(60).repeat(10)), names=tuple(map(str, range(600))))
+    groups = tuple(f"part {i % 60}" for i in range(600))
+
+    def nearest(images: ImageSet) -> float:
+        parts = HeldOutParts.of(images)
+        floor, reference = flat(parts.floor), flat(parts.reference)
+        return float(np.mean([np.sqrt(((reference - row) ** 2).sum(1)).min() for row in floor]))
+
+    expected = nearest(single)
+    assert nearest(dataclasses.replace(copies, groups=groups)) == pytest.approx(expected, rel=0.15)
+    assert nearest(copies) < 0.2 * expected  # nobody said that these belong together
+
+
+@pytest.mark.parametrize("sizes", [[20], [10, 10]])
+def test_fewer_than_three_groups_are_refused(sizes: list[int]) -> None:
+    number = f"{len(sizes)} group{'s' if len(sizes) > 1 else ''}"
+    with pytest.raises(UserError, match=rf"^the 20 held-out images belong to {number};.*at least 3.*--data\.held-out"):
+        HeldOutParts.of(grouped(sizes))
+
+
+def test_groups_that_leave_too_few_images_for_a_part_are_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"to 3 groups of up to 30 images;.*smallest has 3,.*at least 4.*--data\.held-out"
+    ):
+        HeldOutParts.of(grouped([30, 30, 3]))
+    assert len(HeldOutParts.of(grouped([30, 30, 4])).floor) == 4
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from scipy import stats
 from sadm.core.errors import UserError
 from sadm.data import ImageSet
 from sadm.evaluation.memorisation import AuditParts, CopyThreshold, closeness, share_interval
-from sadm.evaluation.memorisation.parts import unit_numbers
 from sadm.evaluation.memorisation.spaces import ratio
+from sadm.evaluation.units import unit_numbers
 
 
 def image_set(count: int, groups: tuple[str, ...] | None = None) -> ImageSet:

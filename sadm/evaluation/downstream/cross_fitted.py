@@ -20,7 +20,7 @@ from sadm.core.seeds import derive_seed, generator
 from sadm.core.store import Store
 from sadm.data import ImageSet
 from sadm.evaluation.downstream.classifier import ClassifierSettings, logits_of, trained_network
-from sadm.evaluation.memorisation.parts import unit_numbers
+from sadm.evaluation.units import unit_numbers
 
 FOLDS = 3
 TASK = "classifiers of the filter"

@@ -51,9 +51,14 @@ def found_of_classes(
     """What classifiers find of some classes at the precision of those on real images.
 
     Returns:
-        1 or 0 for each seed and image of these classes [S, n], class by class, and the class of each image [n].
+        1 or 0 for each seed and image of these classes [S, n], class by class, and the class of each image [n]; for where these
+        images are, see `rows_of_classes`.
     """
     kept = {label: precision_of(real, label) for label in labels}
     rows = [np.concatenate([found_at(answers, label, kept[label]) for label in labels]) for answers in seeds]
-    counts = [int((real[0].labels == label).sum()) for label in labels]
-    return np.stack(rows), np.repeat(np.asarray(labels), counts)
+    return np.stack(rows), real[0].labels[rows_of_classes(real[0], labels)]
+
+
+def rows_of_classes(answers: Answers, labels: Sequence[int]) -> np.ndarray:
+    """Where the images of some classes are among those asked about [n], int64, class by class."""
+    return np.concatenate([np.flatnonzero(answers.labels == label) for label in labels])

@@ -13,7 +13,7 @@ from sadm.core.intervals import mean_interval
 from sadm.core.store import Store
 from sadm.data import ImageSet
 from sadm.evaluation.downstream.crossed import crossed_interval
-from sadm.evaluation.downstream.equal_precision import found_of_classes
+from sadm.evaluation.downstream.equal_precision import found_of_classes, rows_of_classes
 from sadm.evaluation.downstream.measure import Downstream
 from sadm.evaluation.downstream.mixing import REAL, together
 from sadm.evaluation.downstream.report import Seeds, class_gains, counts_of, crossed_gain, scores_of
@@ -124,11 +124,15 @@ def _gain(seeds: Seeds, others: Seeds, real: Seeds, labels: list[int], names: tu
     """By how much classifiers are better than others, at the precision of those on real images."""
     ours, classes = found_of_classes(seeds, real, labels)
     difference = ours - found_of_classes(others, real, labels)[0]
+    units = real[0].units_at(rows_of_classes(real[0], labels))
+    by_class = {}
+    for label in labels:
+        rows = classes == label
+        of_class = None if units is None else units[rows]
+        by_class[names[label]] = crossed_interval(difference[:, rows], binary=True, units=of_class).as_dict()
     return {
         "accuracy": crossed_gain(seeds, others, "accuracy").as_dict(),
         **class_gains(seeds, others, names),
-        "equal_precision": crossed_interval(difference, classes, binary=True).as_dict(),
-        "equal_precision_by_class": {
-            names[label]: crossed_interval(difference[:, classes == label], binary=True).as_dict() for label in labels
-        },
+        "equal_precision": crossed_interval(difference, classes, binary=True, units=units).as_dict(),
+        "equal_precision_by_class": by_class,
     }

@@ -19,6 +19,7 @@ from sadm.evaluation.downstream.classifier import ClassifierSettings, class_logi
 from sadm.evaluation.downstream.mixing import REAL, Mix, labels_to_draw, mixed, mixes
 from sadm.evaluation.downstream.report import Measured, describe
 from sadm.evaluation.downstream.scores import Answers
+from sadm.evaluation.units import unit_numbers
 
 Draw = Callable[[torch.Tensor, int], torch.Tensor]
 """From labels [N], int64, and a seed to images [N, C, H, W] in [-1, 1]."""
@@ -93,6 +94,7 @@ class Downstream:
         }
         self._store = Store(folder, self.about)
         self._real: dict[int, list[Answers]] | None = None
+        self._units = None if test.groups is None else unit_numbers(test)
 
     def real(self) -> dict[int, list[Answers]]:
         """Answers of classifiers that were trained on real images alone: by number of images, for each seed."""
@@ -169,7 +171,7 @@ class Downstream:
 
     def _answers(self, logits: torch.Tensor) -> Answers:
         assert self.test.labels is not None  # noqa: S101 - checked
-        return Answers(logits, self.test.labels)
+        return Answers(logits, self.test.labels, self._units)
 
     def _drawn(self, store: Store, draw: Draw, labels: torch.Tensor, seed: int) -> ImageSet:
         """Generated images for these labels; each part has a seed of its own, so that it can be drawn alone."""

@@ -84,6 +84,7 @@ def crossed_gain(seeds: Seeds, real: Seeds, metric: str, confidence: float | Non
         -differences if lower else differences,
         real[0].labels if metric == "balanced_accuracy" else None,
         binary=not lower,
+        units=real[0].units,
         **({} if confidence is None else {"confidence": confidence}),
     )
 
@@ -110,7 +111,8 @@ def class_gains(seeds: Seeds, real: Seeds, names: Sequence[str]) -> dict[str, An
     for index, name in enumerate(names):
         rows = np.flatnonzero(real[0].labels == index)
         found = [a.correct[rows] - b.correct[rows] for a, b in zip(seeds, real, strict=True)]
-        recall[name] = crossed_interval(np.stack(found), binary=True).as_dict() if len(rows) else None
+        units = real[0].units_at(rows)
+        recall[name] = crossed_interval(np.stack(found), binary=True, units=units).as_dict() if len(rows) else None
     return {"recall": recall, "precision": _by_class(precision, names)}
 
 

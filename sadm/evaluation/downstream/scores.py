@@ -18,15 +18,17 @@ class Answers:
     Args:
         logits: [N, K].
         labels: class indices [N]; N >= 1.
+        units: the number of each image's group [N] (see `unit_numbers`); None = all images are independent.
 
     Attributes:
         logits: as given [N, K], float64.
         losses: the negative log-probability of each image's own class [N], float64.
         correct: whether each image was given its own class [N], float64: 1 or 0.
+        units: as given.
     """
 
-    def __init__(self, logits: torch.Tensor, labels: torch.Tensor) -> None:
-        self.logits = logits.double().numpy()
+    def __init__(self, logits: torch.Tensor, labels: torch.Tensor, units: np.ndarray | None = None) -> None:
+        self.logits, self.units = logits.double().numpy(), units
         log_probabilities = logits.double().log_softmax(1)  # [N, K]
         self.losses = -log_probabilities.gather(1, labels[:, None])[:, 0].numpy()
         self.correct = (logits.argmax(1) == labels).double().numpy()
@@ -36,6 +38,10 @@ class Answers:
     def by_image(self, metric: str) -> np.ndarray:
         """What a metric of `METRICS` is the mean of [N]: over images, or over each class's images and then over classes."""
         return self.losses if metric == "log_loss" else self.correct
+
+    def units_at(self, rows: np.ndarray) -> np.ndarray | None:
+        """Groups of the images at rows [n]; None where all are independent."""
+        return None if self.units is None else self.units[rows]
 
     def score(self, metric: str) -> float:
         """A metric of `METRICS`; balanced accuracy is the mean of recalls over the classes that these images have."""

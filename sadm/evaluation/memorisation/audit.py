@@ -16,9 +16,10 @@ from sadm.data.preparation.duplicates import ORIENTATIONS
 from sadm.evaluation.memorisation.comparison import Closeness, closeness
 from sadm.evaluation.memorisation.copies import CopySearch, Matches
 from sadm.evaluation.memorisation.copy_test import CopyTest
-from sadm.evaluation.memorisation.parts import AuditParts, unit_numbers
+from sadm.evaluation.memorisation.parts import AuditParts
 from sadm.evaluation.memorisation.spaces import FeatureSpaces
 from sadm.evaluation.memorisation.threshold import CopyThreshold, share_interval
+from sadm.evaluation.units import unit_numbers
 
 LEVEL = 0.01
 """P-values below this count."""

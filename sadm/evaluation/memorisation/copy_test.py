@@ -10,9 +10,10 @@ import torch
 from sadm.core.progress import Reporter, Silent
 from sadm.data import ImageSet
 from sadm.evaluation.memorisation.copies import CopySearch, Matches
-from sadm.evaluation.memorisation.parts import AuditParts, unit_numbers
+from sadm.evaluation.memorisation.parts import AuditParts
 from sadm.evaluation.memorisation.spaces import ratio
 from sadm.evaluation.memorisation.threshold import FALSE_ALARMS, CopyThreshold
+from sadm.evaluation.units import unit_numbers
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
 import torch
 
 from sadm.core.errors import UserError
 from sadm.core.seeds import generator
 from sadm.data import ImageSet
+from sadm.evaluation.units import thirds, unit_numbers
 
 FEWEST = 12
 MOST = 3000
@@ -51,26 +51,7 @@ class AuditParts:
                 f"{len(held_out)} held-out images are too few for an audit; at least {FEWEST} are needed. Raise "
                 "--data.held-out, or give more images."
             )
-        units = unit_numbers(held_out)
-        count = int(units.max()) + 1
-        if count < 3:
-            raise UserError(
-                f"the {len(held_out)} held-out images belong to {count} group{'s' if count > 1 else ''}; an audit needs at "
-                "least 3 groups, which share nothing. Hold out more groups."
-            )
-        order = torch.randperm(count, generator=generator(seed, "audit parts")).numpy()
-        sizes = np.bincount(units)
-        part_of, filled = np.zeros(count, dtype=np.int64), np.zeros(3, dtype=np.int64)
-        for unit in order:
-            part_of[unit] = filled.argmin()
-            filled[part_of[unit]] += sizes[unit]
-        shuffled = torch.randperm(len(held_out), generator=generator(seed, "audit images")).numpy()
-        chosen = [np.sort(shuffled[part_of[units[shuffled]] == part][:most]) for part in range(3)]
-        return AuditParts(*(held_out.subset(torch.from_numpy(index)) for index in chosen))
-
-
-def unit_numbers(images: ImageSet) -> np.ndarray:
-    """Which images are not independent of each other: the number of each one's group, or of the image alone [N]."""
-    if images.groups is None:
-        return np.arange(len(images))
-    return np.unique(np.array(images.groups), return_inverse=True)[1].reshape(-1)
+        part_of = torch.from_numpy(thirds(unit_numbers(held_out), generator(seed, "audit parts"), "an audit"))  # [N]
+        shuffled = torch.randperm(len(held_out), generator=generator(seed, "audit images"))
+        chosen = [shuffled[part_of[shuffled] == part][:most].sort().values for part in range(3)]
+        return AuditParts(*(held_out.subset(index) for index in chosen))
