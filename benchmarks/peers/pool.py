@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import queue
 import signal
 import subprocess
@@ -20,6 +19,7 @@ from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.files import make_folder, user_errors_for
 from sadm.core.progress import Reporter
 from sadm.core.stopping import StopRequest
+from sadm.experiments.pool import message_in
 
 LAST_LINES = 15
 
@@ -83,6 +83,7 @@ class Pool:
                 stdout=subprocess.PIPE,
                 stderr=file,
                 text=True,
+                errors="replace",  # what is no message need not be text
                 env=of_one_thread(),
                 cwd=ROOT,
                 start_new_session=True,  # Ctrl-C reaches this process, which passes it on once
@@ -92,9 +93,12 @@ class Pool:
 
     def _listen(self, name: str, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
-        for line in process.stdout:
-            self.messages.put((name, json.loads(line)))
-        self.messages.put((name, None))
+        try:
+            for line in process.stdout:
+                if (message := message_in(line)) is not None:
+                    self.messages.put((name, message))
+        finally:
+            self.messages.put((name, None))
 
     def _receive(self) -> Job | None:
         """Handles one message; the job, where it is a job's last and all went well."""

@@ -50,12 +50,7 @@ def run(arguments: list[str]) -> None:
     config: PocConfig = parse(PocConfig, rest, "poc", description, defaults)
     folder = Path(required(out, "out", "poc"))
     kept = {name: source for name, source in stored.get("domains", {}).items() if (folder / name).exists()}
-    change = {
-        "domains": named_domains(sources, kept),
-        "minutes": stored["minutes"]
-        if budget is None and stored
-        else minutes_of(required(budget, "budget", "poc"), config.business, config.jobs),
-    }
+    change = {"domains": named_domains(sources, kept), "minutes": _minutes(budget, stored, config)}
     config = build_config(PocConfig, {**config.model_dump(mode="json"), **change}, "poc")
     from sadm.experiments.poc.running import plan_lines, poc
 
@@ -68,6 +63,15 @@ def run(arguments: list[str]) -> None:
     else:
         say("\n".join(described(found)))
         say(f"Page: {folder / 'poc.html'}")
+
+
+def _minutes(budget: str | None, stored: dict[str, Any], config: PocConfig) -> float:
+    """Minutes that the budget pays for; without one, those that the folder was begun with."""
+    if budget is None and stored:
+        return float(stored["minutes"])
+    from sadm.experiments.devices import at_a_time
+
+    return minutes_of(required(budget, "budget", "poc"), config.business, at_a_time(config.train.device, config.jobs))
 
 
 def described(found: dict[str, Any]) -> list[str]:

@@ -95,7 +95,13 @@ def generation_hours(comparison: Mapping[str, Any], arm: str, images: float) -> 
 
 
 def comparison_hours(comparison: Mapping[str, Any]) -> float | None:
-    """Processor hours of the whole comparison, at most: its minutes on all its processes."""
+    """Processor hours of the whole comparison, at most: each session's minutes on all its processes.
+
+    Where sessions were not counted one by one, all minutes are taken to have had the processes of the last.
+    """
+    spent = comparison.get("processor_minutes_total")
+    if spent is not None:
+        return float(spent) / 60
     minutes, processes = comparison.get("minutes_total"), comparison.get("provenance", {}).get("processes")
     return None if minutes is None or processes is None else minutes * processes / 60
 

@@ -8,25 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from sadm.core.config import Config, differences, write_yaml
-from sadm.core.errors import UserError
-from sadm.core.files import locked, make_folder, remove_leftovers
+from sadm.core.files import locked, make_folder, remove_leftovers, write_json
 from sadm.core.progress import Reporter, Silent
 from sadm.data import Split
 from sadm.evaluation import Evaluator
 from sadm.experiments.business import business_facts
 from sadm.experiments.config import CONTROL, CompareConfig
 from sadm.experiments.cost import read_costs
+from sadm.experiments.devices import at_a_time
 from sadm.experiments.engine import (
     PATIENCE,
     check_split,
     clock,
     evaluator_for,
     minutes_in,
+    processor_minutes_in,
     refuse_changes,
     run_jobs,
     stored_config,
 )
 from sadm.experiments.hopeless import Hopeless, most_seeds
+from sadm.experiments.images import IMAGES, checked_fingerprints
 from sadm.experiments.plan import RunJob, expected_runs, planned_jobs, steps_at
 from sadm.experiments.summary import summarise, write_outputs
 from sadm.experiments.yardstick import Yardstick
@@ -54,22 +56,25 @@ def compare(config: CompareConfig, out: str | Path, reporter: Reporter | None = 
         The content of ``comparison.json``.
 
     Raises:
-        UserError: bad data or configuration, another comparison in the folder, a full disk.
+        UserError: bad data or configuration, another comparison or other images in the folder, a full disk.
         InterruptedRun: stopped by Ctrl-C or SIGTERM, after saving.
     """
     folder, shown = Path(out), reporter or Silent()
     _check_folder(folder, config)
     split = split_for(config.train, shown)
-    _check_defects(config, split)
     check_split(config, split, shown)
+    fingerprints = checked_fingerprints(folder, config.KIND, split)
     evaluator = functools.cache(lambda: evaluator_for(config, split))
     with locked(make_folder(folder), "comparing", PATIENCE):
         remove_leftovers(folder, below=True)
-        with clock(folder):
+        with clock(folder, at_a_time(config.train.device, config.jobs)):
             write_yaml(folder / config.FILE, config)
+            write_json(folder / IMAGES, fingerprints)
             _run_jobs(config, folder, split, shown, evaluator)
             comparison, pictures = summarise(config, folder, split, evaluator())
-        comparison["minutes_total"] = minutes_in(folder)
+        comparison["minutes_total"], spent = minutes_in(folder), processor_minutes_in(folder)
+        if spent is not None:
+            comparison["processor_minutes_total"] = spent
         comparison["business"] = business_facts(comparison, config.business)
         write_outputs(folder, comparison, pictures, config.lang)
     return comparison
@@ -114,16 +119,6 @@ def _equal_cost_note(config: CompareConfig, folder: Path, arm: str) -> str:
     if costs[arm].pretraining > steps / 2:
         note += " Encoder pre-training takes most of so short a training; pre-train less or train longer."
     return note
-
-
-def _check_defects(config: CompareConfig, split: Split) -> None:
-    """Refuses a class of defects that the images do not have."""
-    defects, names = config.business.defect_class, split.train.class_names
-    if defects is not None and defects not in names:
-        raise UserError(
-            f"business.defect_class: '{defects}' is no class of {config.train.data.source}; "
-            + (f"its classes are {', '.join(names)}." if names else "it has no classes.")
-        )
 
 
 def _check_folder(folder: Path, config: CompareConfig) -> None:

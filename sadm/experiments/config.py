@@ -65,7 +65,7 @@ class Experiment(Kept):
     """Further feature spaces whose agreement the verdict needs: inception[:FILE] (FID), dinov2[:MODEL], transformers:MODEL,
     timm:MODEL, python:MODULE:FUNCTION."""
     jobs: Positive = 2
-    """Training runs at a time, each on one thread; where there are several accelerators, spread over them."""
+    """Training runs at a time, each on one thread. An accelerator takes one: of more jobs than there are, the others wait."""
     lang: Literal["en", "ja"] = "en"
     """Language of the report."""
     business: BusinessConfig = BusinessConfig()

@@ -25,6 +25,7 @@ from sadm.experiments.pool import Pool
 from sadm.training.training_set import check_sizes, training_set
 
 CLOCK = "minutes.json"
+_MINUTES, _PROCESSOR_MINUTES = "minutes", "processor_minutes"
 FEW = 50
 PATIENCE = 10.0
 """Seconds that an experiment waits for the workers of one that was killed in its folder, which are saving."""
@@ -83,6 +84,7 @@ def check_split(config: Experiment, split: Split, reporter: Reporter) -> None:
     Raises:
         UserError: too few images, classes asked for where there are none, an unusable judge, a network that does not fit.
     """
+    _check_defects(config, split)
     parts = HeldOutParts.of(split.held_out)
     if len(parts.reference) < FEW:
         reporter.say(
@@ -102,6 +104,16 @@ def check_split(config: Experiment, split: Split, reporter: Reporter) -> None:
         judge.features(split.held_out.subset(torch.arange(1)))  # refused now, not after the first training
     for arm in config.changes:
         check_sizes(config.arm_config(arm, config.seeds[0]), split.train)
+
+
+def _check_defects(config: Experiment, split: Split) -> None:
+    """Refuses a class of defects that the images do not have."""
+    defects, names = config.business.defect_class, split.train.class_names
+    if defects is not None and defects not in names:
+        raise UserError(
+            f"business.defect_class: '{defects}' is no class of {config.train.data.source}; "
+            + (f"its classes are {', '.join(names)}." if names else "it has no classes.")
+        )
 
 
 def evaluator_for(config: Experiment, split: Split) -> Evaluator:
@@ -133,18 +145,31 @@ def refuse_changes(folder: Path, kind: str, changed: Sequence[str]) -> None:
 
 
 @contextmanager
-def clock(folder: Path) -> Iterator[None]:
-    """Adds up the minutes of all sessions."""
+def clock(folder: Path, processes: int) -> Iterator[None]:
+    """Adds up the minutes of all sessions, and what they come to over the processes of each.
+
+    Args:
+        folder: where they are kept. What was begun before processes were counted stays without that sum.
+        processes: of this session.
+    """
     path = folder / CLOCK
-    before = minutes_in(folder) if path.exists() else 0.0
+    spent = read_json(path) if path.exists() else {_MINUTES: 0.0, _PROCESSOR_MINUTES: 0.0}
     start = time.monotonic()
     try:
         yield
     finally:
-        write_json(path, {"minutes": round(before + (time.monotonic() - start) / 60, 3)})
+        minutes = (time.monotonic() - start) / 60
+        further = {_MINUTES: minutes, _PROCESSOR_MINUTES: minutes * processes}
+        write_json(path, {key: round(before + further[key], 3) for key, before in spent.items()})
 
 
 def minutes_in(folder: Path) -> float:
     """Minutes that all sessions took together."""
-    minutes: float = read_json(folder / CLOCK)["minutes"]
+    minutes: float = read_json(folder / CLOCK)[_MINUTES]
+    return minutes
+
+
+def processor_minutes_in(folder: Path) -> float | None:
+    """The minutes of each session times its processes, of all together; None where they were not counted from the beginning."""
+    minutes: float | None = read_json(folder / CLOCK).get(_PROCESSOR_MINUTES)
     return minutes

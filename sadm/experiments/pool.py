@@ -91,6 +91,7 @@ class Pool:
                 stdout=subprocess.PIPE,
                 stderr=file,
                 text=True,
+                errors="replace",  # what is no message need not be text
                 env=environment,
                 pass_fds=held_locks(),  # nobody else may enter while a worker outlives this process
                 start_new_session=True,  # Ctrl-C reaches this process, which passes it on once
@@ -100,9 +101,12 @@ class Pool:
 
     def _listen(self, number: int, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None  # noqa: S101
-        for line in process.stdout:
-            self.messages.put((number, json.loads(line)))
-        self.messages.put((number, None))
+        try:
+            for line in process.stdout:
+                if (message := message_in(line)) is not None:
+                    self.messages.put((number, message))
+        finally:
+            self.messages.put((number, None))
 
     def _receive(self, after: Callable[[str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         try:
@@ -146,3 +150,12 @@ class Pool:
         for worker in self.workers:
             worker.process.wait()
         self.workers.clear()
+
+
+def message_in(line: str) -> dict[str, Any] | None:
+    """The message that a worker wrote as a line; None where somebody else wrote it."""
+    try:
+        message = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return message if isinstance(message, dict) else None

@@ -44,13 +44,16 @@ def sample_pictures(config: CompareConfig, folder: Path, arms: Mapping[str, Runs
 
 
 def _real_like(held_out: ImageSet, labels: torch.Tensor | None) -> torch.Tensor:
-    """Held-out images of the same classes in the same order."""
+    """Held-out images of the same classes in the same order; where a class has no more, its place is left grey."""
     count = min(GRID_IMAGES, len(held_out))
     if labels is None or held_out.labels is None:
         return held_out.floats(torch.arange(count))
     waiting = {int(c): (held_out.labels == c).nonzero().flatten().tolist() for c in labels.unique()}
-    index = [waiting[int(c)].pop(0) for c in labels if waiting[int(c)]]
-    return held_out.floats(torch.tensor(index))
+    chosen = [waiting[int(c)].pop(0) if waiting[int(c)] else None for c in labels]
+    known = torch.tensor([index is not None for index in chosen])
+    real = torch.zeros(len(chosen), *held_out.shape)  # [n, C, H, W]
+    real[known] = held_out.floats(torch.tensor([index for index in chosen if index is not None], dtype=torch.int64))
+    return real
 
 
 def _pixels(images: torch.Tensor) -> np.ndarray:

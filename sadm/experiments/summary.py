@@ -17,6 +17,7 @@ from sadm.evaluation import Evaluator
 from sadm.experiments import tables
 from sadm.experiments.config import CONTROL, CompareConfig, Experiment
 from sadm.experiments.cost import read_costs
+from sadm.experiments.devices import at_a_time
 from sadm.experiments.engine import evaluator_for
 from sadm.experiments.hopeless import Course, Hopeless
 from sadm.experiments.measured import measured
@@ -55,6 +56,7 @@ def summarise(
     runs = gather(config, folder, {arm: course.seeds for arm, course in courses.items()} if courses else None)
     judges, floor, steps = evaluator.describe(), evaluator.floor, config.train.optimiser.steps
     ratios = tables.ratios(runs, floor)
+    processes = at_a_time(config.train.device, config.jobs)
     deciding = [ratios[EQUAL_COST][config.treatment][name] for name, facts in judges.items() if facts["decides"]]
     comparison: dict[str, Any] = {
         "title": config.train.data.source,
@@ -67,8 +69,8 @@ def summarise(
         "verdict": {"treatment": config.treatment, "outcome": outcome(deciding)},
         "curves": {arm: _curves(RunJob(arm, config.seeds[0], steps).folder(folder)) for arm in config.arms},
         "protocol": _protocol(config, evaluator),
-        "provenance": {**provenance(), "threads": 1, "processes": config.jobs},
-        "memory_mib": _memory(runs, config.jobs),
+        "provenance": {**provenance(), "threads": 1, "processes": processes},
+        "memory_mib": _memory(runs, processes),
     }
     if config.samplers:
         comparison["samplers"] = {name: _sampler(config, runs, name, floor) for name in config.samplers}
@@ -176,7 +178,7 @@ def _changes(change: dict[str, Any]) -> str:
     return "; ".join(f"{key} = {value}" for key, value in flatten(change).items()) or "nothing"
 
 
-def _memory(runs: Gathered, jobs: int) -> float:
+def _memory(runs: Gathered, processes: int) -> float:
     """Upper estimate of what all processes held at once: the largest workers and this process."""
-    largest = sorted((result["memory_mib"] for result in runs.results), reverse=True)[:jobs]
+    largest = sorted((result["memory_mib"] for result in runs.results), reverse=True)[:processes]
     return round(sum(largest) + peak_memory_mib(), 1)

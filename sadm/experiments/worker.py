@@ -1,6 +1,7 @@
 """A worker of a comparison or a sweep: ``python -m sadm.experiments.worker FOLDER DEVICE``.
 
 Reads one job a line from standard input and answers each with lines of JSON on standard output: progress, then "finished".
+What else is printed, by a user's judge for example, goes to standard error, which is the worker's log.
 Where standard input ends in the middle of a job, the comparison has been killed: the worker saves and ends, too.
 """
 
@@ -14,7 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from sadm.core.config import build_config, read_yaml
 from sadm.core.errors import InterruptedRun, UserError
@@ -24,10 +25,14 @@ if TYPE_CHECKING:
 
 
 class LineReporter:
-    """Reports as lines of JSON on standard output."""
+    """Reports as lines of JSON.
 
-    def __init__(self) -> None:
-        self.job = ""
+    Args:
+        out: where to; nobody else writes there.
+    """
+
+    def __init__(self, out: TextIO) -> None:
+        self.out, self.job = out, ""
 
     def update(self, task: str, done: int, total: int, note: str = "") -> None:
         self.send({"progress": f"{self.job} {task}", "done": done, "total": total, "note": note})
@@ -38,9 +43,17 @@ class LineReporter:
     def send(self, message: dict[str, Any]) -> None:
         """Writes one message; to nobody where the comparison has been killed, so that a training still saves."""
         try:
-            print(json.dumps(message), flush=True)
+            print(json.dumps(message), file=self.out, flush=True)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.out.fileno())
+
+
+def own_output() -> TextIO:
+    """Standard output, kept for messages alone: from now on, whatever is printed goes to standard error."""
+    out = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+    sys.stdout = sys.stderr
+    return out
 
 
 class Orders:
@@ -68,15 +81,14 @@ class Orders:
             os.kill(os.getpid(), signal.SIGTERM)  # as a polite stop: a training saves
 
 
-def main(folder: Path, device: str) -> int:
+def main(folder: Path, device: str, reporter: LineReporter) -> int:
     """Works until standard input ends; returns the exit code."""
     from sadm.experiments.jobs import Laboratory
     from sadm.experiments.plan import RunJob
     from sadm.experiments.poc.measuring import measure_in_worker
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # outside training there is nothing to save
-    reporter, orders = LineReporter(), Orders()
-    laboratory = None
+    orders, laboratory = Orders(), None
     for order in orders:
         reporter.job = order["name"]
         laboratory = laboratory or Laboratory(_config(folder, device), folder, reporter)
@@ -103,10 +115,11 @@ def _config(folder: Path, device: str) -> Experiment:
 
 
 if __name__ == "__main__":
+    messages = LineReporter(own_output())
     try:
-        sys.exit(main(Path(sys.argv[1]), sys.argv[2]))
+        sys.exit(main(Path(sys.argv[1]), sys.argv[2], messages))
     except InterruptedRun:
         sys.exit(130)
     except UserError as error:
-        print(json.dumps({"error": str(error)}), flush=True)
+        messages.send({"error": str(error)})
         sys.exit(2)

@@ -11,6 +11,12 @@ from sadm.evaluation import Evaluator
 from sadm.experiments.runs import Result, Runs
 from sadm.experiments.statistics import AT_THE_FLOOR, DIVERGED, Missing, geometric_mean
 
+NEAREST = 0.01
+"""What is nearer to the floor than this share of it counts as so near: the floor is known no better, and the logarithm of what
+noise leaves above it would outweigh all other seeds and judges."""
+TINY = 1e-12
+"""The same in a judge whose floor is 0, of which there is no share."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Yardstick:
@@ -41,13 +47,17 @@ class Yardstick:
     def score(self, runs: Runs) -> float:
         """What settings are ranked by, smaller is better: the mean of log(FD - floor) over seeds and deciding judges.
 
-        Differences of two scores are mean log-ratios. Infinite where a run diverged; minus infinite where one came down to the
-        floor in some judge, beyond which nothing is measured.
+        Differences of two scores are mean log-ratios, as long as no run comes nearer to the floor than `NEAREST`, beyond which
+        nothing is measured. Infinite where a run diverged.
         """
         if runs.diverged:
             return math.inf
-        values = [value for by_seed in self.excess(runs).values() for value in by_seed]
-        return -math.inf if min(values) <= 0 else sum(map(math.log, values)) / len(values)
+        values = [
+            max(value, NEAREST * self.floor[judge], TINY)
+            for judge, by_seed in self.excess(runs).items()
+            for value in by_seed
+        ]
+        return sum(map(math.log, values)) / len(values)
 
     def ratio(self, runs: Runs, other: Runs, confidence: float = CONFIDENCE) -> Interval | Missing:
         """Paired ratio of FD - floor over the other runs', each seed's averaged (as logarithms) over the deciding judges."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from report_fixture import PRICES, SEEDS, comparison, downstream, estimate, rich_comparison
 from sadm.core.config import build_config
 from sadm.core.errors import UserError
+from sadm.core.files import write_json
 from sadm.experiments.business import (
     Gain,
     business_facts,
@@ -23,6 +26,7 @@ from sadm.experiments.business import (
     value_of,
 )
 from sadm.experiments.config import CompareConfig
+from sadm.experiments.engine import CLOCK, clock, minutes_in, processor_minutes_in
 from sadm.experiments.prices import BusinessConfig
 
 NONE = BusinessConfig()
@@ -43,6 +47,29 @@ def test_hours_of_a_training_are_plain_seconds_times_the_cost_ratio() -> None:
     assert training_hours(given, "sadm") == {}
     del given["cost"]["sadm"]
     assert training_hours(given, "sadm") == {}
+
+
+def sessions(folder: Path, monkeypatch: pytest.MonkeyPatch, *processes: int) -> None:
+    """Sessions of five minutes each, with so many processes."""
+    for count in processes:
+        times = iter([0.0, 300.0])
+        monkeypatch.setattr("sadm.experiments.engine.time", SimpleNamespace(monotonic=lambda times=times: next(times)))
+        with clock(folder, count):
+            pass
+
+
+def test_every_session_counts_with_its_own_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sessions(tmp_path, monkeypatch, 8, 1)
+    assert (minutes_in(tmp_path), processor_minutes_in(tmp_path)) == (10, 45)
+    given = {**comparison(), "minutes_total": 10, "processor_minutes_total": 45}
+    given["provenance"]["processes"] = 1
+    assert comparison_hours(given) == pytest.approx(45 / 60)
+
+
+def test_a_folder_that_counted_minutes_alone_still_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_json(tmp_path / CLOCK, {"minutes": 3.0})
+    sessions(tmp_path, monkeypatch, 8)
+    assert (minutes_in(tmp_path), processor_minutes_in(tmp_path)) == (8, None)
 
 
 def test_money_is_hours_times_price_and_a_year_is_so_many_trainings() -> None:

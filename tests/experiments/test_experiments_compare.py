@@ -228,6 +228,7 @@ import torch
 from torch import nn
 
 def brightness():
+    print("a judge that talks")
     torch.manual_seed(0)
     return nn.Sequential(nn.AvgPool2d(4), nn.Flatten(), nn.Linear(12, 3))
 """
@@ -251,6 +252,7 @@ def test_a_judge_may_join_a_finished_comparison(
         assert fd.pop(name) >= 0
         assert fd == before[run_name]["evaluation"]["fd"]
     assert comparison["judges"][name]["decides"]
+    assert "a judge that talks" in (folder / "logs" / "worker-0.log").read_text()
     report = (folder / "report.html").read_text()
     assert "not known to this program, so they may share training images or weights" in report
     assert "my_judges:brightness" in report

@@ -7,8 +7,9 @@ import sys
 
 REPORTS = """
 import sys
-from sadm.experiments.worker import LineReporter
-reporter = LineReporter()
+from sadm.experiments.worker import LineReporter, own_output
+reporter = LineReporter(own_output())
+print("whatever a user's code prints")
 reporter.say("listened to")
 sys.stdin.read()
 reporter.say("nobody listens")
@@ -29,5 +30,5 @@ def test_a_report_that_nobody_reads_stops_no_training() -> None:
     assert "listened to" in process.stdout.readline()
     process.stdout.close()
     process.stdin.close()
-    assert process.stderr.read() == "went on\n"
+    assert process.stderr.read() == "whatever a user's code prints\nwent on\n"
     assert process.wait() == 0

@@ -35,7 +35,8 @@ from sadm.experiments.statistics import Missing
 from sadm.experiments.sweep.config import SweepConfig, canonical_grid
 from sadm.experiments.sweep.plan import expected_work, rungs
 from sadm.experiments.sweep.running import sweep
-from sadm.experiments.yardstick import Yardstick
+from sadm.experiments.sweep.summary import _setting
+from sadm.experiments.yardstick import NEAREST, Yardstick
 
 RATES = {"optimiser.learning_rate": [1e-3, 4e-3]}
 YARD = Yardstick({"a": 1.0, "b": 0.5, "c": 9.0}, ("a", "b"))
@@ -120,12 +121,14 @@ def test_a_key_is_one_key_however_it_is_written() -> None:
 # ---- devices ---------------------------------------------------------------------------------------------------------
 
 
-def test_workers_take_the_accelerators_in_turn() -> None:
-    assert spread("auto", 5, "cuda", 2) == ["cuda:0", "cuda:1", "cuda:0", "cuda:1", "cuda:0"]
+def test_an_accelerator_serves_one_worker_and_the_processor_all() -> None:
+    assert spread("auto", 5, "cuda", 2) == ["cuda:0", "cuda:1"]
     assert spread("cuda", 2, "cuda", 4) == ["cuda:0", "cuda:1"]
-    assert spread("cuda:1", 2, "cuda", 4) == ["cuda:1", "cuda:1"]
+    assert spread("cuda", 4, "cuda", 1) == ["cuda"]
+    assert spread("cuda:1", 2, "cuda", 4) == ["cuda:1"]
+    assert spread("auto", 2, "mps", 1) == ["auto"]
     assert spread("cpu", 3, "cuda", 4) == ["cpu"] * 3
-    assert spread("auto", 2, "cuda", 1) == spread("auto", 2, None, 0) == ["auto"] * 2
+    assert spread("auto", 2, None, 0) == ["auto"] * 2
 
 
 # ---- ranking and stopping --------------------------------------------------------------------------------------------
@@ -165,6 +168,21 @@ def test_what_has_no_ratio_has_a_place() -> None:
     assert YARD.score(floor) < YARD.score(good) < YARD.score(bad)
     assert YARD.ratio(floor, good) == Missing("at the floor")
     assert YARD.ratio(bad, good) == Missing("a run diverged")
+
+
+@pytest.mark.parametrize("lucky", [-0.3, 0.0, 1e-9, 0.01])
+def test_one_seed_at_the_floor_of_one_judge_wins_nothing_by_itself(lucky: float) -> None:
+    good = runs("x", [(0.2, 0.2)] * 3)
+    luck = runs("y", [(lucky, 0.9), (1.0, 0.9), (1.1, 0.9)])
+    assert YARD.score(good) < YARD.score(luck)
+    assert YARD.score(luck) == pytest.approx(
+        (math.log(NEAREST * YARD.floor["a"]) + math.log(1.1) + 3 * math.log(0.9)) / 6
+    )
+
+
+def test_a_judge_whose_floor_is_0_has_a_nearest_distance_too() -> None:
+    bare = Yardstick({"a": 0.0, "b": 0.5}, ("a", "b"))
+    assert math.isfinite(bare.score(runs("x", [(-1.0, 1.0)])))  # an FD of 0
 
 
 def halving(folder: Path, **change: Any) -> SweepConfig:
@@ -219,6 +237,14 @@ def test_both_languages_have_the_same_texts() -> None:
     assert SWEEP_ENGLISH.keys() == SWEEP_JAPANESE.keys()
     for key, text in SWEEP_ENGLISH.items():
         assert fields(text) == fields(SWEEP_JAPANESE[key]), key
+
+
+def test_a_setting_with_a_seed_that_diverged_was_not_compared_with_the_best() -> None:
+    config = sweep_config(seeds=[0, 1])
+    first, second = config.settings
+    best, wild = runs(first, [(1.0, 1.0)] * 2), runs(second, [None] * 2)
+    facts = _setting(config, wild, best, best, YARD, 0.95)
+    assert (facts["apart_from_best"], facts["diverged"]) == (False, [0, 1])
 
 
 # ---- whole sweeps ----------------------------------------------------------------------------------------------------
@@ -322,6 +348,22 @@ def test_nothing_that_is_stored_may_change_or_go(
         assert run(arguments(tmp_path, finished, *given[1:], rates=given[0])) == 2
         said = capsys.readouterr().err
         assert f"holds another sweep ({expected}" in said
+
+
+def test_prices_may_be_given_and_taken_back_and_go_into_the_comparison_that_confirms(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    again = arguments(tmp_path, out, "--seeds", "0", "1")
+    assert run([*again, "--business.defect-class", "scratch"]) == 2
+    assert "'scratch' is no class of digits" in capsys.readouterr().err
+    assert run([*again, "--business.hour", "2", "--business.currency", "EUR"]) == 0
+    config = build_config(CompareConfig, yaml.safe_load((out / "confirm.yaml").read_text()), "confirm")
+    assert (config.business.hour, config.business.currency) == (2, "EUR")
+    assert run(again) == 0
+    config = build_config(CompareConfig, yaml.safe_load((out / "confirm.yaml").read_text()), "confirm")
+    assert config.business.hour is None
 
 
 def test_the_number_of_jobs_changes_no_result(finished: Path, tmp_path: Path) -> None:

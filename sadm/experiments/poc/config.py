@@ -56,7 +56,7 @@ class PocConfig(Kept):
     matters: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """The smallest change of FD - floor that is worth knowing, as a share."""
     jobs: Positive = 2
-    """Training runs at a time, each on one thread; where there are several accelerators, spread over them."""
+    """Training runs at a time, each on one thread. An accelerator takes one: of more jobs than there are, the others wait."""
     lang: Literal["en", "ja"] = "en"
     """Language of the page and of the reports."""
     business: BusinessConfig = BusinessConfig()

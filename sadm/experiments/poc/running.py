@@ -13,7 +13,15 @@ from sadm.core.files import locked, make_folder
 from sadm.core.progress import Reporter, Silent
 from sadm.experiments.compare import compare
 from sadm.experiments.config import CompareConfig
-from sadm.experiments.engine import CLOCK, clock, minutes_in, refuse_changes, stored_config
+from sadm.experiments.devices import at_a_time
+from sadm.experiments.engine import (
+    CLOCK,
+    clock,
+    minutes_in,
+    processor_minutes_in,
+    refuse_changes,
+    stored_config,
+)
 from sadm.experiments.poc.config import OF_ONE_DOMAIN, PocConfig
 from sadm.experiments.poc.domains import Found, comparison, look_at
 from sadm.experiments.poc.measuring import measure_speed
@@ -58,7 +66,7 @@ def poc(config: PocConfig, out: str | Path, reporter: Reporter | None = None, dr
     """
     folder, shown = Path(out), reporter or Silent()
     _check(config, folder)
-    with locked(make_folder(folder), "working"), clock(folder):
+    with locked(make_folder(folder), "working"), clock(folder, at_a_time(config.train.device, config.jobs)):
         session = _Session(config, folder, shown)
         session.prepare()
         plan = session.plan()
@@ -92,7 +100,10 @@ class _Session:
     def __init__(self, config: PocConfig, folder: Path, reporter: Reporter) -> None:
         self.config, self.folder, self.reporter = config, folder, reporter
         self.state, self.start = State(folder), time.monotonic()
-        self.before = 60 * minutes_in(folder) if (folder / CLOCK).exists() else 0.0
+        self.processes = at_a_time(config.train.device, config.jobs)
+        known = (folder / CLOCK).exists()
+        self.before = 60 * minutes_in(folder) if known else 0.0
+        self.processor_minutes_before = processor_minutes_in(folder) if known else 0.0
         self.failed: dict[str, str] = {}
         self.overall = Overall(reporter)
 
@@ -100,6 +111,13 @@ class _Session:
     def spent(self) -> float:
         """Seconds of all sessions so far."""
         return self.before + time.monotonic() - self.start
+
+    @property
+    def processor_minutes(self) -> float:
+        """Minutes of all sessions so far, times the processes of each; of this one where the others' are not known."""
+        if self.processor_minutes_before is None:
+            return self.spent / 60 * self.processes
+        return self.processor_minutes_before + (time.monotonic() - self.start) / 60 * self.processes
 
     @property
     def left(self) -> float:
@@ -151,7 +169,7 @@ class _Session:
         facts, speeds = self.state.facts, self.state.speeds
         if facts["images"] is None:
             made = make_plan(
-                speeds, self.config.more, self.config.whole, self.left - _PAGE, self.config.jobs, self.config.most_seeds
+                speeds, self.config.more, self.config.whole, self.left - _PAGE, self.processes, self.config.most_seeds
             )
             if isinstance(made, TooSmall):
                 raise UserError(self._too_small(made.needed + _PAGE, LEAST))
@@ -181,7 +199,7 @@ class _Session:
     def _seconds_to(self, seeds: int) -> float:
         state = self.state
         return seconds_to(
-            seeds, state.speeds, self.config.more, state.facts["images"], state.done, state.slowness, self.config.jobs
+            seeds, state.speeds, self.config.more, state.facts["images"], state.done, state.slowness, self.processes
         )
 
     def _affordable(self) -> int:
@@ -200,7 +218,7 @@ class _Session:
             missing = max(0, seeds - done[name])
             length = images * more.get(name, 1.0)
             count = speed.in_rounds if not done[name] else speed.seconds
-            seconds = count(length, missing, self.config.jobs) if missing else 0.0
+            seconds = count(length, missing, self.processes) if missing else 0.0
             domains[name] = {
                 "minutes": seconds * self.state.slowness.get(name, 1.0) / 60,
                 "steps": speed.steps(length),
@@ -242,7 +260,7 @@ class _Session:
         weights = {}
         for name in names:
             factor, missing = self.config.more.get(name, 1.0), seeds - state.seeds(name)
-            planned = state.speeds[name].seconds(state.facts["images"] * factor, missing, self.config.jobs)
+            planned = state.speeds[name].seconds(state.facts["images"] * factor, missing, self.processes)
             weights[name] = planned * state.slowness.get(name, 1.0)
         later = self._seconds_to(state.facts["expected"]) - self._seconds_to(seeds)
         self.overall.ahead(weights, max(0.0, later))
@@ -283,7 +301,7 @@ class _Session:
             raise UserError(
                 "every domain failed:\n" + "\n".join(f"  {name}: {why}" for name, why in self.failed.items())
             )
-        found = summarise_poc(self.config, self.state, self.failed, self.spent / 60)
+        found = summarise_poc(self.config, self.state, self.failed, self.spent / 60, self.processor_minutes)
         write_poc(self.config, self.folder, found)
         return found
 

@@ -10,7 +10,9 @@ from typing import Any
 
 from sadm.core.files import write_atomically, write_json
 from sadm.core.provenance import provenance
+from sadm.experiments.business import comparison_hours
 from sadm.experiments.config import CONTROL
+from sadm.experiments.devices import at_a_time
 from sadm.experiments.poc.config import PREPARED, PocConfig
 from sadm.experiments.poc.domains import SHEET, Found
 from sadm.experiments.poc.evidence import POWER, SPREAD_BOUND
@@ -26,7 +28,9 @@ DECIDE, CONFIRM, STOP, REPEAT = "decide", "confirm", "stop", "repeat"
 MINUTES = 60.0
 
 
-def summarise_poc(config: PocConfig, state: State, failed: Mapping[str, str], minutes: float) -> dict[str, Any]:
+def summarise_poc(
+    config: PocConfig, state: State, failed: Mapping[str, str], minutes: float, processor_minutes: float
+) -> dict[str, Any]:
     """Everything that the page shows.
 
     Args:
@@ -34,6 +38,7 @@ def summarise_poc(config: PocConfig, state: State, failed: Mapping[str, str], mi
         state: what was found and measured.
         failed: by domain, why its comparison could not be made.
         minutes: that all took so far.
+        processor_minutes: the same, of all processes together.
     """
     results = {name: found for name in state.usable if (found := state.results(name))}
     standings = rank([_measured(name, found) for name, found in results.items()], config.matters)
@@ -51,7 +56,7 @@ def summarise_poc(config: PocConfig, state: State, failed: Mapping[str, str], mi
         "judges": judges,
         "arm": config.arm,
         "minutes": {"budget": config.minutes, "spent": round(minutes, 2)},
-        "business": _business(config, minutes),
+        "business": _business(config, processor_minutes / MINUTES),
         "images": state.facts["images"],
         "share": (state.facts["images"] or 0) / config.whole,
         "recipe": config.recipe,
@@ -61,7 +66,7 @@ def summarise_poc(config: PocConfig, state: State, failed: Mapping[str, str], mi
             "matters": config.matters,
             "most": MOST_TO_DECIDE,
         },
-        "provenance": {**provenance(), "threads": 1, "processes": config.jobs},
+        "provenance": {**provenance(), "threads": 1, "processes": at_a_time(config.train.device, config.jobs)},
     }
     found["sentences"] = poc_sentences(found, "en")
     return found
@@ -89,7 +94,6 @@ def _domain(
     comparison, facts = results[name], state.usable[name]
     treatment = comparison["verdict"]["treatment"]
     ratios = comparison["ratios"]["equal_cost"][treatment]
-    minutes = comparison["minutes_total"]
     return {
         "name": name,
         "source": config.domains[name],
@@ -101,8 +105,8 @@ def _domain(
         "pretraining": _pretraining(comparison),
         "shape": comparison["data"]["shape"],
         "drawn": [arm for arm, about in comparison["arms"].items() if about["seeds"]],
-        "minutes": minutes,
-        **_cost(config, minutes),
+        "minutes": comparison["minutes_total"],
+        **_cost(config, _processor_hours(comparison)),
         "report": f"{name}/{REPORT}",
         "sheet": f"{PREPARED}/{name}/{SHEET}",
         "next": _next(config, state, comparison, standing),
@@ -149,14 +153,19 @@ def _left_out(config: PocConfig, state: State, failed: Mapping[str, str]) -> lis
     ]
 
 
-def _business(config: PocConfig, minutes: float) -> dict[str, Any]:
+def _business(config: PocConfig, hours: float) -> dict[str, Any]:
     prices = {key: value for key, value in config.business.model_dump().items() if value not in (None, "")}
-    return {"prices": prices, **_cost(config, minutes)}
+    return {"prices": prices, **_cost(config, hours)}
 
 
-def _cost(config: PocConfig, minutes: float) -> dict[str, Any]:
-    """Processor hours of so many minutes, and their price where it is known."""
-    hours = minutes * config.jobs / MINUTES
+def _processor_hours(comparison: Mapping[str, Any]) -> float:
+    hours = comparison_hours(comparison)
+    assert hours is not None  # noqa: S101 - a finished comparison has counted its minutes
+    return hours
+
+
+def _cost(config: PocConfig, hours: float) -> dict[str, Any]:
+    """Processor hours, and their price where it is known."""
     price = config.business.hour
     return {"processor_hours": hours, **({} if price is None else {"money": hours * price})}
 
@@ -164,8 +173,7 @@ def _cost(config: PocConfig, minutes: float) -> dict[str, Any]:
 def _next(config: PocConfig, state: State, comparison: Mapping[str, Any], standing: Standing) -> dict[str, Any]:
     """What to do next in a domain, what it takes, and the command."""
     name, seeds = standing.measured.name, standing.measured.seeds
-    each = comparison["minutes_total"] / seeds
-    confirming = _confirm(config, state, comparison, name, each)
+    confirming = _confirm(config, state, comparison, standing.measured)
     short = confirming["steps"] > comparison["arms"][CONTROL]["steps"]
     longer = {"longer": confirming} if short else {}  # what a short training says need not hold for a long one
     if standing.place == NOT:
@@ -189,14 +197,15 @@ def _next(config: PocConfig, state: State, comparison: Mapping[str, Any], standi
         **plan,
         "seeds": step.seeds,
         "further": further,
-        "minutes": each * further,
-        **_cost(config, each * further),
+        "minutes": comparison["minutes_total"] / seeds * further,
+        **_cost(config, _processor_hours(comparison) / seeds * further),
         "command": _command(state.folder / name, state.folder / name, range(FIRST_SEED, FIRST_SEED + step.seeds)),
     }
 
 
-def _confirm(config: PocConfig, state: State, comparison: Mapping[str, Any], name: str, each: float) -> dict[str, Any]:
+def _confirm(config: PocConfig, state: State, comparison: Mapping[str, Any], measured: Measured) -> dict[str, Any]:
     """Other seeds at the recipe's whole length: what was chosen for being good is judged by luck that did not choose it."""
+    name = measured.name
     steps, batch = comparison["arms"][CONTROL]["steps"], state.usable[name]["train"]["optimiser"]["batch"]
     whole = max(steps, round(config.whole / batch))
     more = [] if whole == steps else ["--train.optimiser.steps", str(whole)]
@@ -204,14 +213,14 @@ def _confirm(config: PocConfig, state: State, comparison: Mapping[str, Any], nam
         more += ["--train.optimiser.warmup-steps", str(config.train.optimiser.warmup_steps)]
     target = state.folder / f"{name}-{'full' if more else 'confirmed'}"
     seeds = range(FIRST_TO_CONFIRM, FIRST_TO_CONFIRM + CONFIRMING)
-    minutes = each * CONFIRMING * whole / steps
+    as_much = CONFIRMING / measured.seeds * whole / steps  # as the comparison, so many times
     return {
         "kind": CONFIRM,
         "seeds": CONFIRMING,
         "further": CONFIRMING,
         "steps": whole,
-        "minutes": minutes,
-        **_cost(config, minutes),
+        "minutes": comparison["minutes_total"] * as_much,
+        **_cost(config, _processor_hours(comparison) * as_much),
         "command": _command(state.folder / name, target, seeds, more),
     }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -78,27 +78,46 @@ def sweep_sentences(found: Mapping[str, Any], lang: str, with_command: bool = Tr
                 seeds=len(found["seeds"]),
             )
         )
-    alike = [setting["name"] for setting in settings[1:] if not setting["apart_from_best"]]
-    if len(found["seeds"]) == 1:
-        lines.append(message["one_seed"])
-    elif alike:
-        names = (", " if lang == "en" else "、").join(alike[:_NAMED]) + (" …" if len(alike) > _NAMED else "")
-        key = "not_told_apart_one" if len(alike) == 1 else "not_told_apart"
-        lines.append(message[key].format(count=len(alike), names=names))
-    elif len(settings) > 1:
-        lines.append(message["told_apart"])
+    lines += _beside_the_best(found, message, lang)
     lines += [message["optimistic"], message["equal_steps"].format(steps=found["steps"])]
     if len(found["seeds"]) > 1 and len(settings) > 2:
         lines.append(message["noise"].format(pairs=math.comb(len(settings), 2)))
-    if found["stopped"]:
-        lines.append(message["stopped"].format(count=len(found["stopped"])))
     if with_command and found["confirm"]:
         lines.append(message["confirm"].format(command=found["confirm"]["command"]))
     return lines
 
 
+def _beside_the_best(found: Mapping[str, Any], message: Mapping[str, str], lang: str) -> list[str]:
+    """From which settings the best one can be told apart, from which it can't, and with which it was not compared."""
+    others, stopped = found["settings"][1:], [line["name"] for line in found["stopped"]]
+    diverged = [setting["name"] for setting in others if setting["diverged"]]
+    compared = [setting for setting in others if not setting["diverged"]]
+    alike = [setting["name"] for setting in compared if not setting["apart_from_best"]]
+    missing = len(diverged) + len(stopped)
+    lines = []
+    if len(found["seeds"]) == 1:
+        lines.append(message["one_seed"])
+    else:
+        if missing:
+            lines.append(message["compared"].format(count=len(compared), all=len(compared) + missing))
+        if alike:
+            key = "not_told_apart_one" if len(alike) == 1 else "not_told_apart"
+            lines.append(message[key].format(count=len(alike), names=_named(alike, lang)))
+        elif compared:
+            lines.append(message["told_apart_compared" if missing else "told_apart"])
+    if diverged:
+        lines.append(message["diverged"].format(names=_named(diverged, lang)))
+    if stopped:
+        lines.append(message["stopped"].format(names=_named(stopped, lang)))
+    return lines
+
+
+def _named(names: Sequence[str], lang: str) -> str:
+    return (", " if lang == "en" else "、").join(names[:_NAMED]) + (" …" if len(names) > _NAMED else "")
+
+
 def _row(found: Mapping[str, Any], setting: Mapping[str, Any], message: Mapping[str, str], lang: str) -> dict[str, Any]:
-    alike = not setting["apart_from_best"] and setting["rank"] > 1
+    alike = not setting["apart_from_best"] and not setting["diverged"] and setting["rank"] > 1
     return {
         "rank": setting["rank"],
         "name": setting["name"],

@@ -10,10 +10,11 @@ from typing import Any
 
 from sadm.core.config import differences, write_yaml
 from sadm.core.errors import UserError
-from sadm.core.files import locked, make_folder, remove_leftovers
+from sadm.core.files import locked, make_folder, remove_leftovers, write_json
 from sadm.core.progress import Reporter, Silent
 from sadm.data import Split
 from sadm.evaluation import Evaluator
+from sadm.experiments.devices import at_a_time
 from sadm.experiments.engine import (
     PATIENCE,
     check_split,
@@ -24,6 +25,7 @@ from sadm.experiments.engine import (
     run_jobs,
     stored_config,
 )
+from sadm.experiments.images import IMAGES, checked_fingerprints
 from sadm.experiments.plan import RunJob
 from sadm.experiments.sweep.config import NOTHING_VARIES, SweepConfig
 from sadm.experiments.sweep.plan import expected_work, rungs
@@ -33,7 +35,7 @@ from sadm.training.run import split_for
 
 MAY_CHANGE = (
     "vary.", "seeds", "judges", "baseline", "early_stop", "keep", "jobs", "lang",
-    "train.log.", "train.data.workers", "train.data.latents",
+    "train.log.", "train.data.workers", "train.data.latents", "business.",
 )  # fmt: skip
 
 
@@ -41,8 +43,8 @@ def sweep(config: SweepConfig, out: str | Path, reporter: Reporter | None = None
     """Runs a sweep, or what is left of it, and writes ``sweep.json``, ``sweep.html`` and ``confirm.yaml``.
 
     Args:
-        config: what varies. Values, seeds, judges and early stops may be added to a finished sweep; only what is missing is
-            trained and judged.
+        config: what varies. Values, seeds, judges and early stops may be added to a finished sweep, and prices changed; only what
+            is missing is trained and judged.
         out: its folder.
         reporter: where progress is shown; None = nowhere.
 
@@ -50,7 +52,7 @@ def sweep(config: SweepConfig, out: str | Path, reporter: Reporter | None = None
         The content of ``sweep.json``.
 
     Raises:
-        UserError: bad data or configuration, another sweep in the folder, a full disk.
+        UserError: bad data or configuration, another sweep or other images in the folder, a full disk.
         InterruptedRun: stopped by Ctrl-C or SIGTERM, after saving.
     """
     if not config.vary:
@@ -59,11 +61,13 @@ def sweep(config: SweepConfig, out: str | Path, reporter: Reporter | None = None
     _check_folder(folder, config)
     split = split_for(config.train, shown)
     check_split(config, split, shown)
+    fingerprints = checked_fingerprints(folder, config.KIND, split)
     evaluator = functools.cache(lambda: evaluator_for(config, split))
     with locked(make_folder(folder), "sweeping", PATIENCE):
         remove_leftovers(folder, below=True)
-        with clock(folder):
+        with clock(folder, at_a_time(config.train.device, config.jobs)):
             write_yaml(folder / config.FILE, config)
+            write_json(folder / IMAGES, fingerprints)
             _run_jobs(config, folder, split, shown, evaluator)
             found = summarise_sweep(config, folder, split, evaluator())
         found["minutes_total"] = minutes_in(folder)
@@ -92,7 +96,7 @@ def _run_jobs(
     done = [job for job in planned() if job.is_complete(folder, config)]
     reporter.say(
         f"{len(config.settings)} settings, {len(config.seeds)} seeds: {'at most ' if config.early_stop else ''}{expected} "
-        f"trainings, {config.jobs} at a time; {expected - len(done)} are left."
+        f"trainings, {at_a_time(config.train.device, config.jobs)} at a time; {expected - len(done)} are left."
     )
     work = sum(runs * share for runs, share in expected_work(config))
     whole = len(config.settings) * len(config.seeds)
@@ -113,7 +117,8 @@ class _Estimate:
         spent = sum(job.steps for job in done) / whole
         self.left = sum(runs * share for runs, share in work) - spent
         self.share = next((share for runs, share in work if not _covered(done, runs, share * whole)), 1.0)
-        self.jobs, self.reporter, self.start, self.told = config.jobs, reporter, time.monotonic(), False
+        self.jobs, self.reporter = at_a_time(config.train.device, config.jobs), reporter
+        self.start, self.told = time.monotonic(), False
 
     def __call__(self, name: str) -> None:
         if not self.told and self.left > self.share * (1 + 1e-9):

@@ -16,6 +16,7 @@ from sadm.core.provenance import provenance
 from sadm.data import Split
 from sadm.evaluation import Evaluator
 from sadm.experiments.config import CONTROL
+from sadm.experiments.devices import at_a_time
 from sadm.experiments.report.sweep_page import render_sweep, sweep_sentences
 from sadm.experiments.runs import Runs
 from sadm.experiments.summary import data_facts
@@ -54,7 +55,7 @@ def summarise_sweep(config: SweepConfig, folder: Path, split: Split, evaluator: 
         "confidence_of_all_pairs": confidence,
         "confirm": _confirm(config, folder, ranked[0].jobs[0].arm),
         "protocol": flatten(config.train.model_dump(mode="json")),
-        "provenance": {**provenance(), "threads": 1, "processes": config.jobs},
+        "provenance": {**provenance(), "threads": 1, "processes": at_a_time(config.train.device, config.jobs)},
     }
     found["sentences"] = sweep_sentences(found, "en")
     return found
@@ -75,6 +76,7 @@ def write_sweep(config: SweepConfig, folder: Path, found: Mapping[str, Any]) -> 
             "judges": config.judges,
             "jobs": config.jobs,
             "lang": config.lang,
+            "business": config.business.model_dump(mode="json"),
         }
         write_atomically(folder / CONFIRM, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
 
@@ -103,8 +105,7 @@ def _setting(
             judge: runs.against(base, above(floor, "evaluation", "fd", judge)).as_dict()
             for judge, floor in yardstick.floor.items()
         },
-        "apart_from_best": bool(runs.diverged) != bool(best.diverged)
-        or (isinstance(apart, Interval) and apart.low is not None and apart.low > 1),
+        "apart_from_best": isinstance(apart, Interval) and apart.low is not None and apart.low > 1,
     }
 
 
