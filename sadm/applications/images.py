@@ -11,9 +11,11 @@ from sadm.core.errors import UserError
 from sadm.core.progress import Reporter
 from sadm.data import Fit, ImageSet, Split, open_source
 from sadm.data.imageset import named_parts
+from sadm.data.splitting import division_of
 from sadm.training.config import SamplingConfig
 from sadm.training.model_folder import Model, load_model
 from sadm.training.run import CONFIG, read_run_config, split_for
+from sadm.training.trained import open_run, refuse_other_images
 
 
 def open_model(path: str | Path, device: str, policy: str | None = None, **sampling: Any) -> Model:
@@ -34,36 +36,59 @@ def open_model(path: str | Path, device: str, policy: str | None = None, **sampl
 def images_for(run: str | Path, model: Model, source: str | None, reporter: Reporter) -> ImageSet:
     """Images of the kind that a model was trained on.
 
+    Images of another source are read as the run read its own, and divided as it would divide them; of those beside a model
+    without a run, all are taken that the source does not hold out.
+
     Args:
         run: the run or model folder.
         model: that is in there.
-        source: other images, of a source that comes divided the training part; None = that of the run's own.
+        source: other images, of which the training part is taken; None = the run's own.
         reporter: told about reading, and about what was left out.
 
     Raises:
-        UserError: they can't be opened, or a folder holds no run and no other images are given.
+        UserError: they can't be opened, the run's own have changed since, or a folder holds no run and no other images are given.
     """
-    if source is not None:
-        channels, height, width = model.spec.shape
-        if height != width:
-            raise UserError(f"images of {width}x{height} pixels can't be opened here; give a model of square images.")
-        fit = Fit(resolution=height, channels=channels)
-        opened = open_source(source, fit=fit, progress=lambda done, total: reporter.update("images", done, total))
-        return named_parts(opened)[0][1]
-    if not (Path(run) / CONFIG).is_file():
+    if (Path(run) / CONFIG).is_file():
+        return _of_run(run, model, source, reporter)
+    if source is None:
         raise UserError(
             f"{run} holds a model, and no run that would say which images it was trained on. Give them: --data SOURCE"
         )
-    return split_for(read_run_config(run), reporter).train
+    channels, height, width = model.spec.shape
+    if height != width:
+        raise UserError(f"images of {width}x{height} pixels can't be opened here; give a model of square images.")
+    fit = Fit(resolution=height, channels=channels)
+    opened = open_source(source, fit=fit, progress=lambda done, total: reporter.update("images", done, total))
+    if isinstance(opened, ImageSet):
+        opened = division_of(opened) or opened
+    return named_parts(opened)[0][1]
 
 
 def held_out_split(run: str | Path, reporter: Reporter) -> Split:
     """A run's training images and those that it has held out.
 
     Raises:
-        UserError: the folder holds no run, or the images are gone.
+        UserError: the folder holds no run, or the images are gone or have changed since.
     """
-    return split_for(read_run_config(run), reporter)
+    _, _, split = open_run(run, reporter=reporter)
+    return split
+
+
+def _of_run(run: str | Path, model: Model, source: str | None, reporter: Reporter) -> ImageSet:
+    """Training images of a run's own source, or of another that is read in the same way."""
+    config = read_run_config(run)
+    if source is None:
+        split = split_for(config, reporter)
+        refuse_other_images(model, split, config.data.source, run)
+        return split.train
+    change: dict[str, Any] = {"source": source}
+    channels, height, width = model.spec.shape
+    if not model.draws_latents and config.data.channels is None:  # the run decided from its images
+        change["channels"] = channels
+    if not model.draws_latents and config.data.resolution is None and height == width:  # its images had one size
+        change["resolution"] = height
+    data = config.data.model_copy(update=change)
+    return split_for(config.model_copy(update={"data": data}), reporter).train
 
 
 def with_sampling(model: Model, **change: Any) -> Model:

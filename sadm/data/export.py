@@ -23,6 +23,7 @@ from sadm.core.files import (
 )
 from sadm.core.grids import write_png
 from sadm.data.imageset import ImageSet, Split, named_parts, sha256_of
+from sadm.data.masks import of_shares
 from sadm.data.records import Progress
 
 MARKER = "export.json"
@@ -154,11 +155,11 @@ def _claim(folder: Path, parts: list[tuple[str, ImageSet]]) -> None:
 
 
 def _mask_like(mask: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
-    """A mask [1, H, W] in the height and width of its image: what is marked by at least half."""
+    """A mask [1, H, W] in the height and width of its image (see `of_shares`)."""
     if mask.shape[1:] == pixels.shape[1:]:
         return mask
     shares = functional.interpolate(mask[None].float(), size=pixels.shape[1:], mode="area")[0]
-    return (shares >= 128).to(torch.uint8) * 255
+    return torch.from_numpy(of_shares(shares.numpy()))
 
 
 def _write_png(path: Path, pixels: torch.Tensor) -> None:

@@ -15,6 +15,7 @@ from sadm.data.arrays import contained, padded, square, to_channels
 from sadm.data.buckets import bucket_shapes, nearest_shape
 from sadm.data.colour import FULL_16_BIT
 from sadm.data.imageset import Tile
+from sadm.data.masks import of_shares
 from sadm.data.records import Unreadable
 from sadm.data.resampling import ArrayResize, resize_array, resize_bicubic, resize_picture
 from sadm.data.tiles import check_overlap, scaled_length, tile_places
@@ -32,7 +33,8 @@ class Fitted:
 
     Attributes:
         pixels: [n, H, W] (grey) or [n, H, W, C] (C = 3 or 4), uint8; n > 1 for tiles alone.
-        masks: [n, H, W], uint8, 0 or 255, of images in buckets resized to the square; None for an image without a mask.
+        masks: [n, H, W], uint8, 0 or 255 (see `masks.of_shares`), of images in buckets resized to the square; None for an image
+            without a mask.
         marked: whether the mask marks anything within each picture, however small; None for an image without a mask.
         tiles: where each picture was cut out; None where nothing was cut into tiles.
         whole: for random crops, the image that windows are drawn from, [H', W'] or [H', W', C].
@@ -247,8 +249,7 @@ def _fitted(
     """From pictures [n, H, W(, C)] and what share of each pixel is marked [n, H, W], in 255ths."""
     if shares is None:
         return Fitted(pixels, tiles=tiles, whole=whole)
-    masks = np.where(shares >= 128, 255, 0).astype(np.uint8)
-    return Fitted(pixels, masks, tuple(bool(share.any()) for share in shares), tiles, whole)
+    return Fitted(pixels, of_shares(shares), tuple(bool(share.any()) for share in shares), tiles, whole)
 
 
 def _pixels(image: Image.Image) -> np.ndarray:
@@ -260,7 +261,12 @@ def _pixels(image: Image.Image) -> np.ndarray:
 
 
 def _by_area(mask: Image.Image, size: tuple[int, int]) -> Image.Image:
-    return mask.resize(size, Image.Resampling.BOX)
+    """The share of each pixel that is marked, in 255ths; at least 1 somewhere, where anything is marked."""
+    shares = mask.resize(size, Image.Resampling.BOX)
+    if shares.getbbox() is None and mask.getbbox() is not None:  # so little that all was rounded to nothing
+        exact = np.asarray(mask.convert("F").resize(size, Image.Resampling.BOX))
+        shares = Image.fromarray((exact >= exact.max() / 2).astype(np.uint8))
+    return shares
 
 
 def _covering(picture: Image.Image, shape: tuple[int, int]) -> Image.Image:

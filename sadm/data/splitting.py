@@ -36,8 +36,17 @@ def split_set(images: ImageSet, held_out: float, seed: int) -> Split:
         UserError: as `split_by_class`; every image is assigned to the held-out part.
     """
     check_share(held_out)
+    return division_of(images) or split_by_class(images, held_out, seed)
+
+
+def division_of(images: ImageSet) -> Split | None:
+    """The division that a source itself makes; None where it holds nothing out.
+
+    Raises:
+        UserError: every image is assigned to the held-out part.
+    """
     if images.parts is None or HELD_OUT not in images.parts:
-        return split_by_class(images, held_out, seed)
+        return None
     chosen = torch.tensor([part == HELD_OUT for part in images.parts])
     if bool(chosen.all()):
         raise UserError(

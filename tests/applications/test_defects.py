@@ -7,6 +7,7 @@ import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -22,9 +23,11 @@ from sadm.applications.defects.folder import write_defects
 from sadm.applications.defects.gain import read_pairs, sentence
 from sadm.applications.defects.layouts import box_of, run_lengths
 from sadm.applications.defects.shapes import grown
+from sadm.applications.images import held_out_split, images_for
 from sadm.cli.main import run
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.marking import EDITED, read_mark
+from sadm.core.progress import Silent
 from sadm.data import ImageSet, open_source
 from sadm.evaluation.detection import DetectorSettings
 from sadm.training.model_folder import Model, load_model
@@ -250,6 +253,46 @@ def test_mvtec_folders(model: Model, images: ImageSet, tmp_path: Path) -> None:
     assert found == expected
 
 
+def test_mvtec_folders_are_read_again(model: Model, images: ImageSet, tmp_path: Path) -> None:
+    write_defects(model, images, requests(2), tmp_path, layout="mvtec", with_good=2)
+    opened = open_source(str(tmp_path), strict=True)
+    assert isinstance(opened, ImageSet)
+    assert opened.class_names == ("dent", "good", "stain")
+    by_name = {name: i for i, name in enumerate(opened.names)}
+    assert opened.masks is not None
+    assert opened.parts is not None
+    for request in requests(2):
+        for pair in synthesise(model, images, request):
+            row = by_name[f"test/{request.defect}/{pair.index:03d}.png"]
+            assert torch.equal(opened.images[row], pair.image)
+            assert torch.equal(opened.masks[row], pair.mask)
+            assert opened.parts[row] == "held_out"
+    assert [name for name, part in zip(opened.names, opened.parts, strict=True) if part == "train"] == [
+        "train/good/000.png",
+        "train/good/001.png",
+    ]
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_good_image_and_the_defects_on_it_are_one_group(
+    own: bool, model: Model, images: ImageSet, tmp_path: Path
+) -> None:
+    groups = tuple(f"part {i // 3}" for i in range(len(images))) if own else None
+    grouped = dataclasses.replace(images, groups=groups)
+    good = (grouped.labels == grouped.class_names.index("good")).nonzero().flatten().tolist()  # type: ignore[union-attr]
+    write_defects(model, grouped, requests(), tmp_path, with_good=len(good))
+    opened = open_source(str(tmp_path))
+    assert isinstance(opened, ImageSet)
+    assert opened.groups is not None
+    group_of = dict(zip(opened.names, opened.groups, strict=True))
+    expected = dict(zip(images.names, groups or images.names, strict=True))
+    for i, row in enumerate(good):
+        assert group_of[f"good/{i:06d}.png"] == expected[images.names[row]]
+    for request in requests():
+        for pair in synthesise(model, images, request):
+            assert group_of[f"{request.defect}/{pair.index:06d}.png"] == expected[pair.good]
+
+
 def decoded(counts: list[int], height: int, width: int) -> np.ndarray:
     """Run lengths back to a mask, pixel by pixel down the columns, as COCO defines them."""
     flat: list[bool] = []
@@ -345,6 +388,59 @@ def test_another_request_is_not_mixed_in(model: Model, images: ImageSet, tmp_pat
         write_defects(otherwise, images, requests(1), tmp_path)
 
 
+# ---- images of a run, and others -------------------------------------------------------------------------------------
+
+
+def changed_run(folder: Path, out: Path, **data: object) -> Path:
+    """A copy of a run whose configuration says something else of its images."""
+    shutil.copytree(folder, out)
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    config["data"].update(data)
+    (out / "config.yaml").write_text(yaml.safe_dump(config))
+    return out
+
+
+def wide_images(folder: Path, split: list[str]) -> Path:
+    """Images of 32x16 pixels, white at both ends, and a table that says their parts."""
+    folder.mkdir()
+    pixels = np.zeros((16, 32), np.uint8)
+    pixels[:, :8] = pixels[:, -8:] = 255
+    for i in range(len(split)):
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    rows = [f"{i}.png,{'good' if i % 2 else 'dent'},{part}" for i, part in enumerate(split)]
+    (folder / "metadata.csv").write_text("\n".join(["file_name,label,split", *rows]))
+    return folder
+
+
+def test_held_out_images_of_other_sources_are_left_out(folder: Path, model: Model, tmp_path: Path) -> None:
+    other = wide_images(tmp_path / "other", ["train", "test", "", "val", "train", "train"])
+    for place in (folder, folder / "model"):
+        found = images_for(place, model, str(other), Silent())
+        assert found.names == ("0.png", "2.png", "4.png", "5.png")
+        assert found.shape == model.spec.shape
+    everything = images_for(folder / "model", model, str(wide_images(tmp_path / "whole", [""] * 5)), Silent())
+    assert len(everything) == 5  # beside a model alone, nothing says that some are to be held out
+
+
+def test_other_images_are_read_as_the_run_reads_its_own(folder: Path, model: Model, tmp_path: Path) -> None:
+    other = wide_images(tmp_path / "other", ["train"] * 4 + ["test"] * 2)
+    cropped = images_for(folder, model, str(other), Silent())
+    assert int(cropped.images.max()) == 0  # the central square
+    run_ = changed_run(folder, tmp_path / "run", fit="pad", resolution=16, pad_colour="black")
+    padded = images_for(run_, model, str(other), Silent())
+    assert padded.shape == model.spec.shape
+    assert bool((padded.images[:, :, 4:12, [0, -1]] == 255).all())  # both ends are seen
+    assert int(padded.images[:, :, :4].max()) == 0
+
+
+def test_images_of_a_run_that_have_changed_are_refused(folder: Path, model: Model, tmp_path: Path) -> None:
+    assert len(images_for(folder, model, None, Silent())) == len(held_out_split(folder, Silent()).train)
+    run_ = changed_run(folder, tmp_path / "run", source="surfaces:count=60,size=16,defects=0.7,seed=5")
+    for opens in (lambda: images_for(run_, model, None, Silent()), lambda: held_out_split(run_, Silent())):
+        with pytest.raises(UserError, match="are not those that .* was trained on"):
+            opens()
+
+
 # ---- bad input -------------------------------------------------------------------------------------------------------
 
 
@@ -384,6 +480,16 @@ def test_images_without_masks_classes_or_size(model: Model, images: ImageSet) ->
     ):
         with pytest.raises(UserError, match=message):
             list(synthesise(model, other, Request("dent", 1)))
+
+
+def test_a_class_without_masks_is_refused_before_another_is_drawn(
+    model: Model, images: ImageSet, tmp_path: Path
+) -> None:
+    masks = images.masks.clone()  # type: ignore[union-attr]
+    masks[images.labels == images.class_names.index("stain")] = 0
+    with pytest.raises(UserError, match="no training image of class 'stain' .* has anything marked"):
+        write_defects(model, dataclasses.replace(images, masks=masks), requests(), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("text", ["somewhere", "2,0.5", "0.5", "0.1,", "-1,0"])

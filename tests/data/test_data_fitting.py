@@ -106,15 +106,26 @@ def test_a_mask_is_fitted_as_its_image(fit: Fit) -> None:
     assert (fitted.masks[(fitted.pixels < 55) | beside] == 0).all()
 
 
-def test_marks_that_are_too_thin_to_be_seen_still_count_as_marks() -> None:
-    marks = np.zeros((64, 64), dtype=np.uint8)
-    marks[10, 3:60] = 255  # a scratch of one pixel
-    for level, marked in ((marks, True), (np.zeros_like(marks), False)):
-        fitted = Fit(16).picture(Image.fromarray(marks), Image.fromarray(level))
+def test_marks_that_are_thinner_than_a_pixel_stay_marked() -> None:
+    marks, few = np.zeros((64, 64), dtype=np.uint8), np.zeros((640, 640), dtype=np.uint8)
+    marks[10, 4:57] = 255  # a scratch of one pixel, of which the last place holds one pixel of 16
+    few[300, 20] = 255  # one pixel of 1,600: less than half of a 255th
+    expected = np.zeros((3, 16, 16), dtype=np.uint8)
+    expected[0, 2, 1:14], expected[1, 7, 0] = 255, 255
+    for level, mask in zip((marks, few, np.zeros_like(marks)), expected, strict=True):
+        fitted = Fit(16).picture(Image.fromarray(level), Image.fromarray(level))
         assert fitted.masks is not None
-        assert fitted.masks.max() == 0  # less than half of every pixel
-        assert fitted.marked == (marked,)
+        assert np.array_equal(fitted.masks[0], mask)
+        assert fitted.marked == (bool(mask.any()),)
     assert Fit(16).picture(Image.fromarray(marks)).marked is None
+
+
+def test_a_thin_end_of_a_thick_mark_is_not_marked() -> None:
+    marks = np.zeros((64, 64), dtype=np.uint8)
+    marks[8:16, 8:16], marks[10, 16:60] = 255, 255
+    fitted = Fit(16).picture(Image.fromarray(marks), Image.fromarray(marks))
+    assert fitted.masks is not None
+    assert np.argwhere(fitted.masks[0]).tolist() == [[2, 2], [2, 3], [3, 2], [3, 3]]
 
 
 # ---- arrays ----------------------------------------------------------------------------------------------------------

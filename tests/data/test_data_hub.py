@@ -105,6 +105,26 @@ def test_our_decoder_reads_the_bytes(tmp_path: Path) -> None:
     assert [skip.reason[:20] for skip in images.skipped] == ["not an image: its co", "the row holds no ima"]
 
 
+def masked(count: int) -> Any:
+    """Rows of which every third has a mask."""
+    white = io.BytesIO()
+    Image.new("L", (8, 8), 255).save(white, "PNG")
+    mask = {"bytes": white.getvalue(), "path": None}
+    values = [dict(row, mask=None if i % 3 else mask) for i, row in enumerate(rows(count))]
+    return datasets.Dataset.from_list(values, features=features(mask=datasets.Image()))
+
+
+def test_an_empty_cell_of_masks_is_no_mask(tmp_path: Path, hub_folder: Path) -> None:
+    masked(40).select(range(39, 2, -1)).save_to_disk(tmp_path / "set")
+    masked(6).to_parquet(hub_folder / "train-00000-of-00001.parquet")
+    masked(4).to_parquet(hub_folder / "test-00000-of-00001.parquet")
+    for source, first in ((tmp_path / "set", range(39, 2, -1)), ("hub:owner/name@train?rows=5", range(5))):
+        images = read(source, strict=True)
+        assert images.masks is not None
+        assert [bool(mask.all()) for mask in images.masks] == [i % 3 == 0 for i in first]
+        assert [bool(mask.any()) for mask in images.masks] == [i % 3 == 0 for i in first]
+
+
 def test_every_column_that_means_something(tmp_path: Path) -> None:
     mask = {"bytes": png(9), "path": None}
     more = {"mask": datasets.Image(), "group": datasets.Value("int64"), "depth": datasets.Value("float32")}

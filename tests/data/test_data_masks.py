@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFilter
 
 from sadm.data.masks import to_mask
 from sadm.data.records import Unreadable
@@ -51,6 +53,66 @@ def test_a_palette_of_class_colours() -> None:
     image = grey(1).convert("P")
     image.putpalette([0, 0, 0, 128, 0, 0])
     assert np.array_equal(found(image)[0], MARKED)
+
+
+def test_every_colour_of_a_mask_is_marked_whether_light_or_dark() -> None:
+    kinds = np.where(MARKED, 1 + np.arange(14) % 3, 0).astype(np.uint8)
+    colours = np.array([[0, 0, 0], [128, 0, 0], [255, 255, 0], [0, 0, 20]], np.uint8)  # of which one alone is light
+    palette = Image.fromarray(kinds).convert("L").convert("P")
+    palette.putdata(kinds.flatten().tolist())
+    palette.putpalette(colours.flatten().tolist())
+    clear = Image.fromarray(
+        np.concatenate([colours[kinds], np.where(MARKED, 255, 0)[..., None]], axis=2).astype(np.uint8)
+    )
+    for image in (palette, Image.fromarray(colours[kinds]), clear):
+        marked, notes = found(image)
+        assert np.array_equal(marked, MARKED)
+        assert notes == ["its mask holds colours: all that is not black is marked"]
+
+
+def test_noise_of_a_lossy_file_is_no_colour(tmp_path: Path) -> None:
+    block = np.zeros((32, 32), np.uint8)
+    block[8:20, 8:24] = 255
+    tinted = np.stack([block, np.where(block, 250, 6), np.where(block, 247, 3)], axis=2).astype(np.uint8)
+    for name in ("mask.jpg", "mask.webp"):
+        Image.fromarray(tinted).save(tmp_path / name, quality=80)
+        with Image.open(tmp_path / name) as image:
+            marked, notes = found(image)
+        assert notes == []
+        assert np.array_equal(marked, block == 255)
+
+
+def areas(*levels: int) -> Image.Image:
+    """One square of each level, side by side on black."""
+    values = np.zeros((9, 6 * len(levels)), np.uint8)
+    for i, level in enumerate(levels):
+        values[2:6, 6 * i + 1 : 6 * i + 5] = level
+    return Image.fromarray(values)
+
+
+@pytest.mark.parametrize("levels", [(85, 170), (1, 2, 255), (100, 200, 250)])
+def test_numbers_on_either_side_of_half_white_are_refused(levels: tuple[int, ...]) -> None:
+    values = ", ".join(map(str, levels))
+    with pytest.raises(
+        Unreadable, match=rf"holds the values {values} besides black, and {levels[0]} is no soft edge.*at most 127"
+    ):
+        to_mask(areas(*levels))
+    thin = np.asarray(areas(*levels)).copy()
+    thin[3:] = 0  # lines of one pixel
+    if levels[0] > 16:
+        with pytest.raises(Unreadable, match="no soft edge"):
+            to_mask(Image.fromarray(thin))
+
+
+def test_soft_edges_are_no_numbers() -> None:
+    drawn = Image.new("L", (120, 120))
+    draw = ImageDraw.Draw(drawn)
+    draw.ellipse((10, 20, 60, 90), fill=255)
+    draw.line((70, 5, 110, 115), fill=255, width=6)
+    small = drawn.resize((60, 60), Image.Resampling.BOX)  # two by two pixels: the values 0, 64, 128, 192 and 255
+    assert {64, 128, 192} <= set(np.unique(np.asarray(small)).tolist())
+    for image in (small, drawn.filter(ImageFilter.GaussianBlur(4))):
+        assert np.array_equal(found(image)[0], np.asarray(image) > 127)
 
 
 def test_noise_around_white_is_not_marked() -> None:

@@ -282,6 +282,8 @@ MISTAKES = {
     ),
     "open quote": ('file_name,label\n"a.png,x\n', r"no valid CSV: unexpected end of data"),
     "two labels": ("file_name,label,class\na.png,x,y\n", r"columns 'label', 'class', which mean the same"),
+    "two groups": ("file_name,Group,group\na.png,1,2\n", r"columns 'Group', 'group', which mean the same"),
+    "a label in capitals": ("file_name,Class,label\na.png,1,2\n", r"columns 'label', 'Class', which mean the same"),
     "same column": ("file_name,label,label\na.png,x,y\n", r"two columns named 'label'"),
     "split": (
         "file_name,split\na.png,training\nb.png,maybe\n",
@@ -293,6 +295,16 @@ MISTAKES = {
     ),
     "Latin-1": ("file_name\nbl\xe9.png\n".encode("latin-1"), r"neither UTF-8 nor CP932.*Save it as UTF-8; in Excel"),
 }
+
+
+def test_columns_are_known_in_capitals_too(tmp_path: Path) -> None:
+    text = "file_name,Label,GROUP,Split,Mask\na.png,1,7,train,b.png\nsub folder/c.png,2,8,Test,\n"
+    images = read(table(tmp_path, text))
+    assert images.class_names == ("1", "2")
+    assert images.groups == ("7", "8")
+    assert images.parts == ("train", "held_out")
+    assert images.masks is not None
+    assert images.attribute_names == ()
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)

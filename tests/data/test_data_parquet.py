@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sadm.core.errors import UserError
 from sadm.data.fitting import Fit
@@ -93,6 +95,41 @@ def test_rows_are_found_in_any_order(tmp_path: Path, group: int, order: str) -> 
     }[order]
     expected = [png(i) for i in range(100)]
     assert [listing.records[i].content() for i in wanted] == [expected[i] for i in wanted]  # type: ignore[operator]
+
+
+def test_an_empty_cell_of_masks_is_no_mask(tmp_path: Path) -> None:
+    white = io.BytesIO()
+    Image.new("L", (8, 8), 255).save(white, "PNG")
+    cells = [{"bytes": white.getvalue(), "path": None}, None, {"bytes": None, "path": None}] * 20
+    table = pa.table({"image": [png(i) for i in range(60)], "mask": cells})
+    pq.write_table(table, tmp_path / "a.parquet", row_group_size=7)
+    plain = [None if i % 3 else white.getvalue() for i in range(60)]
+    write_plain(tmp_path / "b.parquet", image=[png(i) for i in range(60)], mask=pa.array(plain, pa.binary()))
+    for name in ("a.parquet", "b.parquet", "a.parquet?rows=20"):
+        images = read(tmp_path / name, strict=True)
+        assert images.masks is not None
+        assert [bool(mask.all()) for mask in images.masks] == [i % 3 == 0 for i in range(len(images))]
+        assert [bool(mask.any()) for mask in images.masks] == [i % 3 == 0 for i in range(len(images))]
+
+
+def test_columns_are_known_in_capitals_too(tmp_path: Path) -> None:
+    content = {
+        "Image": [png(i) for i in range(4)],
+        "Label": [1, 0, 0, 1],
+        "Group": list("aabb"),
+        "Split": ["train", "test"] * 2,
+    }
+    images = read(write_plain(tmp_path / "a.parquet", **content))
+    assert images.class_names == ("0", "1")
+    assert images.groups == ("a", "a", "b", "b")
+    assert images.parts == ("train", "held_out") * 2
+    assert images.attribute_names == ()
+    with pytest.raises(
+        UserError, match=r"the columns 'Label', 'label' differ in capitals alone.*which holds the labels"
+    ):
+        read(write_plain(tmp_path / "b.parquet", **content, label=[1, 0, 0, 1]))
+    with pytest.raises(UserError, match=r"has the columns 'Group', 'group', which mean the same"):
+        read(write_plain(tmp_path / "c.parquet", **content, group=list("abab")))
 
 
 def test_threads_read_one_file(tmp_path: Path) -> None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from sadm.core.errors import UserError
-from sadm.data import load_split
+from sadm.data import ImageSet, load_split
 from source_files import class_of, fill, pixels, read, read_split, remarks
 
 
@@ -45,10 +47,89 @@ def test_a_lone_training_folder_is_divided_by_us(tmp_path: Path) -> None:
     assert (len(split.train), len(split.held_out)) == (8, 2)
 
 
-@pytest.mark.parametrize("names", [["train/1.png", "test/2.png", "other/3.png"], ["test/1.png", "val/2.png"]])
+@pytest.mark.parametrize("names", [["train/1.png", "other/3.png"], ["test/1.png", "val/2.png"]])
 def test_other_folders_are_classes(tmp_path: Path, names: list[str]) -> None:
     fill(tmp_path, names)
     assert set(class_of(read(tmp_path)).values()) == {name.split("/")[0] for name in names}
+
+
+@pytest.mark.parametrize(
+    ("names", "named", "others"),
+    [
+        (["train/1.png", "test/2.png", "other/3.png"], "'test', 'train'", "'other'"),
+        (
+            ["train/a/1.png", "valid/a/2.png", "ground_truth/a/2.png", "masks/a/2.png"],
+            "'train', 'valid'",
+            "'ground_truth', 'm",
+        ),
+        (["test/dent/1.png", "ground_truth/dent/1_mask.png"], "'test'", "'ground_truth'"),
+        (["train/dent/1.png", "Ground-Truth/dent/1_mask.png"], "'train'", "'Ground-Truth'"),
+    ],
+)
+def test_parts_beside_other_folders_are_refused(tmp_path: Path, names: list[str], named: str, others: str) -> None:
+    fill(tmp_path, names)
+    with pytest.raises(UserError, match=rf"holds {named}, named like parts of a split, and beside them {others}"):
+        read(tmp_path)
+    fill(tmp_path, ["0.png"])
+    with pytest.raises(UserError, match=r"holds images both at its top \('0\.png'\) and in subfolders"):
+        read(tmp_path)
+
+
+def mark(folder: Path, names: Sequence[str]) -> None:
+    """Masks of pictures: mask i marks row i alone."""
+    for i, name in enumerate(names):
+        mask = np.zeros((8, 8), np.uint8)
+        mask[i] = 255
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(mask).save(folder / name)
+
+
+def rows_marked(images: ImageSet) -> dict[str, list[int]]:
+    """Which rows each image's mask marks, by name."""
+    assert images.masks is not None
+    return {
+        name: (mask[0] == 255).all(1).nonzero().flatten().tolist()
+        for name, mask in zip(images.names, images.masks, strict=True)
+    }
+
+
+def test_folders_of_mvtec_are_parts_with_their_masks(tmp_path: Path) -> None:
+    good = ["train/good/000.png", "train/good/001.png", "test/good/000.png"]
+    fill(tmp_path, [*good, "test/scratch/000.png", "test/scratch/001.bmp", "test/dent/000.png"])
+    mark(tmp_path / "ground_truth", ["scratch/000_mask.png", "scratch/001_mask.png", "dent/000.png"])
+    images = read(tmp_path, strict=True)
+    assert images.class_names == ("dent", "good", "scratch")
+    assert rows_marked(images) == {
+        "test/dent/000.png": [2],
+        "test/good/000.png": [],
+        "test/scratch/000.png": [0],
+        "test/scratch/001.bmp": [1],
+        "train/good/000.png": [],
+        "train/good/001.png": [],
+    }
+    assert "masks are those of the folder 'ground_truth'" in remarks(images)
+    split = read_split(tmp_path)
+    assert split.train.names == ("train/good/000.png", "train/good/001.png")
+    assert len(split.held_out) == 4
+
+
+def test_masks_and_defects_without_their_counterpart_are_said(tmp_path: Path) -> None:
+    fill(tmp_path, ["train/good/0.png", "test/good/0.png", "test/dent/0.png", "test/dent/1.png"])
+    mark(tmp_path / "ground_truth", ["dent/0_mask.png", "dent/7_mask.png"])
+    images = read(tmp_path)
+    assert [skip.path for skip in images.skipped] == ["ground_truth/dent/7_mask.png"]
+    assert "so nothing is marked in them: 'test/dent/1.png'" in remarks(images)
+    fill(tmp_path, ["valid/dent/0.png"])
+    with pytest.raises(
+        UserError, match=r"may be the mask of 'test/dent/0\.png' and of 'valid/dent/0\.png'\. Rename one"
+    ):
+        read(tmp_path)
+
+
+def test_a_table_says_what_folders_beside_parts_are(tmp_path: Path) -> None:
+    fill(tmp_path, ["train/1.png", "test/2.png", "other/3.png"])
+    (tmp_path / "metadata.csv").write_text("file_name,mask\ntrain/1.png,other/3.png\ntest/2.png,\n")
+    assert read(tmp_path, strict=True).names == ("test/2.png", "train/1.png")
 
 
 def test_load_split_keeps_the_parts_of_the_source(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sadm.applications.defects.layouts import LAYOUTS, box_of
 from sadm.applications.defects.shapes import Place
-from sadm.applications.defects.synthesis import Pair, Request, check_fit, synthesise
+from sadm.applications.defects.synthesis import Job, Pair, Request
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.grids import write_png
 from sadm.core.progress import Reporter, Silent
@@ -67,9 +67,7 @@ def write_defects(
         raise UserError(f"--layout is '{layout}'; expected one of {', '.join(LAYOUTS)}.")
     defects = [name for name in images.class_names if name != good]
     places = LAYOUTS[layout](good, defects)
-    for request in requests:  # before anything is written
-        request.check()
-        check_fit(model, images, (good, request.defect))
+    jobs = [Job(model, images, request, good) for request in requests]  # before anything is written
     chosen = _good_images(images, good, with_good)
     about = {
         "data": images.fingerprint(),
@@ -81,14 +79,14 @@ def write_defects(
     }
     faint = 0
     with StopRequest() as stop, generated_images(out, model, "sadm defects", about=about) as outputs:
-        for request in requests:
+        for job in jobs:
+            request = job.request
             names = [places.image(request.defect, index) for index in range(request.count)]
 
             def show(done: int, total: int, defect: str = request.defect) -> None:
                 shown.update(f"drawing '{defect}'", done, total)
 
-            pairs = synthesise(model, images, request, good, lambda i, names=names: outputs.has(names[i]), show)  # type: ignore[misc]
-            for pair in pairs:
+            for pair in job.draw(lambda i, names=names: outputs.has(names[i]), show):  # type: ignore[misc]
                 mask = places.mask(request.defect, pair.index)
                 write_png(outputs.folder / mask, pair.mask.permute(1, 2, 0).numpy())
                 outputs.add(
@@ -102,10 +100,11 @@ def write_defects(
                 if stop.requested:
                     raise InterruptedRun(f"Stopped after {len(outputs)} images. To go on, run the same command.")
             faint += sum(outputs.record(name)["details"]["change"] < request.least_change for name in names)
-        paths = _write_good(outputs, places, images, chosen)
+        written = _write_good(outputs, places, images, chosen)
+        groups = dict(zip(images.names, images.groups or images.names, strict=True))
         wanted = [(request.defect, index) for request in requests for index in range(request.count)]
-        places.finish(outputs.folder, [outputs.record(places.image(*key)) for key in wanted], defects, paths)
-    return Written({request.defect: request.count for request in requests}, faint, len(paths))
+        places.finish(outputs.folder, [outputs.record(places.image(*key)) for key in wanted], defects, written, groups)
+    return Written({request.defect: request.count for request in requests}, faint, len(written))
 
 
 def facts_of(pair: Pair, mask: str) -> dict[str, Any]:
@@ -145,12 +144,13 @@ def _good_images(images: ImageSet, good: str, count: int) -> list[int]:
     return there[:count]
 
 
-def _write_good(outputs: GeneratedImages, places: Any, images: ImageSet, chosen: Sequence[int]) -> list[str]:
-    """Writes real good images, which carry no mark; returns their paths."""
-    paths = []
+def _write_good(outputs: GeneratedImages, places: Any, images: ImageSet, chosen: Sequence[int]) -> dict[str, str]:
+    """Writes real good images, which carry no mark; returns their names in the source, by their paths."""
+    written = {}
     for number, row in enumerate(chosen):
-        paths.append(places.good(number))
-        path = outputs.folder / paths[-1]
+        place = places.good(number)
+        written[place] = images.names[row]
+        path = outputs.folder / place
         if not path.exists():
             write_png(path, images.images[row].permute(1, 2, 0).numpy())
-    return paths
+    return written

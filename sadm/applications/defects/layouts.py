@@ -34,14 +34,22 @@ class Layout(Protocol):
         """Path of a good image."""
         ...
 
-    def finish(self, folder: Path, records: Sequence[Record], defects: Sequence[str], good: Sequence[str]) -> None:
+    def finish(
+        self,
+        folder: Path,
+        records: Sequence[Record],
+        defects: Sequence[str],
+        good: Mapping[str, str],
+        groups: Mapping[str, str],
+    ) -> None:
         """Writes the tables.
 
         Args:
             folder: of all.
             records: of the images with defects, in order.
             defects: all classes of defects.
-            good: paths of the good images.
+            good: names of the good images, by their paths.
+            groups: that of each training image, by its name.
         """
         ...
 
@@ -62,17 +70,24 @@ class Classes:
     def good(self, index: int) -> str:
         return f"{self.folders[self.names[0]]}/{index:06d}.png"
 
-    def finish(self, folder: Path, records: Sequence[Record], defects: Sequence[str], good: Sequence[str]) -> None:
+    def finish(
+        self,
+        folder: Path,
+        records: Sequence[Record],
+        defects: Sequence[str],
+        good: Mapping[str, str],
+        groups: Mapping[str, str],
+    ) -> None:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
-        # Images on one good image are of one group, which no split may tear apart.
+        # A good image and those that lie on it are of one group, which no split may tear apart.
         writer.writerow(["file_name", "label", "group", "mask", "severity"])
         for record in records:
             details = record["details"]
             severity = "" if details["severity"] is None else f"{details['severity']:.9g}"
-            writer.writerow([record["file"], record["label"], details["good"], details["mask"], severity])
-        for path in good:
-            writer.writerow([path, self.names[0], "", "", ""])
+            writer.writerow([record["file"], record["label"], groups[details["good"]], details["mask"], severity])
+        for path, name in good.items():
+            writer.writerow([path, self.names[0], groups[name], "", ""])
         write_atomically(folder / METADATA, text.getvalue())
 
 
@@ -91,7 +106,14 @@ class MVTec:
     def good(self, index: int) -> str:
         return f"train/good/{index:03d}.png"
 
-    def finish(self, folder: Path, records: Sequence[Record], defects: Sequence[str], good: Sequence[str]) -> None:
+    def finish(
+        self,
+        folder: Path,
+        records: Sequence[Record],
+        defects: Sequence[str],
+        good: Mapping[str, str],
+        groups: Mapping[str, str],
+    ) -> None:
         """Nothing: these folders have no tables."""
 
 
@@ -110,7 +132,14 @@ class Coco:
     def good(self, index: int) -> str:
         return f"images/good-{index:06d}.png"
 
-    def finish(self, folder: Path, records: Sequence[Record], defects: Sequence[str], good: Sequence[str]) -> None:
+    def finish(
+        self,
+        folder: Path,
+        records: Sequence[Record],
+        defects: Sequence[str],
+        good: Mapping[str, str],
+        groups: Mapping[str, str],
+    ) -> None:
         numbers = {name: number for number, name in enumerate(defects, 1)}
         images, annotations = [], []
         for number, record in enumerate(records, 1):
@@ -150,7 +179,14 @@ class Yolo:
     def good(self, index: int) -> str:
         return f"images/train/good-{index:06d}.png"
 
-    def finish(self, folder: Path, records: Sequence[Record], defects: Sequence[str], good: Sequence[str]) -> None:
+    def finish(
+        self,
+        folder: Path,
+        records: Sequence[Record],
+        defects: Sequence[str],
+        good: Mapping[str, str],
+        groups: Mapping[str, str],
+    ) -> None:
         for record in records:
             height, width = read_png(folder / record["details"]["mask"]).shape[:2]
             x, y, w, h = record["details"]["box"]

@@ -118,19 +118,14 @@ def synthesise(
     Raises:
         UserError: the model draws latents or other images, there is no such class, no good image or no mask.
     """
-    request.check()
-    job = _Job(model, images, request, good)
-    wanted = [index for index in range(request.count) if not having(index)]
-    batch = model.sampling.batch
-    for start in range(0, len(wanted), batch):
-        yield from job.pairs(wanted[start : start + batch])
-        progress(request.count - len(wanted) + min(start + batch, len(wanted)), request.count)
+    yield from Job(model, images, request, good).draw(having, progress)
 
 
-class _Job:
-    """What is the same for all pairs of a request."""
+class Job:
+    """What is the same for all pairs of a request; arguments and errors are those of `synthesise`."""
 
     def __init__(self, model: Model, images: ImageSet, request: Request, good: str) -> None:
+        request.check()
         check_fit(model, images, (good, request.defect))
         assert images.labels is not None  # noqa: S101 - checked
         self.model, self.images, self.request = model, images, request
@@ -147,6 +142,14 @@ class _Job:
                 f"--severity needs a model that was told of attribute '{request.attribute}' in training (--data.tell "
                 f"attributes); this one was told of {', '.join(names) or 'none'}."
             )
+
+    def draw(self, having: Callable[[int], bool], progress: Callable[[int, int], None]) -> Iterator[Pair]:
+        """Draws the pairs; see `synthesise`."""
+        count, batch = self.request.count, self.model.sampling.batch
+        wanted = [index for index in range(count) if not having(index)]
+        for start in range(0, len(wanted), batch):
+            yield from self.pairs(wanted[start : start + batch])
+            progress(count - len(wanted) + min(start + batch, len(wanted)), count)
 
     def pairs(self, indices: Sequence[int]) -> list[Pair]:
         """The pairs of these indices; those that hardly show anything are drawn again."""

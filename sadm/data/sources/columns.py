@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from sadm.core.optional import import_optional
 from sadm.data.imageset import Note
 from sadm.data.records import Content, Listing, Record, Unreadable
 from sadm.data.sources.address import Address
-from sadm.data.sources.tables import LABELS, Knowledge, Table, json_number, understand
+from sadm.data.sources.tables import LABELS, Knowledge, Table, columns_named, json_number, understand
 from sadm.data.sources.words import composed, ordered, quoted
 
 _WORDS = ("split", "group")  # columns of text that mean something
@@ -63,7 +63,7 @@ class Plan:
 
 @dataclasses.dataclass
 class Rows:
-    """The rows of one split: the cells of the columns of the plan, and the encoded images and masks."""
+    """The rows of one split: the cells of the columns of the plan, and the encoded images and masks, None where there is none."""
 
     name: str
     part: str
@@ -103,7 +103,7 @@ class Reach:
 
 
 def plan_columns(features: Mapping[str, Any], address: Address) -> Plan:
-    """Decides what each column is for, by its type (`datasets.Features`) and then by its name.
+    """Decides what each column is for, by its type (`datasets.Features`) and then by its name, in capitals or not.
 
     The images are the only column of images, or the one named image or img; the labels are the column named cls, label,
     class or labels, or else the only one of type ClassLabel.
@@ -113,9 +113,11 @@ def plan_columns(features: Mapping[str, Any], address: Address) -> Plan:
     """
     image = _image_column(features, address)
     label = _label_column({name: kind for name, kind in features.items() if name != image}, address)
-    mask = _MASK if _MASK in features and _is_image(features[_MASK]) else None
-    rest = [name for name in features if name not in (image, _MASK, label, *LABELS)]
-    columns = [name for name in rest if _is_number(features[name]) or (name in _WORDS and _is_text(features[name]))]
+    masks, words = columns_named(features, (_MASK,)), columns_named(features, _WORDS)
+    mask = _alone([name for name in masks if _is_image(features[name])], "masks", address)
+    others = (image, label, *masks, *columns_named(features, LABELS))
+    rest = [name for name in features if name not in others]
+    columns = [name for name in rest if _is_number(features[name]) or (name in words and _is_text(features[name]))]
     names = getattr(features[label], "names", None) if label is not None else None
     return Plan(
         image=image,
@@ -161,6 +163,16 @@ def list_splits(address: Address, plan: Plan, splits: Sequence[Rows]) -> Listing
     return listing
 
 
+def is_null(cell: Any) -> bool:
+    """Whether a cell of a column of images holds nothing: it is null, or has neither bytes nor a path."""
+    return cell is None or (isinstance(cell, dict) and cell.get("bytes") is None and not cell.get("path"))
+
+
+def masks_of(contents: Sequence[Content], empty: Iterable[bool]) -> list[Content | None]:
+    """The masks of some rows; none where the cell is empty, as in a table of files."""
+    return [None if nothing else content for content, nothing in zip(contents, empty, strict=True)]
+
+
 def cell_bytes(cell: Any, reach: Reach) -> bytes:
     """The encoded image in a cell: bytes, or a dictionary with `bytes` or else the `path` of a file, maybe a remote one.
 
@@ -189,8 +201,9 @@ def _image_column(features: Mapping[str, Any], address: Address) -> str:
                 f"{address.source}: there is no column '{address.image}' to take images from; there are {quoted(features, 20)}."
             )
         return address.image
-    found = [name for name, kind in features.items() if name != _MASK and _is_image(kind)]
-    usual = [name for name in found if name in _USUAL_IMAGES]
+    masks = columns_named(features, (_MASK,))
+    found = [name for name, kind in features.items() if name not in masks and _is_image(kind)]
+    usual = columns_named(found, _USUAL_IMAGES)
     if len(usual or found) == 1:
         return (usual or found)[0]
     raise UserError(
@@ -206,14 +219,24 @@ def _label_column(features: Mapping[str, Any], address: Address) -> str | None:
                 f"{address.source}: there is no column '{address.label}' to take labels from; there are {quoted(features, 20)}."
             )
         return address.label
-    usual = next((name for name in USUAL_LABELS if name in features), None)
-    if usual is not None:
-        return usual
+    for word in USUAL_LABELS:
+        if usual := _alone(columns_named(features, (word,)), "labels", address):
+            return usual
     found = [name for name, kind in features.items() if getattr(kind, "names", None) is not None]
     if len(found) > 1:
         raise UserError(
             f"{address.source}: the columns {quoted(found, 20)} all hold classes. Name the one to learn: "
             f"{address.example('label', found[0])}."
+        )
+    return found[0] if found else None
+
+
+def _alone(found: Sequence[str], what: str, address: Address) -> str | None:
+    """The one column of some name, if there is any."""
+    if len(found) > 1:
+        raise UserError(
+            f"{address.source}: the columns {quoted(found)} differ in capitals alone, so it is unclear which holds the {what}. "
+            "Rename one of them."
         )
     return found[0] if found else None
 

@@ -19,12 +19,13 @@ from sadm.core.optional import import_optional
 from sadm.data.imageset import Note
 from sadm.data.records import Content, Listing, Progress, Unreadable
 from sadm.data.sources.address import Address
-from sadm.data.sources.columns import Plan, Reach, Rows, cell_bytes, list_splits, plan_columns
+from sadm.data.sources.columns import Plan, Reach, Rows, cell_bytes, is_null, list_splits, masks_of, plan_columns
 from sadm.data.sources.spool import Spool
 from sadm.data.sources.words import first_line, parts_of_splits, quoted
 
 _SAVED = (("dataset_dict.json",), ("dataset_info.json", "state.json"))  # of a DatasetDict, of a Dataset
 _SECONDS = 5.0  # to wait for the hub's first answer
+_BATCH = 16  # rows of masks read at a time
 _JSON = "json"  # column of an object with further columns, in shards
 
 
@@ -120,11 +121,17 @@ def _stored(source: _Source, split: Any, plan: Plan, name: str, part: str, progr
         is_nested = column not in split.column_names
         cells[column] = [(row or {}).get(column) for row in nested] if is_nested else split[column][:]
 
-    def contents(column: str) -> list[Content]:
-        encoded = _undecoded(source.datasets, split, column).select_columns([column])
-        return [_reader(encoded, column, i, source.reach) for i in range(len(encoded))]
+    def encoded(column: str) -> Any:
+        return _undecoded(source.datasets, split, column).select_columns([column])
 
-    masks = None if plan.mask is None else contents(plan.mask)
+    def contents(column: str) -> list[Content]:
+        rows = encoded(column)
+        return [_reader(rows, column, i, source.reach) for i in range(len(rows))]
+
+    masks = None
+    if plan.mask is not None:
+        empty = [is_null(cell) for batch in encoded(plan.mask).iter(_BATCH) for cell in batch[plan.mask]]
+        masks = masks_of(contents(plan.mask), empty)
     return Rows(name, part, cells, contents(plan.image), masks)
 
 
@@ -134,7 +141,7 @@ def _reader(encoded: Any, column: str, row: int, reach: Reach) -> Callable[[], b
 
 def _streamed(source: _Source, split: Any, plan: Plan, name: str, part: str, progress: Progress | None) -> Rows:
     """The first rows as they arrive; images are kept in a temporary file."""
-    spool, images, masks = Spool(), list[Content](), list[Content]()
+    spool, images, masks = Spool(), list[Content](), list[Content | None]()
     cells: dict[str, list[Any]] = {column: [] for column in plan.columns}
     for column in filter(None, (plan.image, plan.mask)):
         split = _undecoded(source.datasets, split, column)
@@ -144,7 +151,8 @@ def _streamed(source: _Source, split: Any, plan: Plan, name: str, part: str, pro
             values.append(flat[column])
         images.append(_kept(row[plan.image], source.reach, spool))
         if plan.mask is not None:
-            masks.append(_kept(row[plan.mask], source.reach, spool))
+            mask = row[plan.mask]
+            masks.append(None if is_null(mask) else _kept(mask, source.reach, spool))
         if progress is not None:
             progress(len(images), source.address.rows or 0)
     return Rows(name, part, cells, images, masks if plan.mask is not None else None)

@@ -15,7 +15,7 @@ from sadm.core.errors import UserError
 from sadm.core.optional import import_optional
 from sadm.data.records import Content, Listing, Progress, Unreadable
 from sadm.data.sources.address import Address, RowsLeft
-from sadm.data.sources.columns import Plan, Reach, Rows, cell_bytes, list_splits, plan_columns
+from sadm.data.sources.columns import Plan, Reach, Rows, cell_bytes, is_null, list_splits, masks_of, plan_columns
 from sadm.data.sources.words import first_line, parts_of_files
 
 MAGIC = b"PAR1"
@@ -90,7 +90,15 @@ def _rows(parquet: Any, path: Path, part: str, file: Any, plan: Plan, limit: int
         forward = _Forward(parquet, path, column)
         return [_reader(forward, i, Reach((path.parent,))) for i in range(count)]
 
-    return Rows(path.name, part, cells, contents(plan.image), None if plan.mask is None else contents(plan.mask))
+    masks = None if plan.mask is None else masks_of(contents(plan.mask), _empty_cells(file, plan.mask, count))
+    return Rows(path.name, part, cells, contents(plan.image), masks)
+
+
+def _empty_cells(file: Any, column: str, count: int) -> list[bool]:
+    """Whether each of the first cells of a column of images holds nothing; reads the column, a few rows at a time."""
+    batches = file.iter_batches(_BATCH, columns=[column])
+    cells = (cell for batch in batches for cell in batch.column(0).to_pylist())
+    return [is_null(cell) for cell in itertools.islice(cells, count)]
 
 
 def _reader(forward: _Forward, row: int, reach: Reach) -> Callable[[], bytes]:

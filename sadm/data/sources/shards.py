@@ -23,7 +23,7 @@ from sadm.data.imageset import Note, Skipped
 from sadm.data.records import Content, Listing, Progress, Record, Unreadable, examples, readable_name
 from sadm.data.sources.address import Address, RowsLeft
 from sadm.data.sources.columns import USUAL_LABELS
-from sadm.data.sources.tables import LABELS, Table, json_number, understand
+from sadm.data.sources.tables import LABELS, Table, columns_named, json_number, understand
 from sadm.data.sources.words import ordered, parts_of_files, quoted
 
 _CLASS, _JSON, _MASK = "cls", "json", "mask."
@@ -227,10 +227,10 @@ def _table(address: Address, samples: Sequence[_Sample], listing: Listing) -> Ta
         raise UserError(
             f"{address.source}: no sample has a '{address.label}' to take labels from; there are {quoted(names)}."
         )
-    label = address.label or next((name for name in USUAL_LABELS if name in columns), None)
+    label = address.label or next(iter(columns_named(columns, USUAL_LABELS)), None)
     if label is not None:
         labels = columns.pop(label)
-        rivals = [name for name in LABELS if name in columns]
+        rivals = columns_named(columns, LABELS)
         if rivals:
             listing.notes.append(Note(address.source, f"labels are those of '{label}'; left out: {quoted(rivals)}"))
         columns = {name: cells for name, cells in columns.items() if name not in rivals} | {LABELS[0]: labels}

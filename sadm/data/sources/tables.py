@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from sadm.core.errors import UserError
@@ -68,19 +68,21 @@ def understand(table: Table) -> Knowledge:
     """Finds out what the columns of a table say.
 
     `label` (or `class`) names classes, `group` what belongs together, `split` the part (see `PARTS`), `mask` (or
-    `mask_file_name`) the path of a mask; every other column of numbers is an attribute, and columns of text are left out.
+    `mask_file_name`) the path of a mask, in capitals or not; every other column of numbers is an attribute, and columns of text
+    are left out.
 
     Raises:
         UserError: a label is missing, a part is unknown, or two columns claim one meaning; with the number of the row.
     """
     remarks: list[str] = []
     label, mask = _one_of(table, LABELS), _one_of(table, ("mask", "mask_file_name"))
-    known = [name for name in (label, mask, "group", "split") if name is not None]
+    group, split = _one_of(table, ("group",)), _one_of(table, ("split",))
+    known = [name for name in (label, mask, group, split) if name is not None]
     empty: list[None] = [None] * table.count
     return Knowledge(
         classes=None if label is None else _classes(table, label, remarks),
-        groups=[text(cell) or None for cell in table.columns.get("group", empty)],
-        parts=_parts(table, remarks),
+        groups=[text(cell) or None for cell in table.columns.get(group or "", empty)],
+        parts=[""] * table.count if split is None else _parts(table, split, remarks),
         masks=[text(cell) or None for cell in table.columns.get(mask or "", empty)],
         attributes=_attributes(table.without(*known), remarks),
         remarks=tuple(remarks),
@@ -110,8 +112,13 @@ def json_number(cell: Any) -> float:
     return float(cell)
 
 
+def columns_named(columns: Iterable[str], words: Sequence[str]) -> list[str]:
+    """The columns that are called by one of some words, in capitals or not, in the order of the words."""
+    return [column for word in words for column in columns if column.casefold() == word]
+
+
 def _one_of(table: Table, names: Sequence[str]) -> str | None:
-    found = [name for name in names if name in table.columns]
+    found = columns_named(table.columns, names)
     if len(found) > 1:
         raise UserError(
             f"{table.name} has the columns {quoted(found)}, which mean the same. Remove or rename one of them."
@@ -147,14 +154,12 @@ def _classes(table: Table, column: str, remarks: list[str]) -> list[str] | None:
     return names
 
 
-def _parts(table: Table, remarks: list[str]) -> list[str]:
-    if "split" not in table.columns:
-        return [""] * table.count
-    words = [text(cell) for cell in table.columns["split"]]
+def _parts(table: Table, column: str, remarks: list[str]) -> list[str]:
+    words = [text(cell) for cell in table.columns[column]]
     parts = [part_of(word) for word in words]
     if None in parts:
         raise UserError(
-            f"{table.name}: {table.cell('split', parts.index(None))} as its 'split'; expected one of {', '.join(PARTS)}, or "
+            f"{table.name}: {table.cell(column, parts.index(None))} as its '{column}'; expected one of {', '.join(PARTS)}, or "
             "nothing."
         )
     held_out = sorted({word for word, part in zip(words, parts, strict=True) if part == HELD_OUT})
