@@ -30,7 +30,7 @@ from sadm.data.masks import read_mask
 from sadm.diffusion.inpaint import inpaint_images
 from sadm.training.grid import write_grid
 from sadm.training.model_folder import Model
-from sadm.training.outputs import generated_images
+from sadm.training.outputs import GeneratedImages, generated_images
 
 OWN, BOX = "own", "box"
 _SHOWN = 8  # images in the overview
@@ -142,19 +142,20 @@ def write_inpainted(
     names = class_names_by_row(model, labels)
     with StopRequest() as stop, generated_images(out, model, "sadm inpaint", about=about) as outputs:
         write_proposals(outputs, wanted, make, describe, names, settings.batch, reporter or Silent(), stop)
-        _write_overview(outputs.folder, images, masks, proposals)
+        _write_overview(outputs, images, masks, proposals, seed)
     return len(wanted)
 
 
-def _write_overview(folder: Path, images: ImageSet, masks: torch.Tensor, proposals: int) -> None:
+def _write_overview(outputs: GeneratedImages, images: ImageSet, masks: torch.Tensor, proposals: int, seed: int) -> None:
     """The first images, row by row: as it was, what was taken away, and the proposals."""
     tiles = []
     for row in range(min(_SHOWN, len(images))):
         before = images.images[row]
         holes = torch.where(masks[row], torch.full_like(before, _GREY), before)
         tiles += [to_floats(before), to_floats(holes)]
-        tiles += [read_picture(folder / Proposal(row, number, 0).name) for number in range(proposals)]
-    write_grid(folder / "overview.png", tiles, 2 + proposals)
+        tiles += [read_picture(outputs.folder / Proposal(row, number, 0).name) for number in range(proposals)]
+    mark = outputs.mark(seed, edited=True, details={"images": len(images), "proposals": proposals})
+    write_grid(outputs.folder / "overview.png", tiles, 2 + proposals, mark)
 
 
 def _share(text: str) -> float:

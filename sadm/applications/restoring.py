@@ -24,7 +24,7 @@ from sadm.applications.spaces import refuse_latents
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.core.files import write_json
-from sadm.core.grids import write_png
+from sadm.core.marking import Mark, write_marked_png
 from sadm.core.progress import Reporter, Silent
 from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet, to_floats, to_uint8
@@ -304,7 +304,8 @@ def _finish(
     if not outputs.has(name):
         details = {"of": images.names[row], "proposal": "mean", "damage": restorer.injury.kind}
         outputs.add(name, mean, seed=seed, label=names.get(row), edited=True, details=details)
-    return {"of": images.names[row], **_write_maps(outputs.folder, row, damaged, drawn, mean)}
+    mark = outputs.mark(seed, names.get(row), edited=True, details={"of": images.names[row], "proposals": len(own)})
+    return {"of": images.names[row], **_write_maps(outputs.folder, row, damaged, drawn, mean, mark)}
 
 
 def spread_of(proposals: torch.Tensor) -> torch.Tensor:
@@ -313,18 +314,20 @@ def spread_of(proposals: torch.Tensor) -> torch.Tensor:
 
 
 def _write_maps(
-    folder: Path, row: int, damaged: torch.Tensor, proposals: torch.Tensor, mean: torch.Tensor
+    folder: Path, row: int, damaged: torch.Tensor, proposals: torch.Tensor, mean: torch.Tensor, mark: Mark
 ) -> dict[str, float]:
     """Writes an image's map, and its sheet: as it is, the proposals, the mean, and the map."""
     spread = spread_of(proposals)
     grey = (spread / WHITE_AT).clamp(0, 1) * 255  # [1, H, W]
-    write_png(folder / MAPS / f"{row:06d}.png", grey.round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy())
+    pixels = grey.round().to(torch.uint8).permute(1, 2, 0).contiguous().numpy()
+    write_marked_png(folder / MAPS / f"{row:06d}.png", pixels, mark)
     shape = proposals.shape[1:]
     before = enlarged(damaged, shape)
     write_grid(
         folder / SHEETS / f"{row:06d}.png",
         [before, *proposals, mean, (grey / 127.5 - 1).expand(shape)],
         len(proposals) + 3,
+        mark,
     )
     return {"mean": round(float(spread.mean()), 3), "most": round(float(spread.max()), 3)}
 

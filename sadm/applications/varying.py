@@ -160,7 +160,8 @@ def write_variations(
         facts = measure_variety(images.images, drawn, images.names)
         write_json(outputs.folder / MEASURED, facts)
         rows = [to_floats(torch.cat([images.images[i : i + 1], drawn[i]])) for i in range(min(_SHOWN, len(images)))]
-        write_grid(outputs.folder / "overview.png", [*torch.cat(rows)], 1 + wish.proposals)
+        mark = outputs.mark(wish.seed, edited=True, details={"images": len(images), "proposals": wish.proposals})
+        write_grid(outputs.folder / "overview.png", [*torch.cat(rows)], 1 + wish.proposals, mark)
     return facts
 
 
@@ -216,7 +217,9 @@ def write_between(
             "units": "root mean square difference in grey levels of 255",
         }
         write_json(outputs.folder / MEASURED, facts)
-        write_grid(outputs.folder / "overview.png", [*to_floats(torch.cat([ends[:1], drawn, ends[1:]]))], count + 2)
+        mark = outputs.mark(None, edited=True, details={"between": about["between"], "images": count})
+        shown = to_floats(torch.cat([ends[:1], drawn, ends[1:]]))
+        write_grid(outputs.folder / "overview.png", [*shown], count + 2, mark)
     return facts
 
 

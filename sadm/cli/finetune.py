@@ -34,7 +34,8 @@ examples:
 
 def run(arguments: list[str]) -> None:
     """Parses the arguments, fine-tunes, and says where the results are."""
-    (source, data, out, method, file), rest = take(arguments, "from", "data", "out", "method", "config")
+    names = ("from", "data", "out", "method", "config", "finetune.method")
+    (source, data, out, method, file, spelt_out), rest = take(arguments, *names)
     description = DESCRIPTION.format(methods=", ".join(METHODS))
     if any(word in ("-h", "--help") for word in rest):
         parse(TrainConfig, rest, "finetune", description, load_train_config(overrides=USUAL))
@@ -47,7 +48,8 @@ def run(arguments: list[str]) -> None:
     from sadm.training.finetuning import finetune_config
     from sadm.training.run import train
 
-    named = method or change.get("finetune", {}).get("method", "lora")
+    named = _method(method, spelt_out) or change.get("finetune", {}).get("method", "lora")
+    change = merge(change, {"finetune": {"method": named}})
     config: TrainConfig = parse(TrainConfig, rest, "finetune", description, finetune_config(source, named, change))
     with ConsoleReporter() as reporter:
         result = train(config, folder, reporter)
@@ -59,3 +61,14 @@ def run(arguments: list[str]) -> None:
         f"what learned takes {kept / 1e6:.2f} MB."
     )
     say(f"Draw images with: sadm sample {folder}")
+
+
+def _method(short: str | None, spelt_out: str | None) -> str | None:
+    """The method that was typed, as --method or as --finetune.method: the learning rate depends on it.
+
+    Raises:
+        UserError: both were, and differ.
+    """
+    if short is not None and spelt_out is not None and short != spelt_out:
+        raise UserError(f"--method {short} and --finetune.method {spelt_out} differ. Leave one out.")
+    return spelt_out if short is None else short

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
@@ -15,7 +15,15 @@ from sadm.core.progress import ConsoleReporter
 from sadm.core.terminal import say
 from sadm.training.config import Grid, SamplingConfig, Solver, Spacing
 
+if TYPE_CHECKING:
+    from sadm.training.model_folder import Model
+    from sadm.training.sequence import ImageSequence
+
 DESCRIPTION = """Draws images from a trained model. Image i depends on the seed and i alone, whatever the batch.
+
+Each batch is written as soon as it is drawn, and Ctrl-C stops after one. An image that is there already is not drawn again: its
+mark names the same model, version, seed, label and settings, and its pixels are unchanged. Others of the same name are written
+over; images of other seeds stay.
 
 examples:
   sadm sample runs/digits --count 100
@@ -87,63 +95,65 @@ def run(arguments: list[str]) -> None:
     if options.count < 1:
         raise UserError(f"--count must be at least 1, got {options.count}.")
     size = None if options.size is None else size_of(options.size)
-    import torch
-
-    from sadm.applications.images import with_sampling
-    from sadm.applications.proposals import class_index
+    from sadm.applications.proposals import read_picture
+    from sadm.core.stopping import StopRequest
     from sadm.training.grid import grid_columns, write_grid
-    from sadm.training.model_folder import load_model
     from sadm.training.outputs import generated_images
     from sadm.training.policy import enforce, enforce_count, policy_of
+
+    model = _open_model(options)
+    policy, out = policy_of(options.model, options.policy), Path(options.out or Path(options.model) / "generated")
+    enforce(policy, options.model, "draw", model.hash)  # before the time is spent
+    enforce_count(policy, options.count, out)
+    wanted = _sequence(options, model, size)
+    wanted.check()
+    with (
+        ConsoleReporter() as reporter,
+        StopRequest() as stop,
+        generated_images(out, model, "sadm sample") as outputs,
+    ):
+        if size is not None and model.spec.shapes and size not in model.spec.shapes:
+            reporter.say(f"Training saw no image of {size[1]}x{size[0]} pixels; expect less of these samples.")
+        kept = wanted.write(outputs, reporter, stop)
+        whole = outputs.mark(options.seed, details={"images": options.count, **wanted.settings})
+    images = (read_picture(out / wanted.name(index)) for index in range(options.count))
+    write_grid(out / "grid.png", images, grid_columns(0, options.count), whole)
+    there = f"; {kept} of them were there already" if kept else ""
+    say(f"{options.count} images and grid.png in {out}{there}")
+
+
+def _open_model(options: SampleOptions) -> Model:
+    """The model, with its adapters and its policy."""
+    from sadm.training.model_folder import load_model
     from sadm.training.stacking import Adapter, with_adapters
-    from sadm.training.telling import condition, parse_attributes
 
     if options.adapter:
         model = with_adapters(options.model, [Adapter.parse(text) for text in options.adapter], options.device)
     else:
         model = load_model(options.model, options.device)
-    model = dataclasses.replace(model, policy=options.policy)
-    policy, out = policy_of(options.model, options.policy), Path(options.out or Path(options.model) / "generated")
-    enforce(policy, options.model, "draw", model.hash)  # before the time is spent
-    enforce_count(policy, options.count, out)
-    sampling = with_sampling(
-        model, **{key: getattr(options, key, None) for key in SamplingConfig.model_fields}
-    ).sampling
+    return dataclasses.replace(model, policy=options.policy)
+
+
+def _sequence(options: SampleOptions, model: Model, size: tuple[int, int] | None) -> ImageSequence:
+    """What is to be drawn."""
+    import torch
+
+    from sadm.applications.images import with_sampling
+    from sadm.applications.proposals import class_index
+    from sadm.training.model_folder import load_model
+    from sadm.training.sequence import ImageSequence
+    from sadm.training.telling import parse_attributes
+
+    given = {key: getattr(options, key, None) for key in SamplingConfig.model_fields}
+    sampling = with_sampling(model, **given).sampling
     refuse_idle(options, sampling)
     weak = None if options.weak is None else load_model(options.weak, options.device)
     if options.label is None:
         labels = model.training_labels(options.count, options.seed)
     else:
         labels = torch.full((options.count,), class_index(options.label, model.spec.class_names))
-    with ConsoleReporter() as reporter:
-
-        def show(done: int, total: int) -> None:
-            reporter.update("sampling", done, total)
-
-        how: dict[str, Any] = {"sampling": sampling, "progress": show, "weak": weak}
-        given = parse_attributes(options.attribute)
-        if given:
-            how["told"] = condition(model.spec, options.count, given)
-        if size is None:
-            images = model.sample_shapes(options.count, options.seed, labels, **how)
-        else:
-            if model.spec.shapes and size not in model.spec.shapes:
-                reporter.say(f"Training saw no image of {size[1]}x{size[0]} pixels; expect less of these samples.")
-            images = list(model.sample(options.count, options.seed, labels, size=size, **how))
-    named = (*model.spec.class_names, None)  # the null class has no name
-    settings = sampling.model_dump(mode="json", exclude={"batch"})
-    if given:
-        settings["attributes"] = dict(given)
-    if weak is not None:
-        settings["weak"] = weak.hash
-    with generated_images(out, model, "sadm sample") as outputs:
-        for index, image in enumerate(images):
-            label = None if labels is None else named[int(labels[index])]
-            name = f"{options.seed:06d}-{index:06d}.png"
-            outputs.add(name, image, seed=options.seed, label=label, details={"index": index, **settings})
-        whole = outputs.mark(options.seed, details={"images": options.count, **settings})
-    write_grid(out / "grid.png", images, grid_columns(0, options.count), whole)
-    say(f"{options.count} images and grid.png in {out}")
+    attributes = parse_attributes(options.attribute)
+    return ImageSequence(model, options.count, options.seed, labels, sampling, size, attributes, weak)
 
 
 def refuse_idle(options: SampleOptions, sampling: SamplingConfig) -> None:

@@ -88,7 +88,12 @@ class SamplerSettings:
 
 def image_seeds(seed: int, count: int) -> list[int]:
     """Seeds of the first `count` images in the sequence that belongs to `seed`."""
-    return [derive_seed(seed, "image", index) for index in range(count)]
+    return [image_seed(seed, index) for index in range(count)]
+
+
+def image_seed(seed: int, index: int) -> int:
+    """Seed of one image, from 0, in the sequence that belongs to `seed`."""
+    return derive_seed(seed, "image", index)
 
 
 def sampling_times(denoiser: Denoiser, settings: SamplerSettings) -> torch.Tensor:

@@ -18,7 +18,7 @@ def options(**values: Value) -> list[str]:
         option = f"--{name.replace('__', '.').replace('_', '-')}"
         if value is True:
             words.append(option)
-        elif value not in (None, "", False):
+        elif value is not None and value is not False and value != "":  # 0 is a number, such as that of guidance
             words.append(f"{option}={value:g}" if isinstance(value, float) else f"{option}={value}")
     return words
 
@@ -125,29 +125,43 @@ def augment(run: Path, out: Path, target: str, with_real: bool, measure: bool) -
     return ["augment", str(run), *options(out=str(out), target=target, with_real=with_real, measure=measure)]
 
 
-def inpaint(run: Path, out: Path, images: Path, mask: Path | None, proposals: int, label: str | None) -> list[str]:
-    """A part made anew."""
+def inpaint(
+    run: Path, out: Path, images: Path, mask: Path | None, proposals: int, label: str | None, resize: bool = True
+) -> list[str]:
+    """A part made anew; `resize` brings images to the model's size, which must be a square then."""
     if mask is None:
         raise UserError("nothing is painted: paint over the part that is to be made anew.")
     words = options(images=str(images), out=str(out), mask=str(mask), proposals=_at_least_one("proposals", proposals))
-    return ["inpaint", str(run), *words, *options(label=label, resize=True)]
+    return ["inpaint", str(run), *words, *options(label=label, resize=resize)]
 
 
-def restore(run: Path, out: Path, images: Path, damage: str, mask: Path | None, proposals: int) -> list[str]:
-    """Damage undone."""
+def restore(
+    run: Path,
+    out: Path,
+    images: Path,
+    damage: str,
+    mask: Path | None,
+    proposals: int,
+    noise: float | None = None,
+    resize: bool = True,
+) -> list[str]:
+    """Damage undone; `noise` is how much there is, of that damage; `resize` as of `inpaint`."""
     if damage == "mask" and mask is None:
         raise UserError("nothing is painted: paint over the part that is missing.")
     words = options(images=str(images), out=str(out), damage=damage, proposals=_at_least_one("proposals", proposals))
     shown = None if damage != "mask" else str(mask)
-    return ["restore", str(run), *words, *options(mask=shown, resize=True)]
+    level = float(noise) if damage == "noise" and noise is not None else None
+    return ["restore", str(run), *words, *options(mask=shown, noise=level, resize=resize)]
 
 
-def vary(run: Path, out: Path, images: Path, strength: float, proposals: int, label: str | None) -> list[str]:
-    """Variations."""
+def vary(
+    run: Path, out: Path, images: Path, strength: float, proposals: int, label: str | None, resize: bool = True
+) -> list[str]:
+    """Variations; `resize` as of `inpaint`."""
     words = options(images=str(images), out=str(out), strength=float(strength))
     return [
         "vary",
         str(run),
         *words,
-        *options(proposals=_at_least_one("proposals", proposals), label=label, resize=True),
+        *options(proposals=_at_least_one("proposals", proposals), label=label, resize=resize),
     ]

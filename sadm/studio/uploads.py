@@ -121,6 +121,16 @@ def mask_for(workspace: Workspace, painted: Mapping[str, Any] | None, run: Path)
     return fitted_mask(mask, (width, height))
 
 
+def draws_squares(run: Path) -> bool:
+    """Whether a training's model draws square images, to which alone the commands bring others.
+
+    Raises:
+        UserError: the training has no model yet.
+    """
+    _, height, width = model_spec(run).shape
+    return height == width
+
+
 def fitted_mask(path: Path, size: tuple[int, int]) -> Path:
     """A painted mask brought to the size (width, height) of the images that it is for, in place."""
     with Image.open(path) as image:

@@ -83,6 +83,8 @@ def learned_with(source: str | Path) -> dict[str, Any]:
 def taken_from(source: str | Path, spec: ModelSpec) -> dict[str, Any]:
     """The keys of a configuration that a model fixes, and how it is sampled; its weights are not loaded.
 
+    Images are brought to the size of a model of squares; to one of other images, they have to come in their own.
+
     Raises:
         UserError: its description is damaged.
     """
@@ -91,10 +93,11 @@ def taken_from(source: str | Path, spec: ModelSpec) -> dict[str, Any]:
         sampling = SamplingConfig.model_validate(description["sampling"])
     except (KeyError, ValueError) as error:
         raise UserError(f"the model in {folder} can't be loaded: {error}") from error
-    autoencoder = folder / AUTOENCODER
+    autoencoder, (channels, height, width) = folder / AUTOENCODER, spec.shape
+    side = height if height == width else None
     if autoencoder.is_dir():
-        pixels = spec.shape[1] * LatentCodec.from_folder(autoencoder).factor
+        pixels = None if side is None else side * LatentCodec.from_folder(autoencoder).factor
         data: dict[str, Any] = {"autoencoder": str(autoencoder), "resolution": pixels}
     else:
-        data = {"channels": spec.shape[0], "resolution": spec.shape[1]}
+        data = {"channels": channels, "resolution": side}
     return {"data": data, "net": spec.net.model_dump(mode="json"), "sampling": sampling.model_dump(mode="json")}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from sadm.core.seeds import generator
@@ -15,6 +17,14 @@ def labels_at_frequencies(counts: torch.Tensor, total: int, seed: int) -> torch.
     share[(exact - share).argsort(descending=True, stable=True)[:missing]] += 1
     labels = torch.arange(len(counts)).repeat_interleave(share)
     return labels[torch.randperm(total, generator=generator(seed, "labels"))]
+
+
+def by_size(sizes: torch.Tensor, rows: Sequence[int]) -> list[list[int]]:
+    """Those of `rows` that have one height and width in `sizes` [N, 2] together, the smallest first."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row in rows:
+        groups.setdefault(tuple(sizes[row].tolist()), []).append(row)
+    return [groups[size] for size in sorted(groups)]
 
 
 def drawn_evenly(counts: torch.Tensor, total: int, draws: torch.Generator) -> torch.Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +25,7 @@ def grid_columns(classes: int, count: int) -> int:
     return classes if 2 <= classes <= 12 else max(1, math.isqrt(count))
 
 
-def write_grid(path: Path, images: Sequence[torch.Tensor], columns: int = 10, mark: Mark | None = None) -> None:
+def write_grid(path: Path, images: Iterable[torch.Tensor], columns: int = 10, mark: Mark | None = None) -> None:
     """Writes images [C, H, W] in [-1, 1] as one PNG, each in the middle of its place where they are of several shapes.
 
     With `mark`, which images of a model have, it is marked.

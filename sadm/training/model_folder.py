@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from sadm.core.seeds import generator
 from sadm.data import to_floats, to_uint8
 from sadm.data.ragged import Ragged
 from sadm.diffusion import SamplerSettings, generate, image_seeds
+from sadm.diffusion.generate import image_seed
 from sadm.finetuning.folder import FILES as ADAPTER_FILES
 from sadm.finetuning.folder import adapter_file, write_adapter
 from sadm.models import LatentCodec
@@ -40,7 +41,7 @@ from sadm.training.description import (
     spec_of,
 )
 from sadm.training.fitting import fit_network
-from sadm.training.frequencies import drawn_evenly, labels_at_frequencies
+from sadm.training.frequencies import by_size, drawn_evenly, labels_at_frequencies
 from sadm.training.process import AnyDenoiser
 from sadm.training.sampling import checked_settings
 from sadm.training.spec import ModelSpec
@@ -139,34 +140,38 @@ class Model:
         *,
         progress: Callable[[int, int], None] = lambda done, total: None,
         told: Cond | None = None,
+        size: tuple[int, int] | None = None,
+        only: Sequence[int] | None = None,
         **options: Any,
     ) -> list[torch.Tensor]:
         """Draws `count` images [C, H, W], in the shapes of the training images and as often (see `training_sizes`).
 
         Image i is the one that `sample` draws in its shape, for this seed and its label.
 
-        Args and errors as of `sample`, `told` of all images; `options` are its `sampling` and `weak`.
+        Args and errors as of `sample`, `told` of all images; `options` are its `sampling` and `weak`. With `size`, all are of
+        that one; with `only`, the images of these numbers alone are drawn, in their order.
         """
         labels = self.training_labels(count, seed) if labels is None else labels
-        sizes, seeds = self.training_sizes(count, seed, labels), image_seeds(seed, count)
+        sizes = self.training_sizes(count, seed, labels)
+        wanted = list(range(count)) if only is None else list(only)
         drawn: dict[int, torch.Tensor] = {}
-        for height, width in sizes.unique(dim=0).tolist():
-            rows = ((sizes[:, 0] == height) & (sizes[:, 1] == width)).nonzero().flatten()
-            before = len(drawn)
+        for group in [wanted] if size is not None else by_size(sizes, wanted):
+            rows, before = torch.tensor(group), len(drawn)
 
             def show(done: int, total: int, before: int = before) -> None:
-                progress(before + done, count)
+                progress(before + done, len(wanted))
 
+            height, width = sizes[group[0]].tolist()
             of_one_shape = self._draw(
-                [seeds[i] for i in rows.tolist()],
+                [image_seed(seed, i) for i in group],
                 None if labels is None else labels[rows],
-                (height, width) if self.spec.shapes else None,
+                size or ((height, width) if self.spec.shapes else None),
                 progress=show,
                 told=None if told is None else told[rows],
                 **options,
             )
-            drawn.update(zip(rows.tolist(), of_one_shape, strict=True))
-        return [drawn[i] for i in range(count)]
+            drawn.update(zip(group, of_one_shape, strict=True))
+        return [drawn[i] for i in wanted]
 
     def sample_for_judging(
         self, count: int, seed: int = 0, labels: torch.Tensor | None = None, sampling: SamplingConfig | None = None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -22,9 +24,10 @@ from sadm.core.files import (
     write_json,
 )
 from sadm.core.marking import Mark, write_marked_png
+from sadm.core.verifying import verify
 from sadm.data import to_uint8
 from sadm.training.model_folder import Model
-from sadm.training.policy import Policy, enforce, enforce_count, policy_of
+from sadm.training.policy import Policy, enforce, enforce_count, leave_with_images, policy_of
 
 RECORDS, ABOUT = "records.jsonl", "generated.json"
 
@@ -42,6 +45,13 @@ class GeneratedImages:
     def has(self, name: str) -> bool:
         """Whether this image was written before: it need not be made again."""
         return name in self._records and (self.folder / name).is_file()
+
+    def holds(self, name: str, mark: Mark) -> bool:
+        """Whether this very image was written before: with such a mark as `mark` gives, and not changed since."""
+        found = verify(self.folder / name) if self.has(name) else None
+        if found is None or found.mark is None or found.verdict != "marked":
+            return False
+        return found.mark == dataclasses.replace(mark, pixels=str(self._records[name].get("pixels", "")))
 
     def record(self, name: str) -> dict[str, Any]:
         """What was written about an image."""
@@ -123,6 +133,9 @@ def generated_images(
         about: all that decides what is in the folder, for JSON. With it, a second call goes on where the first one stopped, and
             is refused where it would make other images; without, files of the same name are written over.
 
+    Where nothing that lies in or above the folder would ask for the review that the model's policy asks for, a copy of the policy
+    is laid into it, for `sadm export`.
+
     Raises:
         UserError: the folder holds something else, or can't be written; the policy forbids it.
     """
@@ -135,8 +148,13 @@ def generated_images(
         make_folder(folder)
     else:
         _begin(folder, json.loads(json.dumps({"tool": tool, "model": model.hash, **about}, allow_nan=False)))
-    remove_leftovers(folder, below=True)
+    with user_errors_for(folder), tempfile.TemporaryFile(dir=folder):
+        pass  # before the time is spent
+    _remove_own_leftovers(folder)
+    leave_with_images(rules, folder)
     outputs = GeneratedImages(folder, model, tool, rules)
+    if len(outputs):
+        outputs.tidy()  # of a torn line, which the next one would be appended to
     try:
         yield outputs
     finally:
@@ -153,18 +171,35 @@ def read_records(folder: str | Path, table: str = RECORDS) -> dict[str, dict[str
     path = Path(folder) / table
     if not path.is_file():
         return {}
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    # Not splitlines(), which ends lines at U+2028 and others, too: they are allowed in JSON, and so in labels.
+    lines = path.read_text(encoding="utf-8", errors="replace").removesuffix("\n").split("\n")
     found: dict[str, dict[str, Any]] = {}
     for number, line in enumerate(lines, 1):
         try:
             record = json.loads(line)
-            found[record["file"]] = record
+            found[_checked(record["file"])] = record
         except (ValueError, TypeError, KeyError, RecursionError) as error:
             if number < len(lines):
                 raise UserError(
-                    f"{path}, line {number}, is no record of an image: {error}. Delete the folder."
+                    f"{path}, line {number}, is no record of an image: {error}. Take that line out of the file, or restore it."
                 ) from error
     return found
+
+
+def _checked(name: object) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"the name of its file is {name!r}; expected a text")
+    return name
+
+
+def _remove_own_leftovers(folder: Path) -> None:
+    """Removes what a killed process left half written, where it can't be of others who work in or below the folder."""
+    if (folder / ABOUT).exists():
+        remove_leftovers(folder, below=True)
+    elif (folder / RECORDS).exists():
+        for path in (*folder.glob(f".{RECORDS}.*.tmp"), *folder.glob(".*.png.*.tmp")):
+            if path.is_file():
+                path.unlink(missing_ok=True)
 
 
 def _begin(folder: Path, about: dict[str, Any]) -> None:

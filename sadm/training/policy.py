@@ -99,6 +99,31 @@ def policy_of(model: str | Path, given: str | Path | None = None) -> Policy | No
     return None
 
 
+def policy_of_images(folder: str | Path, given: str | Path | None = None) -> Policy | None:
+    """The policy that holds for a folder of generated images: `given`, else policy.yaml in the folder, else that of the model or
+    run in the folder above; None = there is none.
+
+    Raises:
+        UserError: as `read_policy`.
+    """
+    if given is None and (Path(folder) / POLICY).exists():
+        return read_policy(Path(folder) / POLICY)
+    return policy_of(Path(folder).resolve().parent, given)
+
+
+def leave_with_images(policy: Policy | None, folder: Path) -> None:
+    """Lays a copy of a model's policy into a folder of its images, unless one is found from there that asks for as much.
+
+    Raises:
+        UserError: it can't be written, or the policy that is found from there makes no sense.
+    """
+    if policy is None:
+        return
+    found = policy_of_images(folder)
+    if found is None or (policy.rules.require_review and not found.rules.require_review):
+        policy.copy_to(folder)
+
+
 def enforce(policy: Policy | None, model: str | Path, action: Action, hash: str | None = None) -> None:
     """Refuses what a policy forbids.
 

@@ -5,13 +5,22 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from sadm.core.errors import UserError
-from sadm.core.files import make_folder, move_into_place, refuse_foreign_folder, user_errors_for, write_atomically
+from sadm.core.files import (
+    make_folder,
+    move_into_place,
+    refuse_foreign_folder,
+    remove_leftovers,
+    user_errors_for,
+    write_atomically,
+)
 from sadm.core.verifying import verify
 from sadm.training.outputs import ABOUT, RECORDS, read_records
-from sadm.training.policy import POLICY, Policy, policy_of, read_policy
+from sadm.training.policy import POLICY, Policy, policy_of_images
 
 REVIEWS, GRID = "reviews.jsonl", "grid.png"
 _OURS = {REVIEWS, GRID, ABOUT, POLICY}  # beside images, and no tables of them
@@ -89,6 +98,9 @@ def export_generated(
     """Copies a folder of images that a model made, with their marks and what lies beside them (masks, tables, real images); where
     the policy asks for a review, the approved ones alone. What lies beside them tells of all, and leaves only with all.
 
+    What an earlier call has delivered and this one does not, such as an image that was rejected since, is taken away first. A
+    crash leaves no such image in the table of `out`.
+
     Args:
         folder: as `generated_images` writes it.
         out: where to write; the same call goes on where it stopped.
@@ -97,54 +109,50 @@ def export_generated(
 
     Raises:
         UserError: an image has lost its mark or was changed since; none is approved, or not all are and there are tables of all;
-            `out` holds something else.
+            `out` holds something else, or images of another folder.
     """
     source, target = Path(folder), Path(out)
-    records, rules = read_records(source), _policy_for(source, policy)
+    records, rules = read_records(source), policy_of_images(source, policy)
     refuse_foreign_folder(target, RECORDS, "generated images")
     if target.resolve().is_relative_to(source.resolve()):
         raise UserError(f"--out is {out}, in the folder of the images itself. Choose another one.")
-    chosen, beside = sorted(records), _beside(source, set(records))
+    before = _delivered(target, source, records)
     asked = rules is not None and rules.rules.require_review
+    chosen, beside = sorted(records), _beside(source, set(records))
     if asked or approved_only:
         reviews = read_reviews(source)
         chosen = [name for name in chosen if _is_approved(records[name].get("pixels"), reviews.get(name))]
-        if not chosen:
-            found = f"none of the {len(records)} images in {source} is approved"
-            raise _not_approved(rules if asked else None, found, "Review them first.")
     if len(chosen) < len(records):
-        if set(beside) - _OURS:
-            found = (
-                f"{len(records) - len(chosen)} of the {len(records)} images in {source} are not approved, and "
-                f"{min(set(beside) - _OURS)} beside them is of all"
-            )
-            remedy = "Review them, or make the folder again without those that were rejected."
-            raise _not_approved(rules if asked else None, found, remedy)
+        of_all = sorted(set(beside) - _OURS)
+        if not chosen or of_all:
+            also = f"{target} still holds what was exported before: delete it, too." if before else ""
+            raise _not_approved(rules if asked else None, source, (len(chosen), len(records)), of_all, also)
         beside = [name for name in beside if name != GRID]
     for name in chosen:
         _check(source, name, str(records[name].get("pixels", "")))
+    gone = {*before, *records, GRID} - {*chosen, *beside}
+    _begin_delivery(target, [records[name] for name in chosen], gone)
     for name in [*chosen, *beside]:
         _copy(source / name, target / name)
-    lines = (json.dumps(records[name], ensure_ascii=False) + "\n" for name in chosen)
-    write_atomically(target / RECORDS, "".join(lines))
     return Exported(len(chosen), len(records) - len(chosen))
 
 
-def _not_approved(rules: Policy | None, found: str, remedy: str) -> UserError:
-    """The error, by the policy's rule where there is one that asks for a review."""
+def _not_approved(
+    rules: Policy | None, folder: Path, approved: tuple[int, int], of_all: list[str], also: str
+) -> UserError:
+    """The error, by the policy's rule where there is one that asks for a review; `approved` of how many."""
+    found = f"none of the {approved[1]} images in {folder} is approved"
+    remedy = "Review them first."
+    if approved[0]:
+        left = f"{approved[1] - approved[0]} of the {approved[1]} images in {folder}"
+        found = f"{left} are not approved, and {of_all[0]} beside them is of all"
+        remedy = "Review them, or make the folder again without those that were rejected."
+    remedy = f"{remedy} {also}".strip()
     return UserError(f"{found}. {remedy}") if rules is None else rules.refuse("require_review", found, remedy)
 
 
 def _is_approved(pixels: object, review: Review | None) -> bool:
     return review is not None and review.approved and review.pixels == pixels
-
-
-def _policy_for(folder: Path, given: str | Path | None) -> Policy | None:
-    if given is not None:
-        return read_policy(given)
-    if (folder / POLICY).exists():
-        return read_policy(folder / POLICY)
-    return policy_of(folder.resolve().parent)
 
 
 def _beside(folder: Path, images: set[str]) -> list[str]:
@@ -154,11 +162,41 @@ def _beside(folder: Path, images: set[str]) -> list[str]:
     return [name for name in map(Path.as_posix, kept) if name not in images and name != RECORDS]
 
 
-def _check(folder: Path, name: str, pixels: str) -> None:
-    """Refuses an image that is not what its mark and its record say."""
-    path = folder / name
+def _delivered(folder: Path, source: Path, records: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The records of what an earlier call has delivered, of which the images that are no longer chosen may be deleted.
+
+    Raises:
+        UserError: the folder holds images of another one.
+    """
+    before = read_records(folder)
+    for name in records:
+        _inside(source, name)
+    same = (name in records and records[name].get("pixels") == one.get("pixels") for name, one in before.items())
+    if before and not any(same):
+        raise UserError(f"{folder} holds other images than {source} does. Choose another --out, or delete that folder.")
+    return before
+
+
+def _begin_delivery(folder: Path, records: Iterable[dict[str, Any]], gone: Iterable[str]) -> None:
+    """Says in a folder what it is to hold, by which it is known when the same call goes on, and then deletes what is not."""
+    places = [_inside(folder, name) for name in sorted(gone)]
+    write_atomically(folder / RECORDS, "".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records))
+    remove_leftovers(folder, below=True)
+    for place in places:
+        with user_errors_for(place):
+            place.unlink(missing_ok=True)
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The place of an image that the table of a folder names."""
     if ".." in Path(name).parts or Path(name).is_absolute():
         raise UserError(f"{folder / RECORDS} names {name}, which leads out of its folder.")
+    return folder / name
+
+
+def _check(folder: Path, name: str, pixels: str) -> None:
+    """Refuses an image that is not what its mark and its record say."""
+    path = _inside(folder, name)
     found = verify(path)
     if found.verdict != "marked" or found.mark is None or found.mark.pixels != pixels:
         why = {"unmarked": "has no mark", "damaged": f"is damaged: {found.reason}"}

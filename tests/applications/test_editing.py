@@ -623,3 +623,26 @@ def test_a_damaged_output_folder_is_explained(model: Model, images: ImageSet, tm
         with pytest.raises(UserError, match=r"notes\.txt|holds"):
             write()
     assert (tmp_path / "notes.txt").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "inpaint --mask box:0.5",
+        "restore --damage noise --noise 0.1",
+        "vary --strength 0.5",
+        "vary --between 0 1 --count 3",
+    ],
+)
+def test_an_untouched_folder_is_verified(trained: Path, tmp_path: Path, command: str, capsys) -> None:
+    name, *options = command.split()
+    out = tmp_path / "out"
+    assert run([name, str(trained), "--images", "digits", "--out", str(out), *QUICK, *options]) == 0
+    capsys.readouterr()
+    assert run(["verify", str(out), "--model", str(trained), "--unchanged"]) == 0, capsys.readouterr().out
+    pictures = sorted(out.rglob("*.png"))
+    assert len(pictures) > len(read_records(out))  # overviews, or maps and sheets
+    for path in pictures:
+        mark = read_mark(path)
+        assert mark is not None
+        assert (mark.source_type, mark.tool) == (EDITED, f"sadm {name}")

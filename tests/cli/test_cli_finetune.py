@@ -11,6 +11,8 @@ from PIL import Image, ImageChops
 from sadm.cli.main import run
 from sadm.core.config import merge
 from sadm.training.config import load_train_config
+from sadm.training.description import model_spec
+from sadm.training.finetuning import learning_rate
 from sadm.training.run import read_run_config, train
 from tiny import TINY
 
@@ -97,3 +99,48 @@ def test_help_shows_what_a_fine_tuning_does_when_nothing_is_asked_for(capsys: py
     said = " ".join(capsys.readouterr().out.replace("│", " ").split())
     assert "that the training starts from (2104.06820). (default: none)" in said
     assert "(default: 300)" in said
+
+
+def test_the_learning_rate_is_that_of_the_method_however_it_was_typed(
+    digits: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    (tmp_path / "file.yaml").write_text("finetune: {method: bitfit}\n")
+    given = ["finetune", "--from", digits, "--data", "digits", "--data.limit=40", "--optimiser.steps=1", *SHORT[1:]]
+
+    def found(name: str, *options: str) -> tuple[str, float]:
+        assert run([*given, "--out", str(tmp_path / name), *options]) == 0
+        config = read_run_config(tmp_path / name)
+        return config.finetune.method, config.optimiser.learning_rate
+
+    net = read_run_config(digits).net
+    for name, options, method in (
+        ("short", ["--method", "vpt"], "vpt"),
+        ("long", ["--finetune.method=vpt"], "vpt"),
+        ("both", ["--finetune.method", "vpt", "--method", "vpt"], "vpt"),
+        ("file", ["--config", str(tmp_path / "file.yaml")], "bitfit"),
+        ("over", ["--config", str(tmp_path / "file.yaml"), "--method", "adapter"], "adapter"),
+    ):
+        assert found(name, *options) == (method, learning_rate(method, net))
+    said = refused(capsys, *given, "--out", str(tmp_path / "x"), "--method", "vpt", "--finetune.method=bitfit")
+    assert "--method vpt and --finetune.method bitfit differ. Leave one out." in said
+
+
+def test_images_of_a_model_that_draws_no_squares_keep_their_shape(tmp_path: Path, capsys) -> None:
+    wide, source, out = tmp_path / "wide", str(tmp_path / "source"), str(tmp_path / "out")
+    wide.mkdir()
+    for i in range(30):
+        Image.linear_gradient("L").rotate(12 * i).resize((16, 8)).save(wide / f"{i}.png")
+    tiny = [
+        "--net.patch=4",
+        "--net.width=8",
+        "--net.depth=1",
+        "--net.heads=1",
+        "--log.samples=0",
+        "--optimiser.steps=2",
+    ]
+    assert run(["train", "--data", str(wide), "--out", source, "--signal=none", "--optimiser.batch=4", *tiny]) == 0
+    command = ["finetune", "--from", source, "--data", str(wide), "--out", out, "--method=bitfit", "--log.samples=0"]
+    assert run([*command, "--optimiser.steps=2", "--optimiser.batch=4"]) == 0
+    assert read_run_config(out).data.resolution is None
+    assert model_spec(out).shape == (1, 8, 16)
+    assert "places of" not in " ".join(capsys.readouterr().err.split())  # positions were kept

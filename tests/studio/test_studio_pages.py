@@ -18,7 +18,7 @@ from sadm.core.errors import UserError
 from sadm.core.files import write_json
 from sadm.studio import commands
 from sadm.studio.texts import TEXTS
-from sadm.studio.uploads import fitted_mask, keep_images, painted_mask, to_paint_on
+from sadm.studio.uploads import draws_squares, fitted_mask, keep_images, painted_mask, to_paint_on
 from sadm.studio.workspace import Workspace, chosen_of, plain_name
 
 PAGES = Path(commands.__file__).parent
@@ -27,6 +27,36 @@ PAGES = Path(commands.__file__).parent
 def test_only_what_is_filled_in_becomes_an_option() -> None:
     words = commands.options(out="a b", data__flip=True, steps=None, label="", measure=False, strength=0.5, count=3)
     assert words == ["--out=a b", "--data.flip", "--strength=0.5", "--count=3"]
+    assert commands.options(guidance_scale=0.0, count=0) == ["--guidance-scale=0", "--count=0"]
+    assert "--guidance-scale=0" in commands.sample(RUN, OUT, 4, None, 0, 0.0, 0)
+
+
+def test_noise_and_resizing_are_asked_for_where_they_mean_something() -> None:
+    noisy = commands.restore(RUN, OUT, IMAGES, "noise", None, 2, 0.1)
+    assert "--noise=0.1" in noisy
+    assert "--resize" in noisy
+    assert not [word for word in commands.restore(RUN, OUT, IMAGES, "blur", None, 2, 0.1) if "noise" in word]
+    for words in (
+        commands.inpaint(RUN, OUT, IMAGES, Path("/w/m.png"), 4, None, resize=False),
+        commands.restore(RUN, OUT, IMAGES, "noise", None, 2, 0.1, resize=False),
+        commands.vary(RUN, OUT, IMAGES, 0.4, 3, None, resize=False),
+    ):
+        assert "--resize" not in words
+
+
+def test_images_are_brought_to_squares_alone(tmp_path: Path) -> None:
+    from sadm.training.config import DenoiserConfig, NetConfig, SamplingConfig
+    from sadm.training.model_folder import save_model
+    from sadm.training.spec import ModelSpec
+
+    for name, size in (("square", (8, 8)), ("wide", (8, 16))):
+        net = NetConfig(patch=4, width=8, depth=1, heads=1)
+        spec = ModelSpec((1, *size), net, 0.5, (), (), DenoiserConfig())
+        save_model(tmp_path / name / "model", spec, spec.build().net.state_dict(), SamplingConfig(steps=2), {})
+    assert draws_squares(tmp_path / "square")
+    assert not draws_squares(tmp_path / "wide")
+    with pytest.raises(UserError, match="no model in"):
+        draws_squares(tmp_path)
 
 
 def test_values_can_not_become_options() -> None:
@@ -48,7 +78,7 @@ RUN, OUT, IMAGES = Path("/w/runs/a"), Path("/w/images/b"), Path("/w/uploads/c")
         commands.defects(RUN, OUT, ["dent"], 5, (0.2, 0.8), "0.5,0.5", None, "coco", True),
         commands.augment(RUN, OUT, "50%", True, True),
         commands.inpaint(RUN, OUT, IMAGES, Path("/w/m.png"), 4, "dent"),
-        commands.restore(RUN, OUT, IMAGES, "blur", None, 2),
+        commands.restore(RUN, OUT, IMAGES, "noise", None, 2, 0.1),
         commands.vary(RUN, OUT, IMAGES, 0.4, 3, None),
     ],
     ids=lambda words: words[0],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -108,8 +109,11 @@ def test_names_stay_in_the_folder(name: str, model: Model, tmp_path: Path) -> No
 
 def test_a_damaged_table_is_named(model: Model, tmp_path: Path) -> None:
     (tmp_path / RECORDS).write_text('[1]\n{"file": "a.png"}\n')
-    with pytest.raises(UserError, match=r"records\.jsonl, line 1"), generated_images(tmp_path, model, "x"):
-        pass
+    with pytest.raises(UserError, match=r"records\.jsonl, line 1.*Take that line out of the file, or restore it\.$"):
+        generated_images(tmp_path, model, "x").__enter__()
+    (tmp_path / RECORDS).write_text('{"file": 3}\n{"file": "a.png"}\n')
+    with pytest.raises(UserError, match="the name of its file is 3; expected a text"):
+        read_records(tmp_path)
 
 
 def test_lines_say_what_marks_say(model: Model, tmp_path: Path) -> None:
@@ -122,3 +126,65 @@ def test_lines_say_what_marks_say(model: Model, tmp_path: Path) -> None:
         mark = read_mark(tmp_path / line["file"])
         assert mark is not None
         assert (mark.seed, mark.details, mark.pixels) == (line["seed"], line["details"], line["pixels"])
+
+
+def test_a_label_may_hold_any_character_that_ends_a_line_elsewhere(model: Model, tmp_path: Path) -> None:
+    labels = [f"a{end}b" for end in ("\u2028", "\u2029", "\u0085", "\x0c", "\n", "\r")]
+    with generated_images(tmp_path, model, "x") as outputs:
+        for i, image in enumerate(images(len(labels))):
+            outputs.add(f"{i}.png", image, seed=i, label=labels[i])
+    assert [record["label"] for record in read_records(tmp_path).values()] == labels
+
+
+def test_what_a_kill_left_half_written_goes_and_what_others_are_writing_stays(model: Model, tmp_path: Path) -> None:
+    def left(folder: Path) -> set[str]:
+        return {path.relative_to(folder).as_posix() for path in folder.rglob(".*.tmp")}
+
+    ours, others = (
+        (".000001.png.x1.tmp", ".records.jsonl.x2.tmp"),
+        ("run/.model.x3.tmp", ".run.x4.tmp", "run/.a.png.x.tmp"),
+    )
+    for name in (*ours, *others):
+        (tmp_path / "runs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "runs" / name).write_text("")
+    for rest in ({*ours, *others}, {*others}):  # at first nothing says that it is a folder of ours
+        with generated_images(tmp_path / "runs", model, "sadm sample") as outputs:
+            assert left(tmp_path / "runs") == rest
+            outputs.add("000000.png", images(1)[0], seed=0)
+    for _ in range(2):
+        with generated_images(tmp_path / "known", model, "sadm augment", about=ABOUT):
+            assert left(tmp_path / "known") == set()
+        (tmp_path / "known" / "images").mkdir(exist_ok=True)
+        (tmp_path / "known" / "images" / ".a.png.x.tmp").write_text("")
+
+
+def test_a_torn_line_does_not_take_the_next_one_with_it(model: Model, tmp_path: Path) -> None:
+    with generated_images(tmp_path, model, "x") as outputs:
+        outputs.add("0.png", images(1)[0], seed=0)
+    with open(tmp_path / RECORDS, "a", encoding="utf-8") as file:
+        file.write('{"file": "1.pn')
+    with generated_images(tmp_path, model, "x") as outputs:
+        outputs.add("2.png", images(1)[0], seed=2)
+        assert set(read_records(tmp_path)) == {"0.png", "2.png"}  # as another kill would leave them
+
+
+def test_an_image_is_the_one_that_is_wanted_if_its_mark_and_its_pixels_say_so(model: Model, tmp_path: Path) -> None:
+    with generated_images(tmp_path, model, "x") as outputs:
+        path = outputs.add("0.png", images(1)[0], seed=7, label="a", details={"scale": 0.1})
+        mark = outputs.mark(7, "a", details={"scale": 0.1})
+        assert outputs.holds("0.png", mark)
+        assert not outputs.holds("1.png", mark)
+        for change in ({"seed": 8}, {"label": "b"}, {"details": {"scale": 0.2}}, {"model": "0" * 64}, {"version": "0"}):
+            assert not outputs.holds("0.png", dataclasses.replace(mark, **change))
+        whole = path.read_bytes()
+        Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
+        assert not outputs.holds("0.png", mark)
+        path.write_bytes(whole[:-30])
+        assert not outputs.holds("0.png", mark)
+
+
+def test_a_folder_that_can_not_be_written_is_refused_at_once(model: Model, open_folder: Path, ordinary_user) -> None:
+    (open_folder / "out").mkdir(mode=0o555)
+    model = dataclasses.replace(model, folder="")  # which lies where this user may not look
+    with ordinary_user(), pytest.raises(UserError, match="cannot write .*out: permission denied"):
+        generated_images(open_folder / "out", model, "x").__enter__()

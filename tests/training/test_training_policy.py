@@ -290,3 +290,114 @@ def test_approved_images_alone_leave_where_that_is_asked_for(drawn: Path, tmp_pa
         UserError, match=r"2 of the 3 images in .* are not approved, and metadata.csv beside them is of all"
     ):
         export_generated(drawn, tmp_path / "other", approved_only=True)
+
+
+@pytest.mark.parametrize(
+    ("command", "options"),
+    [
+        ("sample", ["--count", "2"]),
+        ("inpaint", ["--images", "digits", "--limit", "2", "--mask", "box:0.3"]),
+        ("vary", ["--images", "digits", "--limit", "2"]),
+        ("restore", ["--images", "digits", "--limit", "2", "--damage", "noise", "--noise", "0.1"]),
+    ],
+)
+def test_images_outside_of_the_run_are_reviewed_all_the_same(
+    finished: Path, tmp_path: Path, command: str, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "elsewhere" / "made"
+    rule = ruled(finished, "require_review: true\ncontact: a@b.example\n")
+    assert run([command, str(finished), "--out", str(out), *options]) == 0
+    assert (out / "policy.yaml").read_bytes() == rule.read_bytes()
+    capsys.readouterr()
+    assert run(["export", str(out), "--out", str(tmp_path / "shipped")]) == USER_ERROR
+    assert f"{out / 'policy.yaml'} (require_review: true) forbids this: none of" in capsys.readouterr().err
+    assert not (tmp_path / "shipped").exists()
+
+
+def test_a_policy_is_copied_only_where_it_would_not_be_found(finished: Path, tmp_path: Path) -> None:
+    def copied(out: Path, *more: str) -> bool:
+        assert run(["sample", str(finished), "--count", "1", "--out", str(out), *more]) == 0
+        return (out / "policy.yaml").exists()
+
+    assert not copied(tmp_path / "free")
+    rule = ruled(finished, "require_review: true")
+    assert not copied(finished / "generated")
+    assert copied(tmp_path / "free")
+    lax = ruled(tmp_path / "free", "require_review: false")  # such as that of a model that drew there before
+    assert copied(tmp_path / "free")
+    assert lax.read_bytes() == rule.read_bytes()
+    own = ruled(tmp_path / "free", "require_review: true\nowner: somebody\n").read_bytes()
+    assert copied(tmp_path / "free")
+    assert (tmp_path / "free" / "policy.yaml").read_bytes() == own
+    rule.write_text("")
+    (tmp_path / "strict.yaml").write_text("require_review: true")
+    assert copied(finished / "given", "--policy", str(tmp_path / "strict.yaml"))
+
+
+def delivered(folder: Path) -> tuple[list[str], list[str]]:
+    """What a folder lists, and the images that it holds."""
+    return sorted(read_records(folder)), sorted(path.name for path in folder.glob("*.png"))
+
+
+def test_an_image_that_was_rejected_since_leaves_the_delivery(drawn: Path, tmp_path: Path) -> None:
+    first, second, third = sorted(read_records(drawn))
+    out = tmp_path / "out"
+    assert export_generated(drawn, out).written == 3
+    assert delivered(out) == ([first, second, third], [first, second, third, "grid.png"])
+    ruled(drawn.parent, "require_review: true")
+    for name in (first, second, third):
+        add_review(drawn, name, name != second)
+    assert export_generated(drawn, out).written == 2
+    assert delivered(out) == ([first, third], [first, third])  # the grid shows it, too
+    add_review(drawn, first, False)
+    add_review(drawn, third, False)
+    with pytest.raises(
+        UserError, match=r"none of the 3 images.*out still holds what was exported before: delete it, too"
+    ):
+        export_generated(drawn, out)
+
+
+@pytest.mark.parametrize("step", ["write_atomically", "remove_leftovers", "_copy", "move_into_place"])
+def test_an_export_that_broke_off_lists_nothing_rejected_and_goes_on(
+    drawn: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """At the table, before files are deleted, before one is copied and before it is in its place."""
+    first, second, third = sorted(read_records(drawn))
+    before, after = tmp_path / "empty", tmp_path / "once"
+    export_generated(drawn, after)
+    for name in (first, second, third):
+        add_review(drawn, name, name != second)
+
+    def broken(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    for out in (before, after):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"sadm.training.reviews.{step}", broken)
+            with pytest.raises(KeyboardInterrupt):
+                export_generated(drawn, out, approved_only=True)
+        if step != "write_atomically":
+            assert sorted(read_records(out)) == [first, third]
+        assert export_generated(drawn, out, approved_only=True).written == 2
+        assert delivered(out) == ([first, third], [first, third])
+        assert not list(out.rglob(".*.tmp"))
+
+
+def test_images_of_another_folder_are_not_taken_away(drawn: Path, tmp_path: Path) -> None:
+    assert run(["sample", str(drawn.parent), "--count", "2", "--seed", "5", "--out", str(tmp_path / "other")]) == 0
+    before = delivered(tmp_path / "other")
+    with pytest.raises(UserError, match="other holds other images than .*generated does. Choose another --out"):
+        export_generated(drawn, tmp_path / "other")
+    assert delivered(tmp_path / "other") == before
+
+
+def test_a_reason_may_hold_any_character(drawn: Path) -> None:
+    first, second, _ = sorted(read_records(drawn))
+    add_review(drawn, first, False, "a\u2028b\u0085c", "kim\u2029")
+    add_review(drawn, second, True)
+    reviews = read_reviews(drawn)
+    assert (reviews[first].reason, reviews[first].reviewer, reviews[second].approved) == (
+        "a\u2028b\u0085c",
+        "kim\u2029",
+        True,
+    )

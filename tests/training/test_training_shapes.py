@@ -13,11 +13,15 @@ import torch
 from finetune_setup import start_for
 from sadm.core.config import merge
 from sadm.core.errors import InterruptedRun, UserError
+from sadm.core.grids import read_png
+from sadm.core.stopping import StopRequest
 from sadm.data import ImageSet, to_floats, to_uint8
 from sadm.data.resampling import resize_array
 from sadm.training.config import TrainConfig, load_train_config
 from sadm.training.model_folder import Model, load_model, save_model
+from sadm.training.outputs import generated_images
 from sadm.training.run import train
+from sadm.training.sequence import ImageSequence
 from sadm.training.shapes import describe_shapes
 from sadm.training.signal_config import Signal
 from tiny import SIZES, TINY, Listener, equal_bits, tiny_config, tiny_images, tiny_learner, tiny_shaped
@@ -334,3 +338,26 @@ def test_sizes_that_a_model_does_not_draw_are_refused(model: Model, tmp_path: Pa
         UserError, match=r"the weak model draws images of 8x8 pixels alone, and images of 12x4 are to be"
     ):
         model.sample(1, weak=plain, size=(4, 12))
+
+
+def test_files_drawn_a_batch_at_a_time_are_the_images_drawn_at_once(model: Model, tmp_path: Path) -> None:
+    sampling = model.sampling.model_copy(update={"batch": 4})
+    labels = model.training_labels(22, 7)
+    with StopRequest() as stop, generated_images(tmp_path, model, "a test") as outputs:
+        wanted = ImageSequence(model, 22, 7, labels, sampling)
+        assert wanted.write(outputs, Listener(), stop) == 0
+        assert wanted.write(outputs, Listener(), stop) == 22
+        wide = ImageSequence(model, 22, 7, labels, sampling, size=(4, 12))
+        (tmp_path / wanted.name(3)).unlink()
+        whole = [read_png(tmp_path / wanted.name(i)) for i in range(22) if i != 3]
+        sizes = wanted.sizes().tolist()
+        assert wide.write(outputs, Listener(), stop) == 21 - sum(
+            size != [4, 12] for i, size in enumerate(sizes) if i != 3
+        )
+    drawn = [image for i, image in enumerate(model.sample_shapes(22, 7, labels, sampling=sampling)) if i != 3]
+    for image, pixels in zip(drawn, whole, strict=True):
+        assert torch.equal(to_uint8(image), torch.from_numpy(pixels).permute(2, 0, 1))
+    assert {read_png(tmp_path / wanted.name(i)).shape for i in range(22)} == {(4, 12, 1)}
+    some = model.sample_shapes(22, 7, labels, only=[9, 2], size=(4, 12))
+    alone = model.sample(22, 7, labels, size=(4, 12))
+    torch.testing.assert_close(torch.stack(some), alone[[9, 2]], rtol=1e-4, atol=1e-5)

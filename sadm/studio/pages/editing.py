@@ -12,7 +12,7 @@ from sadm.studio import commands
 from sadm.studio.context import Studio, menu, shown_to_people
 from sadm.studio.pages.drawing import follow_runs, gallery_of_made, to_be_made
 from sadm.studio.pages.painting import painter
-from sadm.studio.uploads import keep_images, mask_for, to_paint_on
+from sadm.studio.uploads import draws_squares, keep_images, mask_for, to_paint_on
 
 DAMAGE = ("unknown", "mask", "lowres", "blur", "noise", "grey")
 
@@ -33,7 +33,12 @@ def build(studio: Studio, tab: gr.Tab) -> None:
         paint = painter(studio, text["paint"], "edit-paint")
     with gr.Row():
         fill = gr.Button(text["fill"], elem_id="edit-fill")
-        damage = gr.Dropdown(DAMAGE, value=DAMAGE[0], label=text["damage"], info=text["damage_info"])
+        damage = gr.Dropdown(
+            DAMAGE, value=DAMAGE[0], label=text["damage"], info=text["damage_info"], elem_id="edit-damage"
+        )
+        noise = gr.Slider(
+            0.01, 0.5, 0.1, step=0.01, label=text["noise"], info=text["noise_info"], visible=False, elem_id="edit-noise"
+        )
         restore = gr.Button(text["restore"], elem_id="edit-restore")
         strength = gr.Slider(0.05, 1, 0.4, step=0.05, label=text["strength"], info=text["strength_info"])
         vary = gr.Button(text["vary"], elem_id="edit-vary")
@@ -52,18 +57,21 @@ def build(studio: Studio, tab: gr.Tab) -> None:
         return acted
 
     def filled(run: Path, out: Path, images: Path, mask: Path | None, proposals: int, label: str) -> list[str]:
-        return commands.inpaint(run, out, images, mask, proposals, label)
+        return commands.inpaint(run, out, images, mask, proposals, label, draws_squares(run))
 
-    def restored(run: Path, out: Path, images: Path, mask: Path | None, damage: str, proposals: int) -> list[str]:
-        return commands.restore(run, out, images, damage, mask, proposals)
+    def restored(
+        run: Path, out: Path, images: Path, mask: Path | None, damage: str, proposals: int, noise: float
+    ) -> list[str]:
+        return commands.restore(run, out, images, damage, mask, proposals, noise, draws_squares(run))
 
     def varied(
         run: Path, out: Path, images: Path, mask: Path | None, strength: float, proposals: int, label: str
     ) -> list[str]:
-        return commands.vary(run, out, images, strength, proposals, label)
+        return commands.vary(run, out, images, strength, proposals, label, draws_squares(run))
 
     fill.click(act("fill", filled), [run, files, paint, proposals, label], [said, folder])
-    restore.click(act("restore", restored), [run, files, paint, damage, proposals], [said, folder])
+    restore.click(act("restore", restored), [run, files, paint, damage, proposals, noise], [said, folder])
     vary.click(act("vary", varied), [run, files, paint, strength, proposals, label], [said, folder])
+    damage.change(lambda chosen: gr.Slider(visible=chosen == "noise"), damage, noise, show_progress="hidden")
     files.change(shown_to_people(to_paint_on), files, paint, show_progress="hidden")
     follow_runs(studio, run, label)

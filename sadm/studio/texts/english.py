@@ -89,6 +89,8 @@ ENGLISH = {
     "fill": "Fill what is painted",
     "damage": "Damage",
     "damage_info": "unknown needs a model that was told of damage in training",
+    "noise": "Noise",
+    "noise_info": "Standard deviation, in shares of the range from black to white",
     "restore": "Restore",
     "strength": "Strength",
     "strength_info": "0.2 changes details; of 0.9 little is left",

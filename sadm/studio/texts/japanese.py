@@ -88,6 +88,8 @@ JAPANESE = {
     "fill": "塗った所を埋める",
     "damage": "傷みの種類",
     "damage_info": "unknown には、傷みを知らせて学習したモデルが必要です",
+    "noise": "ノイズの強さ",
+    "noise_info": "標準偏差（黒から白までの幅を 1 とする）",
     "restore": "復元する",
     "strength": "強さ",
     "strength_info": "0.2 は細部だけ。0.9 では元の形はほとんど残りません",
