@@ -38,7 +38,9 @@ class DefectsOptions:
     out: str | None = None
     """The folder to write (required)."""
     data: str | None = None
-    """Other images of the same kind, with classes and masks; None = the run's training images."""
+    """Other images of the same kind, with classes and masks, read and divided as the run's own were: what it would hold out is
+    left out; None = the run's training images.
+    """
     defect: tuple[str, ...] = ()
     """Classes of defects; none = all classes but the good one."""
     count: int = 100
