@@ -31,17 +31,27 @@ def build(studio: Studio, tab: gr.Tab) -> None:
             label=text["your_images"], file_count="multiple", type="filepath", min_width=280, elem_id="edit-files"
         )
         paint = painter(studio, text["paint"], "edit-paint")
-    with gr.Row():
-        fill = gr.Button(text["fill"], elem_id="edit-fill")
-        damage = gr.Dropdown(
-            DAMAGE, value=DAMAGE[0], label=text["damage"], info=text["damage_info"], elem_id="edit-damage"
-        )
-        noise = gr.Slider(
-            0.01, 0.5, 0.1, step=0.01, label=text["noise"], info=text["noise_info"], visible=False, elem_id="edit-noise"
-        )
-        restore = gr.Button(text["restore"], elem_id="edit-restore")
-        strength = gr.Slider(0.05, 1, 0.4, step=0.05, label=text["strength"], info=text["strength_info"])
-        vary = gr.Button(text["vary"], elem_id="edit-vary")
+    with gr.Row():  # each thing that can be done above its button
+        with gr.Column():
+            fill = gr.Button(text["fill"], elem_id="edit-fill")
+        with gr.Column():
+            damage = gr.Dropdown(
+                DAMAGE, value=DAMAGE[0], label=text["damage"], info=text["damage_info"], elem_id="edit-damage"
+            )
+            noise = gr.Slider(
+                0.01,
+                0.5,
+                0.1,
+                step=0.01,
+                label=text["noise"],
+                info=text["noise_info"],
+                visible=False,
+                elem_id="edit-noise",
+            )
+            restore = gr.Button(text["restore"], elem_id="edit-restore")
+        with gr.Column():
+            strength = gr.Slider(0.05, 1, 0.4, step=0.05, label=text["strength"], info=text["strength_info"])
+            vary = gr.Button(text["vary"], elem_id="edit-vary")
     said = gr.Markdown(elem_id="edit-said")
     folder = gallery_of_made(studio, "edit-images")
 
