@@ -19,7 +19,7 @@ from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.files import make_folder, user_errors_for
 from sadm.core.progress import Reporter
 from sadm.core.stopping import StopRequest
-from sadm.experiments.pool import message_in
+from sadm.experiments.pool import pass_on
 
 LAST_LINES = 15
 
@@ -88,17 +88,8 @@ class Pool:
                 cwd=ROOT,
                 start_new_session=True,  # Ctrl-C reaches this process, which passes it on once
             )
-        threading.Thread(target=self._listen, args=(job.name, process), daemon=True).start()
+        threading.Thread(target=pass_on, args=(job.name, process, self.messages), daemon=True).start()
         return _Running(job, process, log)
-
-    def _listen(self, name: str, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
-        try:
-            for line in process.stdout:
-                if (message := message_in(line)) is not None:
-                    self.messages.put((name, message))
-        finally:
-            self.messages.put((name, None))
 
     def _receive(self) -> Job | None:
         """Handles one message; the job, where it is a job's last and all went well."""

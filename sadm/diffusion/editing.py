@@ -75,8 +75,8 @@ def vary_images(
         ValueError: not one seed for each image, and as `later_times`, `ClassMix` and `generate`.
     """
     guided, times = prepare(denoiser, null_label, settings, weak, cond.label)
-    if weak is None and mix is None:
-        check_guided(settings, cond.label)
+    if mix is None:
+        check_guided(settings, cond.label, weak)
     times, solver, path = later_times(times, strength), SOLVERS[settings.solver], guided.path
     options: dict[str, Any] = {"eta": settings.eta} if solver.takes_eta else {}
     if len(images) != len(seeds):

@@ -144,13 +144,13 @@ def prepare(
     return Clipped(guided) if settings.clip else guided, times
 
 
-def check_guided(settings: SamplerSettings, labels: torch.Tensor | None) -> None:
+def check_guided(settings: SamplerSettings, labels: torch.Tensor | None, weak: Denoiser | None = None) -> None:
     """Refuses guidance away from the null class where no class is given to guide to.
 
     Raises:
-        ValueError: a guidance scale other than 1, without labels.
+        ValueError: a guidance scale other than 1, without labels or a weak denoiser.
     """
-    if labels is None and settings.guidance_scale != 1:
+    if labels is None and weak is None and settings.guidance_scale != 1:
         raise ValueError(f"guidance_scale {settings.guidance_scale} needs a label for each image; use guidance_scale 1")
 
 
@@ -206,8 +206,7 @@ def generate(
             has no class for, or guidance away from the null class without labels.
     """
     guided, times = prepare(denoiser, null_label, settings, weak, labels)
-    if weak is None:
-        check_guided(settings, labels)
+    check_guided(settings, labels, weak)
     solver = SOLVERS[settings.solver]
     options: dict[str, Any] = {"eta": settings.eta} if solver.takes_eta else {}
 

@@ -104,8 +104,7 @@ def inpaint_images(
         ValueError: not one seed for each image, and as `inpaint` and `generate`.
     """
     guided, times = prepare(denoiser, null_label, settings, weak, cond.label)
-    if weak is None:
-        check_guided(settings, cond.label)
+    check_guided(settings, cond.label, weak)
     known = known.float().cpu()
     if len(known) != len(seeds):
         raise ValueError(f"{len(known)} images but {len(seeds)} seeds; expected one for each")

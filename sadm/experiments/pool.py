@@ -96,17 +96,8 @@ class Pool:
                 pass_fds=held_locks(),  # nobody else may enter while a worker outlives this process
                 start_new_session=True,  # Ctrl-C reaches this process, which passes it on once
             )
-        threading.Thread(target=self._listen, args=(number, process), daemon=True).start()
+        threading.Thread(target=pass_on, args=(number, process, self.messages), daemon=True).start()
         return _Worker(process, log)
-
-    def _listen(self, number: int, process: subprocess.Popen[str]) -> None:
-        assert process.stdout is not None  # noqa: S101
-        try:
-            for line in process.stdout:
-                if (message := message_in(line)) is not None:
-                    self.messages.put((number, message))
-        finally:
-            self.messages.put((number, None))
 
     def _receive(self, after: Callable[[str], list[dict[str, Any]]]) -> list[dict[str, Any]]:
         try:
@@ -150,6 +141,17 @@ class Pool:
         for worker in self.workers:
             worker.process.wait()
         self.workers.clear()
+
+
+def pass_on(name: Any, process: subprocess.Popen[str], messages: queue.Queue[Any]) -> None:
+    """Puts a worker's messages into a queue, each as (name, message), and at the end, whatever happens, (name, None)."""
+    assert process.stdout is not None  # noqa: S101 - it was opened as a pipe
+    try:
+        for line in process.stdout:
+            if (message := message_in(line)) is not None:
+                messages.put((name, message))
+    finally:
+        messages.put((name, None))
 
 
 def message_in(line: str) -> dict[str, Any] | None:

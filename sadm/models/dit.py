@@ -405,9 +405,6 @@ def _embedder(columns: int, width: int) -> nn.Linear | None:
     return embedder
 
 
-_HALF_PRECISION = 5e-3  # bfloat16 keeps numbers of at most 1 to 2e-3
-
-
 def per_token(modulation: torch.Tensor, rows: torch.Tensor | None) -> torch.Tensor:
     """A modulation [K, m] for each image's tokens [B, 1, m]."""
     return (modulation if rows is None else modulation[rows]).unsqueeze(1)
@@ -421,6 +418,9 @@ def positions_like(positions: torch.Tensor, grid: tuple[int, int]) -> torch.Tens
 @lru_cache(maxsize=64)  # a few shapes come again and again
 def _kept_positions(width: int, grid: tuple[int, int], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
     return sincos_positions(width, grid).unsqueeze(0).to(device, dtype)
+
+
+_HALF_PRECISION = 5e-3  # bfloat16 keeps numbers of at most 1 to 2e-3
 
 
 def are_sincos(positions: torch.Tensor, grid: tuple[int, int]) -> bool:

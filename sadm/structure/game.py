@@ -16,7 +16,7 @@ from sadm.structure.gap import Gap
 from sadm.structure.noise_levels import Choice, noisiest, resolve_choice, wiener_weight
 from sadm.structure.play import Play
 from sadm.structure.players.adversaries import ASCENT_RULE, AscendingDiscriminator, FrozenDiscriminator
-from sadm.structure.players.classifier import CLASSIFIER_RULE, ClassifyingDiscriminator
+from sadm.structure.players.classifier import CLASSIFIER_RULE, GROUP, ClassifyingDiscriminator
 from sadm.structure.players.discriminator import FREEZE, ROLL_BACK, Measured, StructureDiscriminator, all_finite
 from sadm.structure.players.updates import UpdateRule
 from sadm.structure.processes import processes_here
@@ -26,9 +26,6 @@ from sadm.structure.surrogate import gradient_of_loss, pull_back_to
 from sadm.structure.watchdog import Event, Probed, Reading, Watchdog
 
 ADVERSARIES = ("ascend", "classify", "frozen")
-GROUP = 8
-"""Images that the classifier judges at a time."""
-_OF_LEARNING = ("learning_rate", "pull", "r1", "spectral_bound", "update_every")
 
 
 class StructureGame:
@@ -113,9 +110,10 @@ class StructureGame:
             raise StructureError(f"every must be a whole number of steps, at least 1, got {every}")
         if adversary not in ADVERSARIES:
             raise StructureError(f"unknown adversary {adversary!r}; expected one of {', '.join(ADVERSARIES)}")
-        learns = (learning_rate is not None, pull != 0, r1 != 0, spectral_bound is not None, update_every != 1)
         if adversary == "frozen":
-            _refuse_idle(adversary, dict(zip(_OF_LEARNING, learns, strict=True)))
+            learns: dict[str, bool] = {"learning_rate": learning_rate is not None, "pull": pull != 0, "r1": r1 != 0}
+            learns |= {"spectral_bound": spectral_bound is not None, "update_every": update_every != 1}
+            _refuse_idle(adversary, learns)
         if adversary != "classify":
             _refuse_idle(adversary, {"group": group != GROUP, "classifier": classifier is not None})
         else:

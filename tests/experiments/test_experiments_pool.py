@@ -12,7 +12,9 @@ import pytest
 
 import benchmarks.peers.pool
 from sadm.core.progress import Silent
-from sadm.experiments.pool import Pool
+from sadm.experiments.pool import Pool, pass_on
+
+LISTENERS = {"experiments": pass_on, "peers": benchmarks.peers.pool.pass_on}
 
 TALKS = r"""
 import os, sys
@@ -29,8 +31,9 @@ print('{"finished": "b"}')
 @pytest.mark.parametrize("kind", ["experiments", "peers"])
 def test_what_is_no_message_is_passed_over_and_the_end_is_told(kind: str, tmp_path: Path) -> None:
     pool: Any = Pool(tmp_path, ["cpu"], Silent()) if kind == "experiments" else benchmarks.peers.pool.Pool(1, Silent())
+    pass_on = LISTENERS[kind]
     process = subprocess.Popen([sys.executable, "-c", TALKS], stdout=subprocess.PIPE, text=True, errors="replace")
-    pool._listen("worker", process)
+    pass_on("worker", process, pool.messages)
     assert process.wait() == 0
     for message in ({"finished": "a"}, {"finished": "b"}, None):
         assert pool.messages.get_nowait() == ("worker", message)
@@ -41,9 +44,10 @@ def test_what_is_no_message_is_passed_over_and_the_end_is_told(kind: str, tmp_pa
 @pytest.mark.parametrize("kind", ["experiments", "peers"])
 def test_the_end_is_told_even_where_listening_fails(kind: str, tmp_path: Path) -> None:
     pool: Any = Pool(tmp_path, ["cpu"], Silent()) if kind == "experiments" else benchmarks.peers.pool.Pool(1, Silent())
+    pass_on = LISTENERS[kind]
     command = [sys.executable, "-c", "import os; os.write(1, bytes([255]))"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, encoding="ascii")
     with pytest.raises(UnicodeDecodeError):
-        pool._listen("worker", process)
+        pass_on("worker", process, pool.messages)
     assert pool.messages.get_nowait() == ("worker", None)
     assert process.wait() == 0

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sadm.applications.defects.layouts import LAYOUTS, box_of
+from sadm.applications.defects.layouts import LAYOUTS, Contents, box_of
 from sadm.applications.defects.shapes import Place
 from sadm.applications.defects.synthesis import Job, Pair, Request
 from sadm.core.errors import InterruptedRun, UserError
@@ -103,7 +103,8 @@ def write_defects(
         written = _write_good(outputs, places, images, chosen)
         groups = dict(zip(images.names, images.groups or images.names, strict=True))
         wanted = [(request.defect, index) for request in requests for index in range(request.count)]
-        places.finish(outputs.folder, [outputs.record(places.image(*key)) for key in wanted], defects, written, groups)
+        records = [outputs.record(places.image(*key)) for key in wanted]
+        places.finish(outputs.folder, Contents(records, defects, written, groups))
     return Written({request.defect: request.count for request in requests}, faint, len(written))
 
 

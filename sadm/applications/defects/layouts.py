@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,23 @@ from sadm.data.export import METADATA, class_folders
 
 Record = Mapping[str, Any]
 """A line of the folder's table (see `sadm.training.outputs`); its details are those of `facts_of`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Contents:
+    """What a folder holds.
+
+    Attributes:
+        records: of the images with defects, in order.
+        defects: all classes of defects.
+        good: names of the good images, by their paths.
+        groups: that of each training image, by its name.
+    """
+
+    records: Sequence[Record]
+    defects: Sequence[str]
+    good: Mapping[str, str]
+    groups: Mapping[str, str]
 
 
 class Layout(Protocol):
@@ -34,23 +52,8 @@ class Layout(Protocol):
         """Path of a good image."""
         ...
 
-    def finish(
-        self,
-        folder: Path,
-        records: Sequence[Record],
-        defects: Sequence[str],
-        good: Mapping[str, str],
-        groups: Mapping[str, str],
-    ) -> None:
-        """Writes the tables.
-
-        Args:
-            folder: of all.
-            records: of the images with defects, in order.
-            defects: all classes of defects.
-            good: names of the good images, by their paths.
-            groups: that of each training image, by its name.
-        """
+    def finish(self, folder: Path, held: Contents) -> None:
+        """Writes the tables of what a folder holds."""
         ...
 
 
@@ -70,24 +73,17 @@ class Classes:
     def good(self, index: int) -> str:
         return f"{self.folders[self.names[0]]}/{index:06d}.png"
 
-    def finish(
-        self,
-        folder: Path,
-        records: Sequence[Record],
-        defects: Sequence[str],
-        good: Mapping[str, str],
-        groups: Mapping[str, str],
-    ) -> None:
+    def finish(self, folder: Path, held: Contents) -> None:
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         # A good image and those that lie on it are of one group, which no split may tear apart.
         writer.writerow(["file_name", "label", "group", "mask", "severity"])
-        for record in records:
+        for record in held.records:
             details = record["details"]
             severity = "" if details["severity"] is None else f"{details['severity']:.9g}"
-            writer.writerow([record["file"], record["label"], groups[details["good"]], details["mask"], severity])
-        for path, name in good.items():
-            writer.writerow([path, self.names[0], groups[name], "", ""])
+            writer.writerow([record["file"], record["label"], held.groups[details["good"]], details["mask"], severity])
+        for path, name in held.good.items():
+            writer.writerow([path, self.names[0], held.groups[name], "", ""])
         write_atomically(folder / METADATA, text.getvalue())
 
 
@@ -106,14 +102,7 @@ class MVTec:
     def good(self, index: int) -> str:
         return f"train/good/{index:03d}.png"
 
-    def finish(
-        self,
-        folder: Path,
-        records: Sequence[Record],
-        defects: Sequence[str],
-        good: Mapping[str, str],
-        groups: Mapping[str, str],
-    ) -> None:
+    def finish(self, folder: Path, held: Contents) -> None:
         """Nothing: these folders have no tables."""
 
 
@@ -132,17 +121,10 @@ class Coco:
     def good(self, index: int) -> str:
         return f"images/good-{index:06d}.png"
 
-    def finish(
-        self,
-        folder: Path,
-        records: Sequence[Record],
-        defects: Sequence[str],
-        good: Mapping[str, str],
-        groups: Mapping[str, str],
-    ) -> None:
-        numbers = {name: number for number, name in enumerate(defects, 1)}
+    def finish(self, folder: Path, held: Contents) -> None:
+        numbers = {name: number for number, name in enumerate(held.defects, 1)}
         images, annotations = [], []
-        for number, record in enumerate(records, 1):
+        for number, record in enumerate(held.records, 1):
             mask = read_png(folder / record["details"]["mask"])[..., 0]
             images.append(_image(number, record["file"], mask.shape))
             annotations.append(
@@ -156,7 +138,7 @@ class Coco:
                     "segmentation": {"size": list(mask.shape), "counts": run_lengths(mask >= 128)},
                 }
             )
-        for number, path in enumerate(good, len(records) + 1):
+        for number, path in enumerate(held.good, len(held.records) + 1):
             images.append(_image(number, path, read_png(folder / path).shape[:2]))
         categories = [{"id": number, "name": name, "supercategory": "defect"} for name, number in numbers.items()]
         write_json(
@@ -179,23 +161,16 @@ class Yolo:
     def good(self, index: int) -> str:
         return f"images/train/good-{index:06d}.png"
 
-    def finish(
-        self,
-        folder: Path,
-        records: Sequence[Record],
-        defects: Sequence[str],
-        good: Mapping[str, str],
-        groups: Mapping[str, str],
-    ) -> None:
-        for record in records:
+    def finish(self, folder: Path, held: Contents) -> None:
+        for record in held.records:
             height, width = read_png(folder / record["details"]["mask"]).shape[:2]
             x, y, w, h = record["details"]["box"]
             numbers = ((x + w / 2) / width, (y + h / 2) / height, w / width, h / height)
-            line = " ".join([str(list(defects).index(record["label"])), *(f"{number:.6f}" for number in numbers)])
+            line = " ".join([str(list(held.defects).index(record["label"])), *(f"{number:.6f}" for number in numbers)])
             write_atomically(folder / _label_of(record["file"]), line + "\n")
-        for path in good:  # nothing is there: an empty file
+        for path in held.good:  # nothing is there: an empty file
             write_atomically(folder / _label_of(path), "")
-        facts = {"path": ".", "train": "images/train", "val": "images/train", "names": dict(enumerate(defects))}
+        facts = {"path": ".", "train": "images/train", "val": "images/train", "names": dict(enumerate(held.defects))}
         write_atomically(folder / "data.yaml", yaml.safe_dump(facts, sort_keys=False, allow_unicode=True))
 
 

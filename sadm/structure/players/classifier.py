@@ -18,6 +18,8 @@ from sadm.structure.players.updates import UpdateRule, Updates
 from sadm.structure.relations import Relation
 
 CLASSIFIER_RULE = UpdateRule(learning_rate=1e-3)
+GROUP = 8
+"""Images that it judges at a time."""
 
 
 class RelationClassifier(nn.Module):
@@ -102,7 +104,7 @@ class ClassifyingDiscriminator(LearningDiscriminator, FrozenDiscriminator):
         relation: str | Relation = "cosine",
         memory: int = 0,
         rule: UpdateRule = CLASSIFIER_RULE,
-        group: int = 8,
+        group: int = GROUP,
         classifier: nn.Module | None = None,
         seed: int = 0,
     ) -> None:
