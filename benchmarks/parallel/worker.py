@@ -68,7 +68,11 @@ def run(cases: list[Case], out: Path, team: Team) -> None:
             save_file({name: tensor.contiguous() for name, tensor in found.items()}, out / f"{number}.safetensors")
 
 
+def main(cases: str, out: str) -> None:
+    """As one of the processes that torchrun has started."""
+    with team_for("cpu") as team:
+        run([Case(**case) for case in json.loads(Path(cases).read_text())], Path(out), team)
+
+
 if __name__ == "__main__":
-    with team_for("cpu") as together:
-        wanted = [Case(**case) for case in json.loads(Path(sys.argv[1]).read_text())]
-        run(wanted, Path(sys.argv[2]), together)
+    main(*sys.argv[1:])

@@ -4,6 +4,7 @@
 
 RUNS.json is a list of {"config": changes of the tiny configuration, "out": folder, "stop": step or null, "rank": who is asked,
 "kill": file that says that this has happened, for a SIGKILL instead}. "foreign" instead of a list: a loop of one's own.
+Each writes RUNS.json.RANK, and how many threads of groups there are at the end to RUNS.json.RANK.threads.
 """
 
 from __future__ import annotations
@@ -83,8 +84,24 @@ def foreign_loop(rank: int, count: int) -> list[float]:
     return [value for part in (*net.parameters(), *encoder.parameters()) for value in part.detach().flatten().tolist()]
 
 
-if __name__ == "__main__":
+def threads_of_groups() -> int | None:
+    """How many threads of this process work for groups of processes; None where the system does not tell."""
+    tasks = Path("/proc/self/task")
+    if not tasks.exists():
+        return None
+    return sum((task / "comm").read_text().startswith("pt_gloo_runloop") for task in tasks.iterdir())
+
+
+def main(path: str) -> int:
+    """Does what is asked, tells it, and returns this process's rank."""
     with team_for("cpu") as team:
-        asked = json.loads(Path(sys.argv[1]).read_text())
+        asked = json.loads(Path(path).read_text())
         told: Any = foreign_loop(team.rank, team.count) if asked == "foreign" else run_all(asked)
-        Path(f"{sys.argv[1]}.{team.rank}").write_text(json.dumps(told))
+        Path(f"{path}.{team.rank}").write_text(json.dumps(told))
+        assert threads_of_groups() != 0  # what is counted does exist
+        return team.rank
+
+
+if __name__ == "__main__":
+    rank = main(sys.argv[1])
+    Path(f"{sys.argv[1]}.{rank}.threads").write_text(json.dumps(threads_of_groups()))

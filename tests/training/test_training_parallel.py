@@ -181,6 +181,18 @@ def test_a_loop_of_ones_own_under_ddp(tmp_path: Path) -> None:
         assert found == pytest.approx(alone, rel=0, abs=1e-12)
 
 
+@pytest.mark.parametrize("asked", ["a training", "foreign"])
+def test_no_thread_is_left_that_could_end_a_finished_process(tmp_path: Path, asked: str) -> None:
+    """One that still lets go of a tensor while Python ends aborts the process."""
+    runs = [{"config": config(), "out": str(tmp_path / "run")}]
+    in_processes(2, asked if asked == "foreign" else runs, tmp_path)
+    for rank in range(2):
+        left = json.loads((tmp_path / f"runs.json.{rank}.threads").read_text())
+        if left is None:
+            pytest.skip("this system does not name a process's threads")
+        assert left == 0
+
+
 @pytest.mark.parametrize("run", ["two", "shares", "shares, then one", "one, then shares"])
 def test_what_is_logged_is_that_of_one_process(ran: Path, run: str) -> None:
     expected, found = read_metrics(ran / "one"), read_metrics(ran / run)

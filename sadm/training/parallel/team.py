@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import importlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -146,12 +147,22 @@ def team_for(device: str) -> Iterator[Team]:
             )
         torch.accelerator.set_device_index(local)
     backend = {"cpu": "gloo", "cuda": "nccl"}.get(kind)  # None = torch's own choice
+    _let_go_of_groups()
     store, rank, count = _fresh_store()
     distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
     try:
         yield _team()
     finally:
         distributed.destroy_process_group()
+
+
+def _let_go_of_groups() -> None:
+    """Imports what would hold the default group for ever, were it imported once there is one.
+
+    Its functions have the group of that moment as a default value, and DDP imports it. A group that is held still has threads
+    when Python ends, and one that then lets go of a tensor ends the process by SIGABRT, after all work was done (torch 2.13).
+    """
+    importlib.import_module("torch.distributed.nn.functional")
 
 
 def _fresh_store() -> tuple[Any, int, int]:
