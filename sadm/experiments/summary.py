@@ -64,7 +64,7 @@ def summarise(
         "judges": judges,
         "floor": floor,
         **tables.by_arm(runs, lambda found: tables.arm_facts(found, floor)),
-        "cost": tables.cost_facts(runs.costs, steps),
+        "cost": tables.cost_facts(runs, steps),
         "ratios": tables.as_json(ratios),
         "verdict": {"treatment": config.treatment, "outcome": outcome(deciding)},
         "curves": {arm: _curves(RunJob(arm, config.seeds[0], steps).folder(folder)) for arm in config.arms},

@@ -13,7 +13,6 @@ import torch
 from sadm.data import ImageSet, Split
 from sadm.evaluation import Evaluator
 from sadm.experiments.config import CONTROL
-from sadm.experiments.cost import ArmCost
 from sadm.experiments.runs import EQUAL_COST, EQUAL_STEPS, Gathered, Result, Runs, Value
 from sadm.experiments.statistics import Interval, Missing, cost_to_reach, mean_interval
 
@@ -106,9 +105,12 @@ def metrics(runs: Runs, judges: Iterable[str], part: Part) -> dict[str, Any]:
     }
 
 
-def cost_facts(costs: Mapping[str, ArmCost], steps: int) -> dict[str, dict[str, float]]:
-    """By arm, what a step and a whole training of `steps` steps cost; seconds relate to the control's mean measurement."""
+def cost_facts(runs: Gathered, steps: int) -> dict[str, dict[str, Any]]:
+    """By arm, what a step and a whole training of `steps` steps cost; seconds relate to the control's mean measurement. What an
+    image costs is compared over paired seeds, at equal cost of training."""
+    costs = runs.costs
     base = _mean(cost.control_cpu_seconds_per_step for cost in costs.values())
+    drawn = runs.budgets[EQUAL_COST]
     facts = {
         arm: {
             "cpu_seconds_per_step": cost.step_ratio * base,
@@ -116,6 +118,7 @@ def cost_facts(costs: Mapping[str, ArmCost], steps: int) -> dict[str, dict[str, 
             "total_ratio": cost.share(steps, steps),
             "pretrain_cpu_seconds": cost.pretrain_cpu_seconds * base / cost.control_cpu_seconds_per_step,
             "steps_measured": cost.steps_measured,
+            "sampling_ratio": drawn[arm].against(runs.control, at("sample_ms_per_image")).as_dict(),
         }
         for arm, cost in costs.items()
     }

@@ -107,10 +107,8 @@ class GeneratedImages:
         return Mark(self.tool, edited, self.model.hash, data, seed, label or "", dict(details or {}))
 
     def _append(self, record: dict[str, Any]) -> None:
+        append_record(self.folder, record)
         self._records[record["file"]] = record
-        path = self.folder / RECORDS
-        with user_errors_for(path), open(path, "a", encoding="utf-8") as file:
-            file.write(_line(record))
 
     def tidy(self) -> None:
         """Brings the table into the order of the files' names, one line each."""
@@ -153,8 +151,6 @@ def generated_images(
     _remove_own_leftovers(folder)
     leave_with_images(rules, folder)
     outputs = GeneratedImages(folder, model, tool, rules)
-    if len(outputs):
-        outputs.tidy()  # of a torn line, which the next one would be appended to
     try:
         yield outputs
     finally:
@@ -184,6 +180,33 @@ def read_records(folder: str | Path, table: str = RECORDS) -> dict[str, dict[str
                     f"{path}, line {number}, is no record of an image: {error}. Take that line out of the file, or restore it."
                 ) from error
     return found
+
+
+def append_record(folder: str | Path, record: dict[str, Any], table: str = RECORDS) -> None:
+    """Adds a line to a folder's table. A line that a killed process left torn at the table's end is taken away first.
+
+    Raises:
+        UserError: it can't be written.
+    """
+    path = Path(folder) / table
+    with user_errors_for(path), open(path, "a+b") as file:
+        end = file.tell()
+        file.seek(max(0, end - 1))
+        if file.read() not in (b"", b"\n"):
+            file.seek(0)
+            torn = file.read().rpartition(b"\n")[2]
+            if _is_record(torn):
+                file.write(b"\n")
+            else:
+                file.truncate(end - len(torn))
+        file.write(_line(record).encode())
+
+
+def _is_record(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _checked(name: object) -> str:

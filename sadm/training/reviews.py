@@ -19,7 +19,7 @@ from sadm.core.files import (
     write_atomically,
 )
 from sadm.core.verifying import verify
-from sadm.training.outputs import ABOUT, RECORDS, read_records
+from sadm.training.outputs import ABOUT, RECORDS, append_record, read_records
 from sadm.training.policy import POLICY, Policy, policy_of_images
 
 REVIEWS, GRID = "reviews.jsonl", "grid.png"
@@ -61,9 +61,7 @@ def add_review(folder: str | Path, name: str, approved: bool, reason: str = "", 
     if record is None:
         raise UserError(f"{folder} has no generated image {name}.")
     review = Review(approved, reason, reviewer, str(record.get("pixels", "")))
-    path = Path(folder) / REVIEWS
-    with user_errors_for(path), open(path, "a", encoding="utf-8") as file:
-        file.write(json.dumps({"file": name, **dataclasses.asdict(review)}, ensure_ascii=False) + "\n")
+    append_record(folder, {"file": name, **dataclasses.asdict(review)}, REVIEWS)
     return review
 
 

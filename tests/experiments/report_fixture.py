@@ -90,6 +90,7 @@ def comparison(outcome: str = "better") -> dict[str, Any]:
                 "total_ratio": 1.2,
                 "pretrain_cpu_seconds": 6.1,
                 "steps_measured": 200,
+                "sampling_ratio": ratio_estimate([1.04, 0.97, 1.02, 0.99, 1.01]),
             },
         },
         "ratios": ratios,

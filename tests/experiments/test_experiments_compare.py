@@ -92,6 +92,15 @@ def test_the_verdict_follows_from_the_stored_runs(grown: tuple[Path, dict[str, A
             assert found["values"] == pytest.approx(ratios)
             assert found["low"] < found["mean"] < found["high"]
     assert summary["arms"]["sadm"]["seeds"] == [100, 101]
+    steps = summary["arms"]["sadm"]["steps"]
+    drawn = [
+        stored[f"sadm-{steps}-steps-seed-{seed}"]["sample_ms_per_image"]
+        / stored[f"plain-{STEPS}-steps-seed-{seed}"]["sample_ms_per_image"]
+        for seed in (100, 101)
+    ]
+    sampling = json.loads((folder / "comparison.json").read_text())["cost"]["sadm"]["sampling_ratio"]
+    assert sampling["values"] == pytest.approx(drawn)
+    assert sampling["low"] < sampling["mean"] < sampling["high"]
 
 
 def test_a_run_does_not_depend_on_the_comparison_around_it(finished: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from report_fixture import SEEDS, comparison, rich_comparison
 from report_page import LANGUAGES, NOTHING, OUTCOMES, Page, html_of, spaced
 from sadm.experiments.report import render_report, verdict_sentence
-from sadm.experiments.report.facts import palette, ratio_groups, reading
+from sadm.experiments.report.facts import cards, palette, ratio_groups, reading
 from sadm.experiments.report.formatting import change
 from sadm.experiments.report.messages import MESSAGES, term
 
@@ -42,6 +42,21 @@ def test_outcomes_have_different_sentences() -> None:
 def test_reading_follows_the_interval(low: float, high: float, key: str) -> None:
     assert reading({"mean": (low + high) / 2, "low": low, "high": high}, "en") == MESSAGES["en"][key]
     assert reading({"mean": None, "reason": "at the floor"}, "en") == MESSAGES["en"]["open_question"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "told", "span"),
+    [((1.1, 1.3), True, True), ((0.9, 1.4), False, True), ((None, None), False, False)],
+)
+def test_what_an_image_costs_has_its_interval(interval: tuple[float, float], told: bool, span: bool) -> None:
+    """The noise of a machine is not shown as a difference."""
+    given = comparison()
+    given["cost"]["sadm"]["sampling_ratio"] = {"mean": 1.18, "low": interval[0], "high": interval[1]}
+    (card,) = (card for card in cards(given, "en") if card["value"] == "×1.18")
+    assert (card["note"] == "") == told
+    assert ("×1.40" in card["detail"] or "×1.30" in card["detail"]) == span
+    given["cost"]["sadm"]["sampling_ratio"] = {"mean": None, "reason": "a run diverged"}
+    assert card["label"] not in {card["label"] for card in cards(given, "en")}
 
 
 @pytest.mark.parametrize("lang", LANGUAGES)

@@ -215,6 +215,28 @@ def test_what_was_not_approved_stays(drawn: Path, tmp_path: Path, capsys: pytest
     assert third not in read_reviews(drawn)
 
 
+@pytest.mark.parametrize("left", ['{"file": "', "\udcff", '{"file": "gone.png", "approved": true}'])
+def test_a_review_after_one_that_was_torn(drawn: Path, left: str) -> None:
+    """A crash leaves the last line unfinished, or without its end: the next review is not lost with it."""
+    first, second, _ = sorted(read_records(drawn))
+    add_review(drawn, first, True)
+    with open(drawn / "reviews.jsonl", "ab") as file:
+        file.write(left.encode("utf-8", "surrogateescape"))
+    add_review(drawn, second, False, "scratched")
+    found = read_reviews(drawn)
+    assert found[second].reason == "scratched"
+    assert found.keys() == ({first, second, "gone.png"} if left.endswith("}") else {first, second})
+
+
+def test_images_after_a_record_that_was_torn(drawn: Path) -> None:
+    """Even where no record was whole."""
+    (drawn / "records.jsonl").write_bytes(b'{"file": "a.p')
+    with generated_images(drawn, load_model(drawn.parent), "a test") as outputs:
+        outputs.add("b.png", torch.ones(1, 8, 8), seed=5)
+        assert read_records(drawn).keys() == {"b.png"}
+    assert read_records(drawn).keys() == {"b.png"}
+
+
 def test_what_lies_beside_leaves_with_all_images_alone(drawn: Path, tmp_path: Path) -> None:
     ruled(drawn.parent, "require_review: true")
     (drawn / "masks").mkdir()

@@ -175,14 +175,31 @@ def cards(comparison: Mapping[str, Any], lang: str) -> list[dict[str, str]]:
     if finite(cost.get("total_ratio")) is not None:
         label = message["card_total_label"].format(arm=name)
         found.append(_card(label, times(cost["total_ratio"]), message["card_total_detail"]))
-    base, own = (finite(part(comparison, "arms", key).get("sample_ms_per_image")) for key in (CONTROL, arm))
-    if base and own:
-        detail = message["card_sampling_detail"].format(plain=number(base), own=number(own), arm=name)
-        found.append(_card(message["card_sampling_label"].format(arm=name), times(own / base), detail))
+    found += _sampling_card(comparison, cost.get("sampling_ratio") or {}, lang)
     count = seed_count(comparison)
     if count is not None:
         found.append(_card(message["card_seeds_label"], str(count), message["card_seeds_detail"]))
     return found
+
+
+def _sampling_card(comparison: Mapping[str, Any], ratio: Mapping[str, Any], lang: str) -> list[dict[str, str]]:
+    """What an image costs against one of plain training's; that it cannot be told apart, where it cannot."""
+    message, arm, ends = texts(lang), treatment_of(comparison), bounds(ratio)
+    if finite(ratio.get("mean")) is None:
+        return []
+    name = arm_in_text(arm, lang)
+    plain, own = (number(part(comparison, "arms", key).get("sample_ms_per_image")) for key in (CONTROL, arm))
+    detail = [message["card_sampling_detail"].format(plain=plain, own=own, arm=name)]
+    if ends:
+        detail.append(f"{message['column_interval']}: {range_text(times(ends[0]), times(ends[1]), lang)}")
+    return [
+        {
+            "label": message["card_sampling_label"].format(arm=name),
+            "value": times(ratio["mean"]),
+            "detail": message["clause_join"].join(detail),
+            "note": message["open_question"] if ends is None or ends[0] <= 1 <= ends[1] else "",
+        }
+    ]
 
 
 def verdict_notes(comparison: Mapping[str, Any], found: Iterable[Regime], lang: str) -> list[str]:
