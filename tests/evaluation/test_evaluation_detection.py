@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +185,35 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say() -> None:
         found = gain(*arms, "auroc")
         held += found["low"] <= 0 <= found["high"]
     assert held >= 30
+
+
+def test_several_views_of_a_part_make_no_interval_narrower() -> None:
+    """Three equal images of each: the interval is that of one of each, and a narrower one where they count as independent."""
+    masks = squares(24, 5).masks
+    assert masks is not None
+    draws = torch.Generator().manual_seed(0)
+    arms = [[0.08 * masks[:, 0] / 255 + share * torch.rand(24, 12, 12, generator=draws)] for share in (0.7, 0.5)]
+
+    def views(count: int) -> list[list[Found]]:
+        return [[Found(one.repeat(count, 1, 1), masks.repeat(count, 1, 1, 1)) for one in arm] for arm in arms]
+
+    for metric in ("auroc", "pixel_ap"):
+        alone = gain(*views(1), metric)
+        together = gain(*views(3), metric, np.tile(np.arange(24), 3))
+        assert (together["low"], together["high"]) == pytest.approx((alone["low"], alone["high"]))
+        apart = gain(*views(3), metric)
+        assert apart["high"] - apart["low"] < 0.75 * (alone["high"] - alone["low"])
+
+
+def test_a_measurement_knows_the_groups_of_its_test_images() -> None:
+    training, test = squares(16, 6), squares(14, 7)
+    good, real = Examples.of(training)
+    added = {"more": Examples(*pasted(good, real.images, real.masks, 6, seed=0))}
+    grouped = dataclasses.replace(test, groups=tuple(str(index // 4) for index in range(14)))
+    apart, together = (measure_detection(training, some, added, 1, QUICK)["gains"]["more"] for some in (test, grouped))
+    for metric in ("auroc", "pixel_ap"):
+        assert apart[metric]["values"] == together[metric]["values"]
+    assert apart["pixel_ap"]["low"] != together["pixel_ap"]["low"]
 
 
 def test_a_measurement_is_the_sum_of_its_parts_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

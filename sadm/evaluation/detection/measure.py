@@ -17,6 +17,7 @@ from sadm.core.store import Store
 from sadm.data import ImageSet, image_keys
 from sadm.evaluation.detection.detector import DetectorSettings, defect_maps
 from sadm.evaluation.detection.scores import Found
+from sadm.evaluation.units import unit_numbers
 
 REAL = "real"
 METRICS = {"auroc": Found.roc, "pixel_ap": Found.precision}
@@ -85,8 +86,8 @@ def measure_detection(
 
     Returns:
         For JSON: by arm and metric the ``mean`` over seeds and its ``values``; by added arm and metric, under ``gains``, the mean
-        difference from real images alone with its interval (``low``, ``high``: bootstrap over seeds and test images, good and
-        defective ones apart, 95 %), and under ``against`` that from the other arm.
+        difference from real images alone with its interval (``low``, ``high``: bootstrap over seeds and test images or their
+        groups, good and defective ones apart, 95 %), and under ``against`` that from the other arm.
 
     Raises:
         UserError: a set without masks, fewer than one seed, another number of examples than of seeds, or images of other shapes.
@@ -112,8 +113,10 @@ def measure_detection(
         found[name].append(Found(store.get(f"{name}-{seed}", maps), test.masks))
     shown.update("detectors", len(jobs), len(jobs))
 
+    units = unit_numbers(test)
+
     def between(name: str, other: str) -> dict[str, Any]:
-        return {metric: gain(found[name], found[other], metric) for metric in METRICS}
+        return {metric: gain(found[name], found[other], metric, units) for metric in METRICS}
 
     facts = {
         "good": len(good),
@@ -142,23 +145,30 @@ def _by_seed(
     return some
 
 
-def gain(ours: list[Found], theirs: list[Found], metric: str, draws: int = _DRAWS) -> dict[str, Any]:
+def gain(
+    ours: list[Found], theirs: list[Found], metric: str, units: np.ndarray | None = None, draws: int = _DRAWS
+) -> dict[str, Any]:
     """The mean difference over paired seeds, with an interval over seeds and test images.
 
     Seeds and images are drawn anew together (the pigeonhole bootstrap: Owen 2007, Annals of Applied Statistics 1(2), 386-411),
-    which errs on the wide side.
+    which errs on the wide side. Images of one group are drawn together.
 
     Args:
         ours, theirs: one for each seed, of the same test images.
         metric: a name in `METRICS`.
+        units: the number of each image's group [T] (see `unit_numbers`); None = all images are independent. What a group has
+            among good and among defective images is taken as independent.
         draws: of the bootstrap.
     """
     score = METRICS[metric]
     values = [float((score(a) - score(b))[0]) for a, b in zip(ours, theirs, strict=True)]
     rng, marked = np.random.default_rng(0), ours[0].marked
+    units = np.arange(len(marked)) if units is None else units
     counts = np.zeros((draws, len(marked)))
-    for group in (np.flatnonzero(marked), np.flatnonzero(~marked)):
-        counts[:, group] = rng.multinomial(len(group), np.full(len(group), 1 / len(group)), size=draws)
+    for stratum in (marked, ~marked):
+        names, unit_of = np.unique(units[stratum], return_inverse=True)
+        drawn = rng.multinomial(len(names), np.full(len(names), 1 / len(names)), size=draws)
+        counts[:, stratum] = drawn[:, unit_of.reshape(-1)]
     by_seed = np.stack(
         [score(a, counts) - score(b, counts) for a, b in zip(ours, theirs, strict=True)], axis=1
     )  # [D, S]
