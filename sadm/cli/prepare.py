@@ -50,6 +50,8 @@ class PrepareOptions:
     """Bits of 64 by which the perceptual hashes of near duplicates may differ before their pixels are compared."""
     max_megapixels: float | None = None
     """Refuse images with more pixels; None = 89, against decompression bombs."""
+    white_level: int = 65535
+    """The value of 16-bit grey that becomes white: 4095 for 12 bits stored in 16."""
     lang: Literal["en", "ja"] = "en"
     """Language of the contact sheet and of what is printed."""
     json: bool = False
@@ -71,13 +73,14 @@ def run(arguments: list[str]) -> None:
         held_out=options.held_out,
         near_duplicates=options.near_duplicates,
         max_megapixels=options.max_megapixels,
+        white_level=options.white_level,
         jobs=options.jobs,
     )
     out = options.out or default_folder(options.source)
     with ConsoleReporter() as reporter:
         found = prepare(options.source, out, settings, recipes(resolve_device("auto").type), reporter)
     path = Path(out).expanduser() / "contact_sheet.html"
-    write_atomically(path, render_sheet(found, options.lang, options.max_megapixels))
+    write_atomically(path, render_sheet(found, options.lang, settings.fit))
     say(
         json.dumps(found.summary, indent=1, ensure_ascii=False)
         if options.json

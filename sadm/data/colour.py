@@ -12,7 +12,7 @@ from sadm.data.records import Unreadable
 
 FULL_16_BIT = 65535
 
-_DARK = 8  # 16-bit values all below an eighth of white are worth a word
+DARK = 8  # 16-bit values all below an eighth of white are worth a word
 _SAME = 2  # 8-bit levels: a profile that changes no colour by more is sRGB by another name
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # TIFF tags
 _WHITE_IS_ZERO = 0
@@ -70,14 +70,18 @@ def is_wide(image: Image.Image) -> bool:
     return not image.mode.startswith("I") and any(";16" in str(rawmode) for rawmode in rawmodes)
 
 
+def white_of(image: Image.Image, white_level: int) -> int:
+    """The value of an image of 16-bit grey that becomes white."""
+    bits = int(getattr(image, "tag_v2", {}).get(_BITS_PER_SAMPLE, (16,))[0])
+    return min(white_level, 2**bits - 1)  # 12 bits may also be packed as such
+
+
 def _from_16_bit(image: Image.Image, white_level: int, notes: list[str]) -> Image.Image:
-    tags = getattr(image, "tag_v2", {})
-    bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
-    white = min(white_level, 2**bits - 1)  # 12 bits may also be packed as such
+    tags, white = getattr(image, "tag_v2", {}), white_of(image, white_level)
     values = np.asarray(image).astype(np.uint32)
-    if values.size and int(values.max()) * _DARK < white:
+    if values.size and int(values.max()) * DARK < white:
         notes.append(
-            f"16-bit values all below 1/{_DARK} of the white level {white}, so it is dark (for 10, 12 or 14 bits stored in 16, "
+            f"16-bit values all below 1/{DARK} of the white level {white}, so it is dark (for 10, 12 or 14 bits stored in 16, "
             "give --data.white-level 1023, 4095 or 16383)"
         )
     levels = np.minimum((values * 255 + white // 2) // white, 255).astype(np.uint8)
@@ -95,8 +99,8 @@ def _say_wide(image: Image.Image, white_level: int, notes: list[str]) -> None:
         )
     notes.append("16 bits per channel in colour read as 8")
     brightest = int(np.asarray(image.convert("RGB")).max(initial=0))
-    if brightest * _DARK < 256:
-        notes.append(f"colour of 16 bits all below 1/{_DARK} of the full range, so it is dark")
+    if brightest * DARK < 256:
+        notes.append(f"colour of 16 bits all below 1/{DARK} of the full range, so it is dark")
 
 
 def _without_alpha(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:

@@ -412,6 +412,52 @@ def test_a_scan_of_100_megapixels_has_its_option(tmp_path: Path, capsys: Capture
     assert as_json(capsys, folder, tmp_path / "out", "--max-megapixels", "105")["outcomes"]["usable"] == 5
 
 
+def twelve_bits(folder: Path, count: int = 12, kind: str = "tif") -> Path:
+    """Images of 12 bits in files of 16."""
+    folder.mkdir(parents=True)
+    draws = np.random.default_rng(0)
+    for number in range(count):
+        values = draws.integers(100 * number, 100 * number + 2048, (32, 32)).astype(np.uint16)
+        values[0, 0] = 4000
+        Image.fromarray(values).save(folder / f"{number:02d}.{kind}")
+    return folder
+
+
+@pytest.mark.parametrize("kind", ["png", "tif"])
+def test_the_white_of_a_sensor_of_12_bits(tmp_path: Path, capsys: Captured, kind: str) -> None:
+    folder, out = twelve_bits(tmp_path / "in", kind=kind), tmp_path / "out"
+    prepared(folder, out)
+    said = capsys.readouterr().out
+    assert "12 images of 16-bit grey have no value above 4,000" in said
+    assert "prepare them again with --white-level 4095" in said
+    found = as_json(capsys, folder, out, "--white-level", "4095")
+    assert found["white_level"] == {"images": 12, "peak": 4000, "used": 4095, "better": None}
+    assert "--data.white-level 4095" in found["advice"]["command"]
+    assert "too_dark" not in {point["key"] for point in found["points"]}
+    known = {json.loads(line)["name"]: json.loads(line) for line in (out / "scan.jsonl").read_bytes().splitlines()[1:]}
+    values = np.asarray(Image.open(folder / f"00.{kind}")).astype(np.float64)
+    assert known[f"00.{kind}"]["brightness"] == pytest.approx(np.rint(values * 255 / 4095).mean(), abs=0.01)
+    assert (
+        as_json(capsys, folder, out)["white_level"]["better"] == 4095
+    )  # what was found with another level is found again
+
+
+@pytest.mark.parametrize("highest", [255, 8192])
+def test_a_white_that_nothing_speaks_against(tmp_path: Path, capsys: Captured, highest: int) -> None:
+    """One image that comes near white, or images of 8 bits."""
+    folder = twelve_bits(tmp_path / "in")
+    values = np.zeros((32, 32), np.uint16)
+    values[5:20] = highest
+    if highest == 255:
+        for path in folder.iterdir():
+            path.unlink()
+        for number in range(12):
+            Image.fromarray((values * (number + 1) // 12).astype(np.uint8)).save(folder / f"{number:02d}.png")
+    else:
+        Image.fromarray(values).save(folder / "bright.tif")
+    assert as_json(capsys, folder, tmp_path / "out")["white_level"]["better"] is None
+
+
 # ---- what to type next -----------------------------------------------------------------------------------------------
 
 

@@ -405,6 +405,7 @@ def test_a_class_that_loses_all_its_images_is_named(tmp_path: Path) -> None:
         ({"near_duplicates": 33}, r"--near-duplicates is 33; expected bits of the hash, from 0"),
         ({"jobs": 0}, "--jobs is 0"),
         ({"max_megapixels": -1.0}, "--max-megapixels is -1.0"),
+        ({"white_level": 70000}, "--white-level is 70000; expected 255 to 65535, such as 4095 for 12 bits"),
     ],
 )
 def test_settings_out_of_range(settings: dict, message: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from sadm.data.colour import FULL_16_BIT
 from sadm.data.preparation.facts import GREY, SIDES, Facts, tints
 
 _SIDES = (8, 16, 24, 28, 32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
@@ -151,6 +152,7 @@ class Subject:
         run: a folder for the run.
         why_not: why the images cannot be trained on; empty where they can.
         max_megapixels: the limit that was asked for.
+        white_level: the value of 16-bit grey that becomes white.
         arrays: the images come as arrays, which are not cut or padded.
     """
 
@@ -161,6 +163,7 @@ class Subject:
     run: str
     why_not: str = ""
     max_megapixels: float | None = None
+    white_level: int = FULL_16_BIT
     arrays: bool = False
 
     def pictures(self, side: int | None) -> int:
@@ -212,6 +215,7 @@ def _command(advice: Advice, recipe: Recipe, subject: Subject) -> str:
         "--data.channels": (advice.channels, None),
         "--data.fit": (advice.fit, "crop"),
         "--data.max-megapixels": (subject.max_megapixels, None),
+        "--data.white-level": (subject.white_level, FULL_16_BIT),
         "--data.balance": (advice.balance, 0.0),
         "--augment": (advice.augment, "none"),
         "--optimiser.batch": (advice.batch, recipe.batch),

@@ -34,6 +34,7 @@ class Facts:
         width, height: in pixels, upright.
         mode: Pillow's word for the file's channels, such as "RGB" or "CMYK".
         bits: of each channel.
+        peak: highest value of 16-bit grey, before it is scaled; 0 for others, and where fewer bits are packed as such.
         frames: how many images the file holds.
         turned: the file's EXIF data turn or mirror it.
         profile: it has a colour profile other than sRGB.
@@ -60,6 +61,7 @@ class Facts:
     height: int = 0
     mode: str = ""
     bits: int = 0
+    peak: int = 0
     frames: int = 0
     turned: bool = False
     profile: bool = False

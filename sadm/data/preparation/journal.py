@@ -14,7 +14,7 @@ from sadm.core.files import parse_json, user_errors_for, write_atomically
 from sadm.data.preparation.facts import PASSING, Facts
 
 FILE = "scan.jsonl"
-_VERSION = 2  # of `Facts`; what another version found is found again
+_VERSION = 3  # of `Facts`; what another version found is found again
 
 
 class Journal:
@@ -23,6 +23,7 @@ class Journal:
     Args:
         folder: where the file is; it need not exist.
         source: identity of the source.
+        white_level: see `Fit`; what was found with another one is found again.
 
     Attributes:
         known: facts by name.
@@ -31,9 +32,9 @@ class Journal:
         UserError: the folder holds the scan of another source, or the file cannot be read.
     """
 
-    def __init__(self, folder: Path, source: str) -> None:
+    def __init__(self, folder: Path, source: str, white_level: int) -> None:
         self.path = folder / FILE
-        self._header = {"scan": _VERSION, "source": source}
+        self._header = {"scan": _VERSION, "source": source, "white_level": white_level}
         self._lines = 0
         self._file: io.FileIO
         self.known: dict[str, Facts] = {}
@@ -88,6 +89,8 @@ class Journal:
                 f"{self.path.parent} holds what was prepared from {header.get('source')}, not from "
                 f"{self._header['source']}. Choose another --out."
             )
+        if header != self._header:
+            return
         for line in lines[1:]:
             values = _parsed(line)
             with contextlib.suppress(TypeError, ValueError):

@@ -15,7 +15,7 @@ import imagehash
 import numpy as np
 from PIL import Image, ImageStat
 
-from sadm.data.colour import is_wide
+from sadm.data.colour import is_wide, white_of
 from sadm.data.decoding import check_size, is_turned, opened, read_mask, reason_of, upright
 from sadm.data.fitting import Fit
 from sadm.data.preparation.facts import SIDES, THUMB, TINT, Facts
@@ -27,6 +27,8 @@ _STRIP = 64  # rows
 _BITS = {"1": 1, "I": 32, "F": 32}
 _TIFF_MAGIC = (b"II*\0", b"MM\0*")
 _LEVELS = np.arange(256)
+PLAIN = Fit()
+"""Images as they are."""
 
 
 class _Problem(Exception):  # noqa: N818 - a finding, not a fault of the program
@@ -35,13 +37,14 @@ class _Problem(Exception):  # noqa: N818 - a finding, not a fault of the program
         self.key = key
 
 
-def look(record: Record, known: Facts | None = None) -> Facts:
+def look(record: Record, known: Facts | None = None, fit: Fit = PLAIN) -> Facts:
     """Looks at one record.
 
     Args:
         record: of a listing.
         known: what an earlier look at a record of this name found. It is given back where the content is the same, which for
             a file is told by its size and time, so that it isn't even read.
+        fit: its white level is heeded.
     """
     size, modified, digest, mask = 0, 0, "", ""
     try:
@@ -55,7 +58,7 @@ def look(record: Record, known: Facts | None = None) -> Facts:
         size, digest = len(data), hashlib.sha256(data).hexdigest()
         if known is not None and known.sha256 == digest:
             return dataclasses.replace(known, modified=modified)
-        pixels = _pixel_facts(data, record.page)
+        pixels = _pixel_facts(data, record.page, fit)
         _check_mask(record, (pixels["width"], pixels["height"]))
         return Facts(record.name, size, modified, digest, mask, **pixels)
     except _Problem as problem:
@@ -96,7 +99,7 @@ def _content(record: Record, stamp: tuple[int, int]) -> bytes:
     return data
 
 
-def _pixel_facts(data: bytes, page: int) -> dict[str, Any]:
+def _pixel_facts(data: bytes, page: int, fit: Fit) -> dict[str, Any]:
     with _named(data, "not_an_image"), opened(lambda: data, page) as image:
         with _named(data, "too_large"):
             check_size(image)
@@ -109,7 +112,9 @@ def _pixel_facts(data: bytes, page: int) -> dict[str, Any]:
             "alpha": image.has_transparency_data,
         }
         with _named(data, "odd_channels"):
-            plain, _ = upright(image, Fit())
+            plain, _ = upright(image, fit)
+        if image.mode.startswith("I;16") and white_of(image, fit.white_level) == fit.white_level:
+            facts["peak"] = int(np.asarray(image).max(initial=0))
     return facts | _measures(plain)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from sadm.core.errors import UserError
 from sadm.core.files import locked, make_folder, refuse_foreign_folder, remove_leftovers, write_json
 from sadm.core.progress import Reporter, Silent
+from sadm.data.colour import FULL_16_BIT
 from sadm.data.fitting import Fit
 from sadm.data.preparation import leakage, manifest, outcomes, statistics
 from sadm.data.preparation.advice import Advice, Recipe, Subject, Target, advise, choose_target
@@ -40,6 +41,7 @@ class Settings:
         held_out: share of the images to hold out where the source does not say which.
         near_duplicates: bits of 64 by which the perceptual hashes of near duplicates may differ.
         max_megapixels: images with more are refused; None = Pillow's limit, 89.
+        white_level: the value of 16-bit grey that becomes white.
         jobs: threads; None = one for each core.
         seed: of the split.
 
@@ -51,6 +53,7 @@ class Settings:
     held_out: float = 0.2
     near_duplicates: int = DISTANCE
     max_megapixels: float | None = None
+    white_level: int = FULL_16_BIT
     jobs: int | None = None
     seed: int = 0
 
@@ -66,6 +69,13 @@ class Settings:
         )
         limit = self.max_megapixels
         _check(limit is None or limit > 0, "max-megapixels", limit, "a positive number, such as 120")
+        levels = f"255 to {FULL_16_BIT}, such as 4095 for 12 bits"
+        _check(255 <= self.white_level <= FULL_16_BIT, "white-level", self.white_level, levels)
+
+    @property
+    def fit(self) -> Fit:
+        """How images are read."""
+        return Fit(max_megapixels=self.max_megapixels, white_level=self.white_level)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -141,7 +151,7 @@ def prepare(
             listing,
             folder,
             str(place.path or source),
-            Fit(max_megapixels=chosen.max_megapixels),
+            chosen.fit,
             chosen.jobs,
             lambda done, total: shown.update("images", done, total),
         )
@@ -211,18 +221,21 @@ def examine(
         str(Path("runs") / Path(folder).name),
         why_not,
         settings.max_megapixels,
+        settings.white_level,
         arrays,
     )
     advice = advise(target, subject)
     leaks = leakage.leaks(records, exact, pairs)
     found = Preparation(listing, facts, findings, exact, pairs, leaks, usable, groups, parts, advice, {})
-    summary = _summary(found, target, made, len(moved), why_not)
+    summary = _summary(found, target, made, len(moved), why_not, settings.white_level)
     found_points = points(summary)
     summary.update(verdict=verdict(found_points), points=found_points)
     return dataclasses.replace(found, summary=summary)
 
 
-def _summary(found: Preparation, target: Target, made: bool, moved: int, why_not: str) -> dict[str, Any]:
+def _summary(
+    found: Preparation, target: Target, made: bool, moved: int, why_not: str, white_level: int
+) -> dict[str, Any]:
     records, usable = found.listing.records, [found.facts[i] for i in found.usable]
     labels = [records[i].class_name for i in found.usable]
     counts = Counter(finding.outcome for finding in found.findings)
@@ -263,6 +276,7 @@ def _summary(found: Preparation, target: Target, made: bool, moved: int, why_not
         "classes": statistics.balance(labels, [record.class_name for record in records]),
         "sizes": statistics.sizes(usable),
         "peculiarities": statistics.peculiarities(usable),
+        "white_level": statistics.white_level(found.facts, white_level),
         "advice": found.advice.as_dict(),
     }
 

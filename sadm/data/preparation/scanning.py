@@ -36,7 +36,7 @@ def scan(
         listing: of the source.
         folder: where what was found is written down as it is found; content that is still the same is not decoded again.
         source: identity of the source, so that two are not mixed in one folder.
-        fit: its limit on pixels is heeded.
+        fit: its limit on pixels and its white level are heeded.
         jobs: threads; None = one for each core.
         progress: called with (records done, records in all).
 
@@ -47,12 +47,13 @@ def scan(
         InterruptedRun: stopped by Ctrl-C or SIGTERM; the same call goes on from there.
         UserError: the folder cannot be written, or holds the scan of another source.
     """
-    journal = Journal(folder, source)
+    fit = fit or Fit()
+    journal = Journal(folder, source, fit.white_level)
     records, found = listing.records, list[Facts]()
     threads = jobs or os.cpu_count() or 1
     with contextlib.ExitStack() as stack:
         stop = stack.enter_context(StopRequest())
-        stack.enter_context(pillow_settings(fit or Fit()))
+        stack.enter_context(pillow_settings(fit))
         stack.enter_context(journal.appending())
         pool = ThreadPoolExecutor(threads)
         stack.callback(pool.shutdown, cancel_futures=True)
@@ -60,7 +61,7 @@ def scan(
         waiting = iter(records)
         while len(found) < len(records):
             while not stop.requested and len(pending) < _AHEAD * threads and (record := next(waiting, None)):
-                pending.append(pool.submit(look, record, journal.known.get(record.name)))
+                pending.append(pool.submit(look, record, journal.known.get(record.name), fit))
             if not pending:
                 raise InterruptedRun(
                     f"Stopped after {len(found)} of {len(records)} images. To go on, run the same command."

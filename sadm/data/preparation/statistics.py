@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from sadm.data.colour import DARK
 from sadm.data.preparation.facts import Facts
 
 FEW = 10  # images of a class, below which it can hardly be learned or measured
 _BINS = 8
+_SENSORS = (255, 1023, 4095, 16383)  # white of 8, 10, 12 and 14 bits that are stored in 16
 _DARK = 16  # mean grey level
 
 
@@ -62,6 +64,22 @@ def peculiarities(facts: Sequence[Facts]) -> dict[str, int]:
     if found["grey"] == len(facts):
         found["grey"] = 0  # only a mixture is peculiar
     return {key: count for key, count in found.items() if count}
+
+
+def white_level(facts: Sequence[Facts], used: int) -> dict[str, Any]:
+    """What speaks for another white level: images of 16-bit grey of which none comes near white.
+
+    Args:
+        facts: of all images, those that look blank among them.
+        used: the level that they were read with.
+
+    Returns:
+        How many such images there are, their highest value, the level that was used, and a better one; None where there is none.
+    """
+    peaks = [fact.peak for fact in facts if fact.peak]
+    peak = max(peaks, default=0)
+    better = next((level for level in _SENSORS if level >= peak), None) if 0 < peak * DARK < used else None
+    return {"images": len(peaks), "peak": peak, "used": used, "better": better}
 
 
 def _spread(values: np.ndarray) -> dict[str, float]:

@@ -60,6 +60,9 @@ def points(summary: Mapping[str, Any]) -> list[Point]:
         count = sum(reasons.get(reason, 0) for reason in of)
         say(key, "look", count, count=count)
     say("too_large", "look", reasons.get("too_large"), count=reasons.get("too_large"))
+    level = summary["white_level"]
+    better = str(level["better"])  # which belongs to an option, where digits are not grouped
+    say("too_dark", "look", level["better"], count=level["images"], peak=level["peak"], better=better)
     say("blank", "look", reasons.get("blank"), count=reasons.get("blank"))
     say("too_small", "look", reasons.get("too_small"), count=reasons.get("too_small"), side=summary["resolution"])
     say("not_listed", "look", outcomes["not_listed"], count=outcomes["not_listed"])

@@ -65,13 +65,15 @@ def look_at(config: PocConfig, folder: Path, name: str, reporter: Reporter) -> F
     """
     source, place = config.domains[name], folder / PREPARED / name
     recipes = [dataclasses.replace(advice_recipe(config.recipe, config.train), source=None)]  # for any folder
+    data = config.train.data
+    settings = Settings(max_megapixels=data.max_megapixels, white_level=data.white_level)
     try:
-        found = prepare(source, place, Settings(), recipes, reporter)
+        found = prepare(source, place, settings, recipes, reporter)
         usable = found.summary["outcomes"]["usable"]
         share = held_out_share(usable)
         if found.summary["split"]["made_here"] and usable >= FEWEST and share != _USUAL_SHARE:
-            found = prepare(source, place, Settings(held_out=share), recipes, reporter)
-        write_atomically(place / SHEET, render_sheet(found, config.lang, None))
+            found = prepare(source, place, dataclasses.replace(settings, held_out=share), recipes, reporter)
+        write_atomically(place / SHEET, render_sheet(found, config.lang, settings.fit))
     except UserError as error:
         return Found.unusable({"key": "error", "text": str(error)})
     reason = _why_not(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -24,20 +25,20 @@ def pictures(records: Sequence[Record], positions: Iterable[int], fit: Fit) -> M
     Args:
         records: all.
         positions: of those that are wanted, in any order, repeated or not.
-        fit: its limit on pixels is heeded.
+        fit: its limit on pixels and its white level are heeded.
     """
     wanted = sorted(set(positions))
     with pillow_settings(fit), ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        made = pool.map(_uri, [records[i] for i in wanted])
+        made = pool.map(_uri, [records[i] for i in wanted], itertools.repeat(fit))
         return {i: uri for i, uri in zip(wanted, made, strict=True) if uri}
 
 
-def _uri(record: Record) -> str:
+def _uri(record: Record, fit: Fit) -> str:
     try:
         with opened(record.content, record.page) as image:
             check_size(image)
             image.draft(None, (2 * SIDE, 2 * SIDE))
-            picture, _ = upright(image, Fit())
+            picture, _ = upright(image, fit)
     except MemoryError:
         raise
     except Exception:  # damaged files make Pillow's decoders raise almost any type

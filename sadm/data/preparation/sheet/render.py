@@ -53,13 +53,13 @@ class _Tile:
     note: str = ""
 
 
-def render_sheet(found: Preparation, lang: str = "en", max_megapixels: float | None = None) -> str:
+def render_sheet(found: Preparation, lang: str = "en", fit: Fit | None = None) -> str:
     """Renders the contact sheet.
 
     Args:
         found: from `prepare`.
         lang: "en" or "ja".
-        max_megapixels: see `Fit`.
+        fit: how images are read, as of `Settings`.
 
     Returns:
         One HTML file that loads nothing from anywhere.
@@ -98,7 +98,7 @@ def render_sheet(found: Preparation, lang: str = "en", max_megapixels: float | N
             sentence(lang, f"peculiar_{key}", count=count) for key, count in summary["peculiarities"].items()
         ],
         advice=advice_rows(found, lang),
-        uris=pictures(found.listing.records, wanted, Fit(max_megapixels=max_megapixels)),
+        uris=pictures(found.listing.records, wanted, fit or Fit()),
     )
 
 

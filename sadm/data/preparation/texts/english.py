@@ -49,6 +49,10 @@ ENGLISH = {
     "point_too_large_one": "One image has more pixels than is allowed. If it is a real scan, raise --max-megapixels.",
     "point_blank": "{count} images show nothing: all pixels are alike.",
     "point_blank_one": "One image shows nothing: all pixels are alike.",
+    "point_too_dark": "{count} images of 16-bit grey have no value above {peak}, so they are read as nearly black. If their "
+    "sensor has fewer bits, prepare them again with --white-level {better}.",
+    "point_too_dark_one": "One image of 16-bit grey has no value above {peak}, so it is read as nearly black. If its sensor has "
+    "fewer bits, prepare it again with --white-level {better}.",
     "point_too_small": "{count} images are smaller than {side} pixels and would have to be enlarged.",
     "point_too_small_one": "One image is smaller than {side} pixels and would have to be enlarged.",
     "point_not_listed": "{count} entries of the source could not be used; quarantine.csv says why.",

@@ -33,6 +33,8 @@ JAPANESE = {
     "直してから、同じコマンドをもう一度実行してください。",
     "point_too_large": "{count} 枚は画素数が上限を超えています。本物のスキャン画像なら --max-megapixels を大きくしてください。",
     "point_blank": "{count} 枚には何も写っていません（全画素が同じ値です）。",
+    "point_too_dark": "16ビットグレースケールの {count} 枚は最大値が {peak} しかなく、ほぼ真っ黒として読み込まれます。"
+    "センサーのビット数が少ない場合は、--white-level {better} を付けてもう一度実行してください。",
     "point_too_small": "{count} 枚は {side} 画素より小さく、拡大しなければ使えません。",
     "point_not_listed": "元データの {count} 件は使えませんでした。理由は quarantine.csv にあります。",
     "point_near_other_label": "{count} 組は、よく似ているのにラベルが違います。"
