@@ -67,11 +67,23 @@ def result_lines(rows: list[dict[str, Any]]) -> list[str]:
         against = f"the best peer after {crossed['peers_minutes']:g}"
         sentences += ratio_lines(crossed["ratios"], against, f" after {crossed['ours_minutes']:g} minutes")
     one = rows[0]["results"][0]
-    where = one["training"]["provenance"]
     conditions = (
-        f"{one['generated']} images, labels at training frequencies. Torch {where['torch']}, {where['machine']}."
+        f"{one['generated']} images, labels at training frequencies. Torch {one['training']['provenance']['torch']}, "
     )
-    return [*lines, "", *sentences, "", conditions]
+    return [*lines, "", *sentences, "", conditions + machines(found["budgets"])]
+
+
+def machines(budgets: dict[str, Any]) -> str:
+    """Where the trainings ran: on one machine, or what each seed of each budget ran on."""
+    where: dict[str, list[str]] = {}
+    for budget, here in budgets.items():
+        for contestant in here["contestants"].values():
+            for seed, machine in zip(contestant["seeds"], contestant["machines"], strict=True):
+                where.setdefault(f"{budget}, seed {seed}", []).append(machine)
+    used = {place: " and ".join(dict.fromkeys(found)) for place, found in where.items()}
+    if len(set(used.values())) == 1:
+        return f"{next(iter(used.values()))}."
+    return "; ".join(f"{place}: {found}" for place, found in used.items()) + "."
 
 
 def ratio_lines(ratios: dict[str, Any], against: str, when: str = "") -> list[str]:

@@ -43,13 +43,14 @@ class Setting:
         folder: of its jobs.
         held_out: images to judge with; a third of them is the number generated.
         limit: training images; None = all.
-        keeps: store the result of each finished job, to be committed until all is there: what takes hours goes on elsewhere.
+        kept: where in the stored results each finished job's is kept, to be committed until all is there: what takes hours goes
+            on elsewhere. Empty = nowhere.
     """
 
     folder: Path
     held_out: int
     limit: int | None = None
-    keeps: bool = False
+    kept: str = ""
 
     @property
     def samples(self) -> int:
@@ -57,8 +58,8 @@ class Setting:
         return self.held_out // 3
 
 
-SEARCH = Setting(RUNS / NAME / "search", SEARCH_HELD_OUT, keeps=True)
-REPORT = Setting(RUNS / NAME / "report", REPORT_HELD_OUT)
+SEARCH = Setting(RUNS / NAME / "search", SEARCH_HELD_OUT, kept="jobs")
+REPORT = Setting(RUNS / NAME / "report", REPORT_HELD_OUT, kept="report_jobs")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.common import result_path, store
+from benchmarks.common import result_path
 from benchmarks.peers.contestant import changes_of, find
 from benchmarks.peers.environment import unavailable
 from benchmarks.peers.plan import NAME, Job, Setting
@@ -101,25 +101,30 @@ class Study:
         Pool(self.processes, self.reporter).run(missing, lambda job: self._judge(job, folders[job], wanted[job]))
         return {job: self._known(job, folder) if job in missing else done[job] for job, folder in folders.items()}
 
-    def forget(self, contestant: str) -> None:
-        """Removes what was kept of a contestant's jobs: its search is stored."""
-        for path in result_path(NAME, "jobs/any").parent.glob("*.json"):
-            if read_json(path)["result"]["job"]["contestant"] == contestant:
+    def forget(self, contestant: str, budget: float | None = None) -> None:
+        """Removes what was kept of a contestant's jobs, of one budget or of all: what they were for is stored."""
+        if not self.setting.kept:
+            return
+        for path in self._kept("any").parent.glob("*.json"):
+            job = read_json(path)["result"]["job"]
+            if job["contestant"] == contestant and budget in (None, job["budget"]):
                 path.unlink()
 
     def _keep(self, job: Job, result: Result) -> None:
         """Stores a finished job's result, where this setting wants that."""
-        if self.setting.keeps:
-            store(NAME, f"jobs/{job.name}", {"settings": settings_of(job), "result": result})
+        if self.setting.kept:
+            write_json(self._kept(job.name), {"settings": settings_of(job), "result": result})
+
+    def _kept(self, name: str) -> Path:
+        return result_path(NAME, f"{self.setting.kept}/{name}")
 
     def _known(self, job: Job, folder: Path) -> Result:
         """A finished job's result, from its folder or kept; empty where there is none, or one whose names mean something else."""
         found: Result = {}
-        kept = result_path(NAME, f"jobs/{job.name}")
         if (folder / RESULT).exists() and _settings_before(folder) == settings_of(job):
             found = read_json(folder / RESULT)
-        elif self.setting.keeps and kept.exists():
-            stored = read_json(kept)
+        elif self.setting.kept and self._kept(job.name).exists():
+            stored = read_json(self._kept(job.name))
             found = stored["result"] if stored["settings"] == settings_of(job) else {}
         return found
 

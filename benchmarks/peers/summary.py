@@ -82,6 +82,7 @@ def contestant_summary(row: Stored) -> dict[str, Any]:
         "nfe": judged[0].get("nfe"),
         "label_accuracy": [scores.get("label_accuracy") for scores in judged],
         "seeds": [result["job"]["seed"] for result in results],
+        "machines": [training["provenance"]["machine"] for training in trainings],
         "generated": results[0]["generated"],
     }
 

@@ -317,7 +317,7 @@ class Judged:
         here = [name for name in contestants if name != "ddpm_pytorch"]
         return here, {name: "no network" for name in contestants if name not in here}
 
-    def forget(self, contestant: str) -> None: ...
+    def forget(self, contestant: str, budget: float | None = None) -> None: ...
 
     def run(self, wanted: Any) -> dict[plan.Job, dict[str, Any]]:
         self.asked += list(wanted)
@@ -465,6 +465,20 @@ def test_the_page_shows_every_contestant_and_what_could_not_run(
     assert "`ours_structure` against the best peer at 10 minutes, mlp: -50.0%" in found
     assert "| dit_loop | 2 | small | 0.0005 | yes | v | ddim 50 |" in found
     assert "`ddpm_pytorch` could not be run: no network." in found
+    assert "30 images, labels at training frequencies. Torch 2, a machine." in found
+
+
+def test_the_page_says_which_machine_each_seed_ran_on_where_they_differ() -> None:
+    def contestant(*machines: str) -> dict[str, Any]:
+        return {"seeds": [100, 101], "machines": list(machines)}
+
+    budgets = {
+        "10 minutes": {"contestants": {"ours_plain": contestant("A", "B"), "dit_loop": contestant("A", "C")}},
+        "30 minutes": {"contestants": {"ours_plain": contestant("A", "A")}},
+    }
+    assert page.machines(budgets) == (
+        "10 minutes, seed 100: A; 10 minutes, seed 101: B and C; 30 minutes, seed 100: A; 30 minutes, seed 101: A."
+    )
 
 
 def test_the_search_takes_the_smallest_mean_logarithm_and_passes_over_divergence() -> None:

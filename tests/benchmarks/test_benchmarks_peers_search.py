@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,8 +16,10 @@ from test_benchmarks_peers import Judged
 from benchmarks import common
 from benchmarks.peers import plan, search
 from benchmarks.peers.contestant import find
+from benchmarks.peers.report import run_report
 from benchmarks.peers.study import JOB, RESULT, Study, settings_of
 from benchmarks.peers.training import CALIBRATION, TRAINING
+from sadm.core.errors import UserError
 from sadm.core.files import make_folder, read_json, write_json
 from sadm.core.progress import Silent
 
@@ -73,7 +76,7 @@ def test_the_ladder_of_learning_rates_goes_both_ways() -> None:
             assert high / low == pytest.approx(3, rel=0.01)
 
 
-def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch, keeps: bool = False) -> tuple[Study, list[plan.Job]]:
+def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch, kept: str = "") -> tuple[Study, list[plan.Job]]:
     """A study whose pool stores a result for each job, and what it was asked to run."""
     ran: list[plan.Job] = []
 
@@ -88,7 +91,7 @@ def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch, keeps: bool = False)
     monkeypatch.setattr("benchmarks.peers.study.Pool", Pool)
     monkeypatch.setattr(Study, "_write_data", lambda self: None)
     monkeypatch.setattr(Study, "_label_counts", property(lambda self: torch.ones(10, dtype=torch.int64)))
-    return Study(plan.Setting(folder, 30, keeps=keeps), 1, Silent()), ran
+    return Study(plan.Setting(folder, 30, kept=kept), 1, Silent()), ran
 
 
 def test_a_job_is_done_anew_when_its_settings_have_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +133,7 @@ def finished(job: plan.Job, *samplers: str) -> dict[str, Any]:
 
 def test_finished_jobs_go_on_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(common, "ROOT", tmp_path)
-    here, ran = study_of(tmp_path / "here", monkeypatch, keeps=True)
+    here, ran = study_of(tmp_path / "here", monkeypatch, kept="jobs")
     jobs = [plan.Job(name, "small", 1e-3, 0, 60.0) for name in ("dit_loop", "ours_plain")]
     here.run({jobs[0]: []})
     assert kept(tmp_path) == []  # the pool of this test judges nothing
@@ -139,7 +142,7 @@ def test_finished_jobs_go_on_elsewhere(tmp_path: Path, monkeypatch: pytest.Monke
     here.run({job: [] for job in jobs})
     assert kept(tmp_path) == sorted(job.name for job in jobs)
 
-    there, ran = study_of(tmp_path / "there", monkeypatch, keeps=True)
+    there, ran = study_of(tmp_path / "there", monkeypatch, kept="jobs")
     assert there.run({job: [] for job in jobs}) == done
     assert ran == []
     monkeypatch.setattr(find("dit_loop"), "batch", 32)
@@ -156,11 +159,46 @@ def test_a_kept_job_that_lacks_a_sampler_is_trained_where_its_folder_is_gone(
     monkeypatch.setattr(common, "ROOT", tmp_path)
     job = plan.Job("dit_loop", "small", 1e-3, 0, 60.0)
     common.store("peers", f"jobs/{job.name}", {"settings": settings_of(job), "result": finished(job, "one")})
-    study, ran = study_of(tmp_path / "there", monkeypatch, keeps=True)
+    study, ran = study_of(tmp_path / "there", monkeypatch, kept="jobs")
     assert study.run({job: ["one"]}) == {job: finished(job, "one")}
     assert ran == []
     study.run({job: ["one", "two"]})
     assert ran == [job]
+
+
+def test_the_report_goes_seed_by_seed_and_runs_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is compared, the contestants at one seed, runs in one session where everything does not."""
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    chosen = {"size": "small", "learning_rate": 1e-3, "variants": [], "sampler": "one"}
+    names = ["ours_plain", "ours_structure", "dit_loop"]
+    searched = {"contestants": dict.fromkeys(names[::2], chosen), "missing": {}}
+    common.store("peers", "search", searched)
+    study, ran = study_of(tmp_path / "here", monkeypatch, kept="report_jobs")
+    with pytest.raises(UserError, match="no search is stored for diffusers_unet"):
+        run_report(study, ["diffusers_unet"], [10.0])
+    run_report(study, names, [30.0, 10.0])
+    expected = [(minutes, seed, name) for minutes in (10.0, 30.0) for seed in plan.REPORT_SEEDS for name in names]
+    assert [(job.budget / 60, job.seed, job.contestant) for job in ran] == expected
+    row = common.stored("peers", "ours_structure-10-minutes")
+    assert [result["job"]["seed"] for result in row["results"]] == list(plan.REPORT_SEEDS)
+    shutil.rmtree(tmp_path / "here")  # folders of runs may be gone
+    run_report(study, names, [10.0, 30.0])
+    assert len(ran) == len(expected)
+    monkeypatch.setattr(find("dit_loop"), "batch", 32)
+    run_report(study, names, [10.0])
+    assert [(job.seed, job.contestant) for job in ran[len(expected) :]] == [(100, "dit_loop"), (101, "dit_loop")]
+
+
+def test_what_is_kept_for_one_budget_goes_when_that_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    study, _ = study_of(tmp_path / "here", monkeypatch, kept="jobs")
+    jobs = [plan.Job("dit_loop", "small", 1e-3, 100, budget) for budget in (600.0, 1800.0)]
+    for job in jobs:
+        common.store("peers", f"jobs/{job.name}", {"settings": {}, "result": finished(job)})
+    study.forget("dit_loop", 600.0)
+    assert kept(tmp_path) == [jobs[1].name]
+    study.forget("dit_loop")
+    assert kept(tmp_path) == []
 
 
 def test_nothing_is_kept_unless_that_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,8 +207,8 @@ def test_nothing_is_kept_unless_that_is_wanted(tmp_path: Path, monkeypatch: pyte
     study.run({plan.Job("dit_loop", "small", 1e-3, 0, 60.0): []})
     assert len(ran) == 1
     assert kept(tmp_path) == []
-    assert plan.SEARCH.keeps
-    assert not plan.REPORT.keeps
+    assert plan.SEARCH.kept
+    assert plan.REPORT.kept not in ("", plan.SEARCH.kept)
 
 
 class Heard(Silent):
