@@ -182,6 +182,7 @@ def test_patch_that_does_not_divide(capsys, tmp_path):
 
 def test_a_network_by_its_published_name(capsys, tmp_path):
     out, few = str(tmp_path / "run"), ["--recipe=digits", "--optimiser.steps=1", "--data.limit=40", "--signal=none"]
+    few += ["--log.samples=2", "--sampling.steps=2"]
     said = refused(capsys, "train", "--out", out, *few, "--net.named", "DiT-S/4", "--net.width", "512")
     assert "net.named DiT-S/4 has a net.width of 384, got 512" in said
     assert "'DiT-XL/8'" in refused(capsys, "train", "--out", out, *few, "--net.named=DiT-S/3")

@@ -78,8 +78,8 @@ def test_inception_also_scores_classes_and_places(tmp_path: Path) -> None:
     network = InceptionV3().eval()
     extractor = Extractor("inception", "FID's", network, identity_of(network), torch.device("cpu"), published=True)
     judge = InceptionJudge(extractor, tmp_path)
-    evaluator = Evaluator(image_set(36), [judge])
-    generated = image_set(12, seed=5)
+    evaluator = Evaluator(image_set(15), [judge])
+    generated = image_set(5, seed=5)
     full = evaluator.evaluate_fully(generated.floats())
     with torch.no_grad():
         ours, real = (network(part.images.expand(-1, 3, -1, -1)) for part in (generated, evaluator.parts.reference))

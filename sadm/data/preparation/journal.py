@@ -11,6 +11,7 @@ from typing import Any
 
 from sadm.core.errors import UserError
 from sadm.core.files import parse_json, user_errors_for, write_atomically
+from sadm.data.colour import FULL_16_BIT
 from sadm.data.preparation.facts import PASSING, Facts
 
 FILE = "scan.jsonl"
@@ -32,7 +33,7 @@ class Journal:
         UserError: the folder holds the scan of another source, or the file cannot be read.
     """
 
-    def __init__(self, folder: Path, source: str, white_level: int) -> None:
+    def __init__(self, folder: Path, source: str, white_level: int = FULL_16_BIT) -> None:
         self.path = folder / FILE
         self._header = {"scan": _VERSION, "source": source, "white_level": white_level}
         self._lines = 0
