@@ -34,8 +34,8 @@ from sadm.data import ImageSet
 from sadm.training.checkpoint import load_checkpoint, save_checkpoint
 
 CALIBRATION, CHECKPOINT, TRAINING, IMAGES = "calibration.json", "checkpoint", "training.json", "images"
-CALIBRATION_SECONDS = 12.0
-LEAST_CALIBRATION_STEPS, MOST_CALIBRATION_STEPS = 4, 60
+CALIBRATION_SECONDS = 60.0
+LEAST_CALIBRATION_STEPS, MOST_CALIBRATION_STEPS = 4, 600
 WARM = 1
 DISTURBED = 3.0  # a step that took this many times the median was disturbed
 MOST_AMISS = 0.1  # share of its budget by which a training may miss it
@@ -87,17 +87,17 @@ def run_job(place: Workplace, samplers: dict[str, Sampler], labels: torch.Tensor
     """
     remove_leftovers(place.folder)
     with StopRequest() as stop:
-        training = train(place, steps_of(place), stop)
+        training = train(place, steps_of(place, stop), stop)
         if training is not None and correct(place, training):
-            training = train(place, steps_of(place), stop, "training once more")
+            training = train(place, steps_of(place, stop), stop, "training once more")
         if training is not None:
             for name, sampler in samplers.items():
                 draw(place, training, name, sampler, labels, stop)
 
 
-def steps_of(place: Workplace) -> int:
+def steps_of(place: Workplace, stop: StopRequest) -> int:
     """How many steps the budget buys at the calibrated cost."""
-    calibration = calibrate(place)
+    calibration = calibrate(place, stop)
     return steps_within(place.job.budget, calibration["setup_seconds"], calibration["seconds_per_step"])
 
 
@@ -114,8 +114,12 @@ def correct(place: Workplace, training: Training) -> bool:
     return True
 
 
-def calibrate(place: Workplace) -> dict[str, float]:
-    """CPU-seconds of set-up and of a step, on average over a schedule shortened to a few steps; measured once and stored."""
+def calibrate(place: Workplace, stop: StopRequest) -> dict[str, float]:
+    """CPU-seconds of set-up and of a step, on average over a schedule shortened to a few steps; measured once and stored.
+
+    Raises:
+        InterruptedRun: stopped by Ctrl-C or SIGTERM; it begins anew.
+    """
     path = place.folder / CALIBRATION
     if path.exists():
         stored: dict[str, float] = read_json(path)
@@ -125,8 +129,11 @@ def calibrate(place: Workplace) -> dict[str, float]:
     seconds = [_timed(first) for _ in range(WARM + 1)]  # the first calls are slow
     limit = min(CALIBRATION_SECONDS, place.job.budget / 10)
     count = min(MOST_CALIBRATION_STEPS, max(LEAST_CALIBRATION_STEPS, round(limit / seconds[-1])))
-    measured = place.start(count)
-    seconds = [_timed(measured) for _ in range(count)]
+    measured, seconds = place.start(count), []
+    for _ in range(count):
+        if stop.requested:
+            raise InterruptedRun("Stopped before the first step, while the cost of a step was measured.")
+        seconds.append(_timed(measured))
     found = {"setup_seconds": measured.setup_seconds, "seconds_per_step": undisturbed_mean(seconds), "steps": count}
     write_json(path, found)
     return found
