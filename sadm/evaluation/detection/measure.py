@@ -114,10 +114,6 @@ def measure_detection(
     shown.update("detectors", len(jobs), len(jobs))
 
     units = unit_numbers(test)
-
-    def between(name: str, other: str) -> dict[str, Any]:
-        return {metric: gain(found[name], found[other], metric, units) for metric in METRICS}
-
     facts = {
         "good": len(good),
         "defects": len(real.images),
@@ -126,11 +122,23 @@ def measure_detection(
         "seeds": seeds,
         "detector": dataclasses.asdict(how),
         "arms": {name: {metric: _mean(some, metric) for metric in METRICS} for name, some in found.items()},
-        "gains": {name: between(name, REAL) for name in added},
-        "against": {f"{name} against {other}": between(name, other) for name, other in (against or {}).items()},
+        "gains": _gains(found, {name: (name, REAL) for name in added}, units),
+        "against": _gains(
+            found, {f"{one} against {other}": (one, other) for one, other in (against or {}).items()}, units
+        ),
     }
     store.clear()
     return facts
+
+
+def _gains(
+    found: Mapping[str, list[Found]], pairs: Mapping[str, tuple[str, str]], units: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """By a name and metric, the gain of one arm over another."""
+    return {
+        name: {metric: gain(found[ours], found[theirs], metric, units) for metric in METRICS}
+        for name, (ours, theirs) in pairs.items()
+    }
 
 
 def _by_seed(

@@ -166,7 +166,7 @@ def cards(comparison: Mapping[str, Any], lang: str) -> list[dict[str, str]]:
         label = message["card_ratio_label"].format(arm=name, judge=judge_name(comparison, judge, lang))
         value = change(ratio["mean"]) if known else message["no_value"]
         detail = detail if known else reason(ratio, lang)
-        found.append({"label": label, "value": value, "detail": detail, "note": reading(ratio, lang)})
+        found.append(_card(label, value, detail, reading(ratio, lang)))
     cost, plain = part(comparison, "cost", arm), part(comparison, "cost", CONTROL)
     if finite(cost.get("step_ratio")) is not None:
         pair = (plain.get("cpu_seconds_per_step"), cost.get("cpu_seconds_per_step"))
@@ -192,14 +192,9 @@ def _sampling_card(comparison: Mapping[str, Any], ratio: Mapping[str, Any], lang
     detail = [message["card_sampling_detail"].format(plain=plain, own=own, arm=name)]
     if ends:
         detail.append(f"{message['column_interval']}: {range_text(times(ends[0]), times(ends[1]), lang)}")
-    return [
-        {
-            "label": message["card_sampling_label"].format(arm=name),
-            "value": times(ratio["mean"]),
-            "detail": message["clause_join"].join(detail),
-            "note": message["open_question"] if ends is None or ends[0] <= 1 <= ends[1] else "",
-        }
-    ]
+    note = message["open_question"] if ends is None or ends[0] <= 1 <= ends[1] else ""
+    label = message["card_sampling_label"].format(arm=name)
+    return [_card(label, times(ratio["mean"]), message["clause_join"].join(detail), note)]
 
 
 def verdict_notes(comparison: Mapping[str, Any], found: Iterable[Regime], lang: str) -> list[str]:
@@ -324,5 +319,5 @@ def _shape(sides: Iterable[int]) -> str:
     return " × ".join(map(str, sides))
 
 
-def _card(label: str, value: str, detail: str) -> dict[str, str]:
-    return {"label": label, "value": value, "detail": detail, "note": ""}
+def _card(label: str, value: str, detail: str, note: str = "") -> dict[str, str]:
+    return {"label": label, "value": value, "detail": detail, "note": note}

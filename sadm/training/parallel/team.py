@@ -147,7 +147,7 @@ def team_for(device: str) -> Iterator[Team]:
             )
         torch.accelerator.set_device_index(local)
     backend = {"cpu": "gloo", "cuda": "nccl"}.get(kind)  # None = torch's own choice
-    _let_go_of_groups()
+    _import_before_groups()
     store, rank, count = _fresh_store()
     distributed.init_process_group(backend, store=store, rank=rank, world_size=count)
     try:
@@ -156,7 +156,7 @@ def team_for(device: str) -> Iterator[Team]:
         distributed.destroy_process_group()
 
 
-def _let_go_of_groups() -> None:
+def _import_before_groups() -> None:
     """Imports what would hold the default group for ever, were it imported once there is one.
 
     Its functions have the group of that moment as a default value, and DDP imports it. A group that is held still has threads
