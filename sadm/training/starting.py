@@ -16,7 +16,7 @@ from sadm.data import ImageSet
 from sadm.data.told import DAMAGE
 from sadm.finetuning.tuning import class_tables, share_that_learns, tune
 from sadm.models import DiT, autoencoder_hash
-from sadm.models.dit import are_sincos
+from sadm.models.positions import are_sincos
 from sadm.training.config import ProcessConfig, TrainConfig
 from sadm.training.description import model_spec
 from sadm.training.fitting import fit_network, origins

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.models import DiT, dit_by_name
-from sadm.models.dit import are_sincos
+from sadm.models.positions import are_sincos
 from sadm.models.weights import load_dit_checkpoint
 from weights_setup import batch, filled, published_forward, small
 

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.models import DiT, dit_by_name
-from sadm.models.dit import sincos_positions
+from sadm.models.positions import sincos_positions
 from sadm.models.weights import (
     SchedulerFacts,
     from_diffusers_state_dict,

@@ -126,19 +126,6 @@ def test_the_kernel_is_chosen_by_the_number_of_tokens(monkeypatch: pytest.Monkey
     assert fused == [64, 65]
 
 
-@pytest.mark.parametrize(("width", "rows", "columns"), [(4, 2, 3), (16, 3, 2), (24, 1, 5)])
-def test_positions_equal_a_loop(width: int, rows: int, columns: int) -> None:
-    found = dit.sincos_positions(width, (rows, columns))
-    quarter = width // 4
-    for row in range(rows):
-        for column in range(columns):
-            expected = []
-            for coordinate in (column, row):
-                angles = [coordinate / 10000 ** (i / quarter) for i in range(quarter)]
-                expected += [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
-            assert found[row * columns + column].tolist() == pytest.approx(expected, abs=1e-6)
-
-
 def test_the_noise_level_embedding_equals_a_loop() -> None:
     embedder = dit.NoiseLevelEmbedder(8, frequencies=6).double()
     seen = []

@@ -9,7 +9,7 @@ import torch
 
 from sadm.core.conditions import Cond
 from sadm.models import DiT, UNetAdapter
-from sadm.models.dit import sincos_positions
+from sadm.models.positions import sincos_positions
 from sadm.models.weights.transfer import positions_in, transfer_weights
 
 SHAPE = (1, 8, 8)

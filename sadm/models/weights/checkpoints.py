@@ -18,7 +18,8 @@ import torch
 
 from sadm.core.dit_sizes import DIT_SIZES
 from sadm.core.errors import UserError
-from sadm.models.dit import DiT, are_sincos
+from sadm.models.dit import DiT
+from sadm.models.positions import are_sincos
 from sadm.models.weights.files import read_weights
 from sadm.models.weights.filling import fill, some
 from sadm.models.weights.report import Entry, LoadReport

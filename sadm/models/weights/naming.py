@@ -13,7 +13,8 @@ from collections.abc import Mapping
 import torch
 
 from sadm.core.errors import UserError
-from sadm.models.dit import AUGMENT_TABLE, MODERN, DiT, DiTBlock, Mlp, are_sincos
+from sadm.models.dit import AUGMENT_TABLE, MODERN, DiT, DiTBlock, Mlp
+from sadm.models.positions import are_sincos
 
 NULL_ROW = 1000  # DiTPipeline takes this row of the class table as "no class", whatever the table
 

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 
 from sadm.models.adapters import UNetAdapter
-from sadm.models.dit import DiT, are_sincos, sincos_positions
+from sadm.models.dit import DiT
+from sadm.models.positions import are_sincos, sincos_positions
 from sadm.models.weights.class_table import SPREAD, TABLE, resized_rows, rows_report
 from sadm.models.weights.report import Entry, LoadReport
 
