@@ -9,13 +9,13 @@ from typing import Any
 from sadm.core.config import build_config
 from sadm.core.errors import UserError
 from sadm.core.progress import Reporter
-from sadm.data import Fit, ImageSet, Split, open_source
+from sadm.data import Fit, ImageSet, open_source
 from sadm.data.imageset import named_parts
 from sadm.data.splitting import division_of
 from sadm.training.config import SamplingConfig
 from sadm.training.model_folder import Model, load_model
 from sadm.training.run import CONFIG, read_run_config, split_for
-from sadm.training.trained import open_run, refuse_other_images
+from sadm.training.trained import split_of
 
 
 def open_model(path: str | Path, device: str, policy: str | None = None, **sampling: Any) -> Model:
@@ -64,23 +64,11 @@ def images_for(run: str | Path, model: Model, source: str | None, reporter: Repo
     return named_parts(opened)[0][1]
 
 
-def held_out_split(run: str | Path, reporter: Reporter) -> Split:
-    """A run's training images and those that it has held out.
-
-    Raises:
-        UserError: the folder holds no run, or the images are gone or have changed since.
-    """
-    _, _, split = open_run(run, reporter=reporter)
-    return split
-
-
 def _of_run(run: str | Path, model: Model, source: str | None, reporter: Reporter) -> ImageSet:
     """Training images of a run's own source, or of another that is read in the same way."""
-    config = read_run_config(run)
     if source is None:
-        split = split_for(config, reporter)
-        refuse_other_images(model, split, config.data.source, run)
-        return split.train
+        return split_of(run, model, reporter).train
+    config = read_run_config(run)
     change: dict[str, Any] = {"source": source}
     channels, height, width = model.spec.shape
     if not model.draws_latents and config.data.channels is None:  # the run decided from its images

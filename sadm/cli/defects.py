@@ -89,10 +89,11 @@ def run(arguments: list[str]) -> None:
     from sadm.applications.defects.folder import write_defects
     from sadm.applications.defects.gain import measure_gain
     from sadm.applications.defects.shapes import check_region
-    from sadm.applications.images import held_out_split, images_for, open_model
+    from sadm.applications.images import images_for, open_model
     from sadm.core.devices import resolve_device
     from sadm.core.files import write_json
     from sadm.data.masks import read_mask
+    from sadm.training.trained import split_of
 
     region = None if options.region is None else read_mask(options.region)
     place = Place.parse(options.place, region)
@@ -118,7 +119,7 @@ def run(arguments: list[str]) -> None:
             )
             for name in dict.fromkeys(named)
         ]
-        split = held_out_split(options.run, reporter) if options.measure else None  # before the long work
+        split = split_of(options.run, model, reporter) if options.measure else None  # before the long work
         written = write_defects(model, images, requests, out, options.good, options.layout, options.with_good, reporter)
         measured = None
         if split is not None:

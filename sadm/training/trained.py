@@ -27,9 +27,24 @@ def open_run(
     """
     config = read_run_config(run)
     model = load_model(run, device)
+    return config, model, split_of(run, model, reporter)
+
+
+def split_of(run: str | Path, model: Model, reporter: Reporter | None = None) -> Split:
+    """The images that a run's model was trained on, and those that it never saw.
+
+    Args:
+        run: its folder.
+        model: that is in there.
+        reporter: see `split_for`.
+
+    Raises:
+        UserError: there is no run, or its images are gone or have changed since.
+    """
+    config = read_run_config(run)
     split = split_for(config, reporter)
     refuse_other_images(model, split, config.data.source, run)
-    return config, model, split
+    return split
 
 
 def refuse_other_images(model: Model, split: Split, source: str, run: str | Path) -> None:

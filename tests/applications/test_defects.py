@@ -23,7 +23,7 @@ from sadm.applications.defects.folder import write_defects
 from sadm.applications.defects.gain import read_pairs, sentence
 from sadm.applications.defects.layouts import box_of, run_lengths
 from sadm.applications.defects.shapes import grown
-from sadm.applications.images import held_out_split, images_for
+from sadm.applications.images import images_for
 from sadm.cli.main import run
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.marking import EDITED, read_mark
@@ -31,6 +31,7 @@ from sadm.core.progress import Silent
 from sadm.data import ImageSet, open_source
 from sadm.evaluation.detection import DetectorSettings
 from sadm.training.model_folder import Model, load_model
+from sadm.training.trained import split_of
 
 TRAINING = (
     "--data surfaces:count=60,size=16,defects=0.7 --data.tell attributes masks --signal none --net.patch 4 --net.width 8 "
@@ -434,9 +435,9 @@ def test_other_images_are_read_as_the_run_reads_its_own(folder: Path, model: Mod
 
 
 def test_images_of_a_run_that_have_changed_are_refused(folder: Path, model: Model, tmp_path: Path) -> None:
-    assert len(images_for(folder, model, None, Silent())) == len(held_out_split(folder, Silent()).train)
+    assert len(images_for(folder, model, None, Silent())) == len(split_of(folder, model, Silent()).train)
     run_ = changed_run(folder, tmp_path / "run", source="surfaces:count=60,size=16,defects=0.7,seed=5")
-    for opens in (lambda: images_for(run_, model, None, Silent()), lambda: held_out_split(run_, Silent())):
+    for opens in (lambda: images_for(run_, model, None, Silent()), lambda: split_of(run_, model, Silent())):
         with pytest.raises(UserError, match="are not those that .* was trained on"):
             opens()
 

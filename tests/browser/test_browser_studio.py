@@ -72,6 +72,20 @@ def test_what_the_watchdog_did_is_told(page, studio: str, folder: Path, events: 
     shutil.rmtree(run)
 
 
+def test_classes_and_guidance_are_those_of_the_chosen_training(page, studio: str, folder: Path) -> None:
+    run = folder / "runs" / "guided"
+    shutil.copytree(folder / "runs" / "tiny", run)
+    config = (run / "config.yaml").read_text()
+    assert "guidance_scale: 1.0" in config
+    (run / "config.yaml").write_text(config.replace("guidance_scale: 1.0", "guidance_scale: 7.5"))
+    opened(page, studio, "draw")
+    expect(page.locator("#draw-run input")).to_have_value("tiny")
+    choose(page, "#draw-label", "9")  # it comes with the page: nobody has chosen a training yet
+    choose(page, "#draw-run", "guided")
+    expect(page.locator("#draw-guidance input[type=number]")).to_have_value("7.5")
+    shutil.rmtree(run)
+
+
 def test_work_is_in_no_page(page, studio: str, folder: Path, context) -> None:
     """A page is closed while work goes on, another one reloaded, two see the same; what was stopped goes on."""
     opened(page, studio)

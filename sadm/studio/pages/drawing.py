@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import gradio as gr
 from sadm.core.errors import UserError
 from sadm.studio import commands
 from sadm.studio.context import Studio, choices, menu, shown_to_people
-from sadm.studio.pages.runs import classes_of
+from sadm.studio.pages.runs import classes_of, guidance_of
 from sadm.studio.workspace import chosen_of
 from sadm.training.outputs import read_records
 
 _SHOWN = 200
+_STRONGEST = 5.0
+"""Guidance scale up to which the slider goes, unless a model's own is above."""
 EVERY = 3.0
 
 
@@ -30,7 +33,7 @@ def build(studio: Studio, tab: gr.Tab) -> None:
         )
         seed = gr.Number(0, label=text["seed"], info=text["seed_info"], precision=0, minimum=0, elem_id="draw-seed")
         guidance = gr.Slider(
-            0, 5, 1, step=0.1, label=text["guidance"], info=text["guidance_info"], elem_id="draw-guidance"
+            0, _STRONGEST, 1, step=0.1, label=text["guidance"], info=text["guidance_info"], elem_id="draw-guidance"
         )
         steps = gr.Number(0, label=text["steps"], info=text["steps_info"], precision=0)
     start = gr.Button(text["start_draw"], variant="primary", elem_id="draw-start")
@@ -43,7 +46,13 @@ def build(studio: Studio, tab: gr.Tab) -> None:
         words = commands.sample(source, out, count, label, seed, guidance, steps)
         return studio.queue(text["work_draw"].format(name=run), words, out), to_be_made(studio, out)
 
+    @shown_to_people
+    def own_guidance(chosen: str | None) -> Any:
+        own = guidance_of(studio.workspace.run(chosen)) if chosen else 1.0
+        return gr.Slider(maximum=max(_STRONGEST, own), value=own)
+
     start.click(draw, [run, count, label, seed, guidance, steps], [said, folder])
+    when_chosen(own_guidance, run, guidance)
     follow_runs(studio, run, label)
 
 
@@ -61,7 +70,12 @@ def follow_runs(studio: Studio, run: gr.Dropdown, label: gr.Dropdown | None = No
     run.focus(menu, run, run)
     gr.Timer(EVERY).tick(menu, run, run, show_progress="hidden")
     if label is not None:
-        run.change(classes, run, label)
+        when_chosen(classes, run, label)
+
+
+def when_chosen(function: Callable[..., Any], run: gr.Dropdown, what: gr.Component) -> None:
+    """Brings a part of the page up to date when another training is chosen, and with the page, on which one is chosen already."""
+    gr.on(None, function, run, what, show_progress="hidden")
 
 
 def gallery_of_made(studio: Studio, elem_id: str) -> gr.Dropdown:

@@ -130,3 +130,11 @@ def classes_of(folder: Path) -> list[str]:
         return list(model_spec(folder).class_names)
     except UserError:
         return []
+
+
+def guidance_of(folder: Path) -> float:
+    """The guidance scale that a training samples with unless told otherwise; 1, which is none, where nothing says so."""
+    try:
+        return read_run_config(folder).sampling.guidance_scale
+    except UserError:
+        return 1.0
