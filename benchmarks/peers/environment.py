@@ -5,18 +5,21 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.common import ROOT, RUNS
 from benchmarks.peers.contestant import find
 from benchmarks.peers.ddpm_pytorch import PACKAGE
 from benchmarks.peers.plan import NAME
+from sadm.core.files import user_errors_for
 
 FOLDER = RUNS / NAME / "venv"
 DEFINITION = "import denoising_diffusion_pytorch, denoising_diffusion_pytorch.classifier_free_guidance"
 CHECK = f"from benchmarks.operators import register_missing_operators as r; r(); {DEFINITION}; import benchmarks.peers.worker"
 SECONDS_TO_BUILD = 1800
 LAST_LINES = 3
+LINES_OF_LOG = 15
 
 
 def python() -> Path:
@@ -32,6 +35,37 @@ def interpreter(contestant: str) -> str:
 def of_one_thread() -> dict[str, str]:
     """Environment variables of a process of this benchmark."""
     return {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+
+
+def start(
+    contestant: str, module: str, arguments: Sequence[str], log: Path, answers: bool = False
+) -> subprocess.Popen[str]:
+    """A module of this benchmark in a process of its own, with the contestant's interpreter and one thread.
+
+    Args:
+        contestant: whose interpreter.
+        module: that is run.
+        arguments: of it.
+        log: file for what it says on standard error; its messages are read from standard output.
+        answers: whether it is asked on standard input.
+    """
+    with user_errors_for(log), open(log, "w", encoding="utf-8") as file:
+        return subprocess.Popen(  # noqa: S603 - our own module
+            [interpreter(contestant), "-m", module, *arguments],
+            stdin=subprocess.PIPE if answers else None,
+            stdout=subprocess.PIPE,
+            stderr=file,
+            text=True,
+            errors="replace",  # what is no message need not be text
+            env=of_one_thread(),
+            cwd=ROOT,
+            start_new_session=True,  # Ctrl-C reaches this process, which passes it on once
+        )
+
+
+def last_words(log: Path) -> str:
+    """The end of a log."""
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-LINES_OF_LOG:])
 
 
 def unavailable(contestant: str) -> str | None:

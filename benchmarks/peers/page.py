@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from statistics import mean
 from typing import Any
 
 from benchmarks.common import change, result_path, stored
@@ -11,9 +12,11 @@ from benchmarks.peers.plan import CONTESTANTS, FOLLOWS, NAME, REPORT_SEEDS, STOR
 from benchmarks.peers.scores import score
 from benchmarks.peers.summary import stored_rows, summarise
 
-HOW = """Every training gets the steps that its CPU-seconds buy at the cost of a step measured before it, and is repeated at the
-cost that it had where it missed its budget by more than a tenth; the images are the same, and all are judged alike,
-without guidance unless the search chose it. No processor is idle meanwhile: beside an idle neighbour a step is cheaper.
+HOW = """Every training gets the steps that its CPU-seconds buy. In the search, the cost of a step is measured before each
+training, which is repeated at the cost that it had where it missed its budget by more than a tenth. For the report, the
+cost is measured once for each budget, of all contestants in turns, a few steps of one after a few of the other: what the
+machine's neighbours outside take from it then falls on all alike. No processor is idle meanwhile: beside an idle neighbour
+a step is cheaper. The images are the same, and all are judged alike, without guidance unless the search chose it.
 Peers have at most as many parameters as ours of the same size. What speaks for the peers: each starts from its own
 optimiser, schedule, averaging and batch, gets as many trials of its options and of what users change first as ours, the
 restated DiT loop may choose its average, and the best peer is taken judge by judge. What speaks against them: all is
@@ -54,9 +57,9 @@ def result_lines(rows: list[dict[str, Any]]) -> list[str]:
     found = summarise(rows)
     judges = rows[0]["results"][0]["deciding"]
     lines = [
-        f"| budget | contestant | parameters | images seen | sampler, NFE | "
+        f"| budget | contestant | parameters | CPU-ms a step | images seen | CPU-minutes taken | sampler, NFE | "
         f"{' | '.join(f'FD - floor, {judge}' for judge in judges)} | labels right |",
-        f"|{' --- |' * (6 + len(judges))}",
+        f"|{' --- |' * (8 + len(judges))}",
     ]
     sentences = []
     for budget, here in found["budgets"].items():
@@ -102,11 +105,13 @@ def line(budget: str, name: str, one: dict[str, Any], judges: list[str]) -> str:
     for judge in judges:
         interval = None if one["fd"] is None else one["fd"][judge]
         cells.append("diverged" if interval is None else f"{interval['mean']:.4g}")
-    images = round(sum(one["images_seen"]) / len(one["images_seen"]))
+    images, step = round(mean(one["images_seen"])), mean(one["milliseconds_per_step"])
+    taken = mean(one["cpu_seconds"]) / 60
     right = [share for share in one["label_accuracy"] if share is not None]
     share = f"{sum(right) / len(right):.1%}" if right else ""
     return (
-        f"| {budget} | {name}: {find(name).title} | {one['parameters']} | {images} | {one['sampler']}, {one['nfe']} | "
+        f"| {budget} | {name}: {find(name).title} | {one['parameters']} | {step:.1f} | {images} | {taken:.1f} | "
+        f"{one['sampler']}, {one['nfe']} | "
         f"{' | '.join(cells)} | {share} |"
     )
 

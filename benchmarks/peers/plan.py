@@ -135,3 +135,8 @@ def steps_within(budget: float, setup_seconds: float, seconds_per_step: float) -
 def result_name(contestant: str, minutes: float) -> str:
     """The stored result of a contestant at a budget."""
     return f"{contestant}-{minutes:g}-minutes"
+
+
+def costs_name(minutes: float) -> str:
+    """What is stored of the cost of a step of everyone, for a budget."""
+    return f"costs-{minutes:g}-minutes"

@@ -11,17 +11,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.common import ROOT
 from benchmarks.peers.company import Company
-from benchmarks.peers.environment import interpreter, of_one_thread
+from benchmarks.peers.environment import last_words, start
 from benchmarks.peers.plan import Job
 from sadm.core.errors import InterruptedRun, UserError
-from sadm.core.files import make_folder, user_errors_for
+from sadm.core.files import make_folder
 from sadm.core.progress import Reporter
 from sadm.core.stopping import StopRequest
 from sadm.experiments.pool import pass_on
-
-LAST_LINES = 15
 
 
 @dataclasses.dataclass
@@ -76,18 +73,7 @@ class Pool:
 
     def _start(self, job: Job, folder: Path) -> _Running:
         log = make_folder(folder) / "log.txt"
-        command = [interpreter(job.contestant), "-m", "benchmarks.peers.worker", str(folder)]
-        with user_errors_for(log), open(log, "w", encoding="utf-8") as file:
-            process = subprocess.Popen(  # noqa: S603 - our own module
-                command,
-                stdout=subprocess.PIPE,
-                stderr=file,
-                text=True,
-                errors="replace",  # what is no message need not be text
-                env=of_one_thread(),
-                cwd=ROOT,
-                start_new_session=True,  # Ctrl-C reaches this process, which passes it on once
-            )
+        process = start(job.contestant, "benchmarks.peers.worker", [str(folder)], log)
         threading.Thread(target=pass_on, args=(job.name, process, self.messages), daemon=True).start()
         return _Running(job, process, log)
 
@@ -114,8 +100,9 @@ class Pool:
             return UserError(f"{one.job.name}: {one.error}")
         if code == 130 or code == -signal.SIGINT:
             return InterruptedRun("A job was interrupted; it is kept. To go on, run the same command.")
-        tail = one.log.read_text(encoding="utf-8", errors="replace").splitlines()[-LAST_LINES:]
-        return UserError(f"{one.job.name} ended with code {code}. Its last words, from {one.log}:\n" + "\n".join(tail))
+        return UserError(
+            f"{one.job.name} ended with code {code}. Its last words, from {one.log}:\n{last_words(one.log)}"
+        )
 
     def _stop(self) -> None:
         self.company.keep(0)

@@ -16,10 +16,11 @@ import torch
 from benchmarks.common import result_path
 from benchmarks.peers.contestant import changes_of, find
 from benchmarks.peers.environment import unavailable
+from benchmarks.peers.pace import CALIBRATION, Calibration
 from benchmarks.peers.plan import NAME, Job, Setting
 from benchmarks.peers.pool import Pool
 from benchmarks.peers.scores import Result
-from benchmarks.peers.training import CALIBRATION, TRAINING, images_path, save_arrays
+from benchmarks.peers.training import TRAINING, images_path, save_arrays
 from benchmarks.peers.worker import DATA, JOB
 from sadm.core.files import make_folder, read_json, write_json
 from sadm.core.progress import Reporter
@@ -78,28 +79,41 @@ class Study:
                 self.reporter.say(f"{name} can't run here: {reason}.")
         return [name for name in contestants if name not in missing], missing
 
-    def run(self, wanted: Mapping[Job, Sequence[str]]) -> dict[Job, Result]:
+    def run(
+        self, wanted: Mapping[Job, Sequence[str]], calibrations: Mapping[Job, Calibration] | None = None
+    ) -> dict[Job, Result]:
         """Results of jobs, each judged with the samplers named; what is there is not done again.
+
+        Args:
+            wanted: names of samplers by job.
+            calibrations: what its steps cost; None = each job measures that before it begins.
 
         Raises:
             InterruptedRun: stopped by Ctrl-C or SIGTERM, after saving.
             UserError: a job failed.
         """
+        given = dict.fromkeys(wanted) if calibrations is None else dict(calibrations)
         folders = {job: self.setting.folder / job.name for job in wanted}
-        done = {job: self._known(job, folder) for job, folder in folders.items()}
+        done = {job: self._known(job, folder, given[job]) for job, folder in folders.items()}
         missing = {job: folder for job, folder in folders.items() if not is_complete(done[job], wanted[job])}
         for job in folders.keys() - missing.keys():
             self._keep(job, done[job])
         if missing:
-            self._write_data()
+            self.write_data()
         for job, folder in missing.items():
             labels = labels_at_frequencies(self._label_counts, self.setting.samples, job.seed)
             order = {"job": job.as_dict(), "settings": settings_of(job), "samplers": list(wanted[job])}
-            if _settings_before(folder) not in (None, order["settings"]):
-                shutil.rmtree(folder)  # its name means something else by now
+            cost = given[job]
+            if _settings_before(folder) not in (None, order["settings"]) or not _is_at_cost(folder, cost):
+                shutil.rmtree(folder)  # its name means something else by now, or its budget buys other steps
             write_json(make_folder(folder) / JOB, {**order, "labels": labels.tolist()})
+            if cost is not None:
+                write_json(folder / CALIBRATION, cost)
         Pool(self.processes, self.reporter).run(missing, lambda job: self._judge(job, folders[job], wanted[job]))
-        return {job: self._known(job, folder) if job in missing else done[job] for job, folder in folders.items()}
+        return {
+            job: self._known(job, folder, given[job]) if job in missing else done[job]
+            for job, folder in folders.items()
+        }
 
     def forget(self, contestant: str, budget: float | None = None) -> None:
         """Removes what was kept of a contestant's jobs, of one budget or of all: what they were for is stored."""
@@ -118,15 +132,16 @@ class Study:
     def _kept(self, name: str) -> Path:
         return result_path(NAME, f"{self.setting.kept}/{name}")
 
-    def _known(self, job: Job, folder: Path) -> Result:
-        """A finished job's result, from its folder or kept; empty where there is none, or one whose names mean something else."""
+    def _known(self, job: Job, folder: Path, cost: Calibration | None) -> Result:
+        """A finished job's result, from its folder or kept; empty where there is none, or one whose names mean something else, or
+        whose budget bought other steps."""
         found: Result = {}
         if (folder / RESULT).exists() and _settings_before(folder) == settings_of(job):
             found = read_json(folder / RESULT)
         elif self.setting.kept and self._kept(job.name).exists():
             stored = read_json(self._kept(job.name))
             found = stored["result"] if stored["settings"] == settings_of(job) else {}
-        return found
+        return found if cost is None or found.get("calibration") == cost else {}
 
     @property
     def _label_counts(self) -> torch.Tensor:
@@ -134,7 +149,8 @@ class Study:
         assert train.labels is not None  # noqa: S101 - Fashion-MNIST has labels
         return torch.bincount(train.labels, minlength=train.num_classes)
 
-    def _write_data(self) -> None:
+    def write_data(self) -> None:
+        """Puts the training images where jobs in folders of this setting find them."""
         path = self.setting.folder / DATA
         if not path.exists():
             train = self.split.train
@@ -209,3 +225,9 @@ def _settings_before(folder: Path) -> dict[str, Any] | None:
         return None
     settings: dict[str, Any] = read_json(folder / JOB).get("settings", {})
     return settings
+
+
+def _is_at_cost(folder: Path, cost: Calibration | None) -> bool:
+    """Whether a folder is new, or was begun with this calibration; with any, where the job finds its own."""
+    path = folder / CALIBRATION
+    return cost is None or not path.exists() or read_json(path) == cost

@@ -74,6 +74,7 @@ def contestant_summary(row: Stored) -> dict[str, Any]:
         "fd": None if by_seed is None else {judge: mean_interval(found).as_dict() for judge, found in by_seed.items()},
         "images_seen": [training["images_seen"] for training in trainings],
         "parameters": trainings[0]["parameters"],
+        "milliseconds_per_step": [round(1000 * result["calibration"]["seconds_per_step"], 3) for result in results],
         "cpu_seconds": [training["cpu_seconds"] for training in trainings],
         "size": results[0]["job"]["size"],
         "learning_rate": results[0]["job"]["learning_rate"],

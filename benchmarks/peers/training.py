@@ -1,7 +1,8 @@
 """One job: calibrate, train exactly the steps that the calibration buys, draw the images to be judged; resumable anywhere.
 
-Where something else on the machine disturbed the calibration, so that the steps took more or less than was calibrated, the job is
-trained once more, with the steps that the budget buys at what they took.
+Where something else on the machine disturbed the job's own calibration, so that the steps took more or less than was calibrated,
+it is trained once more, with the steps that the budget buys at what they took. A calibration in turns with the others stays: a
+machine that is slower for everyone then changes nothing.
 
 JOB/job.json          what is to be done
 JOB/calibration.json  CPU-seconds of set-up and of a step
@@ -12,65 +13,32 @@ JOB/images/           drawn images, in parts while they are being drawn
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import resource
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from benchmarks.peers.contestant import Contestant, Sampler, Task, Training, changes_of
-from benchmarks.peers.plan import Job, steps_within
+from benchmarks.peers.contestant import Sampler, Training
+from benchmarks.peers.pace import CALIBRATION, calibrate
+from benchmarks.peers.plan import steps_within
+from benchmarks.peers.workplace import Workplace
 from sadm.core.errors import DivergedError, InterruptedRun
 from sadm.core.files import make_folder, read_json, remove_leftovers, write_json
 from sadm.core.provenance import provenance
 from sadm.core.stopping import StopRequest
-from sadm.data import ImageSet
 from sadm.training.checkpoint import load_checkpoint, save_checkpoint
 
-CALIBRATION, CHECKPOINT, TRAINING, IMAGES = "calibration.json", "checkpoint", "training.json", "images"
-CALIBRATION_SECONDS = 60.0
-LEAST_CALIBRATION_STEPS, MOST_CALIBRATION_STEPS = 4, 600
-WARM = 1
-DISTURBED = 3.0  # a step that took this many times the median was disturbed
+CHECKPOINT, TRAINING, IMAGES = "checkpoint", "training.json", "images"
 MOST_AMISS = 0.1  # share of its budget by which a training may miss it
 SECONDS_BETWEEN_CHECKPOINTS = 30.0
 LOSSES_KEPT = 20
 PART = 50
 """Images drawn between two files."""
-
-Progress = Callable[[str, int, int, str], None]
-
-
-@dataclasses.dataclass(frozen=True)
-class Workplace:
-    """What the stages of a job share.
-
-    Attributes:
-        job: what is to be done.
-        contestant: by whom.
-        images: the training images.
-        folder: the job's.
-        progress: called with (stage, done, total, note).
-    """
-
-    job: Job
-    contestant: Contestant
-    images: ImageSet
-    folder: Path
-    progress: Progress
-
-    def start(self, steps: int, restored: bool = False) -> Training:
-        """A training of `steps` steps, not begun."""
-        job, changes = self.job, changes_of(self.contestant, self.job.variants)
-        return self.contestant.start(
-            Task(self.images, job.size, job.learning_rate, job.seed, steps, job.budget, restored, changes)
-        )
 
 
 def run_job(place: Workplace, samplers: dict[str, Sampler], labels: torch.Tensor) -> None:
@@ -105,50 +73,13 @@ def correct(place: Workplace, training: Training) -> bool:
     """Whether a finished training missed its budget by too much; it is then undone, and what it took is its calibration."""
     calibration, facts = read_json(place.folder / CALIBRATION), read_json(place.folder / TRAINING)
     missed = abs(facts["cpu_seconds"] / place.job.budget - 1)
-    if calibration.get("corrected") or missed <= MOST_AMISS:
+    if calibration.get("corrected") or calibration.get("in_turns") or missed <= MOST_AMISS:
         return False
     seconds = (facts["cpu_seconds"] - facts["setup_cpu_seconds"]) / training.step
     (place.folder / TRAINING).unlink()  # stopped after this, it is found at its last step, and is corrected then
     shutil.rmtree(place.folder / CHECKPOINT)
     write_json(place.folder / CALIBRATION, {**calibration, "seconds_per_step": seconds, "corrected": True})
     return True
-
-
-def calibrate(place: Workplace, stop: StopRequest) -> dict[str, float]:
-    """CPU-seconds of set-up and of a step, on average over a schedule shortened to a few steps; measured once and stored.
-
-    Raises:
-        InterruptedRun: stopped by Ctrl-C or SIGTERM; it begins anew.
-    """
-    path = place.folder / CALIBRATION
-    if path.exists():
-        stored: dict[str, float] = read_json(path)
-        return stored
-    place.progress("calibration", 0, 1, "")
-    first = place.start(WARM + 1)
-    seconds = [_timed(first) for _ in range(WARM + 1)]  # the first calls are slow
-    limit = min(CALIBRATION_SECONDS, place.job.budget / 10)
-    count = min(MOST_CALIBRATION_STEPS, max(LEAST_CALIBRATION_STEPS, round(limit / seconds[-1])))
-    measured, seconds = place.start(count), []
-    for _ in range(count):
-        if stop.requested:
-            raise InterruptedRun("Stopped before the first step, while the cost of a step was measured.")
-        seconds.append(_timed(measured))
-    found = {"setup_seconds": measured.setup_seconds, "seconds_per_step": undisturbed_mean(seconds), "steps": count}
-    write_json(path, found)
-    return found
-
-
-def undisturbed_mean(seconds: list[float]) -> float:
-    """Mean over steps, without those that something else on the machine disturbed."""
-    values = np.array(seconds)
-    return float(values[values <= DISTURBED * np.median(values)].mean())
-
-
-def _timed(training: Training) -> float:
-    start = time.process_time()
-    training.advance()
-    return time.process_time() - start
 
 
 def train(place: Workplace, steps: int, stop: StopRequest, stage: str = "training") -> Training | None:

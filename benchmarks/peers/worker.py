@@ -16,7 +16,8 @@ import torch
 
 from benchmarks.peers.contestant import find
 from benchmarks.peers.plan import Job
-from benchmarks.peers.training import Workplace, run_job
+from benchmarks.peers.training import run_job
+from benchmarks.peers.workplace import Workplace
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.files import read_json
 from sadm.data import ImageSet
@@ -50,16 +51,19 @@ def read_images(path: Path) -> ImageSet:
     return ImageSet(torch.from_numpy(arrays["images"]), torch.from_numpy(arrays["labels"]), classes, names, "peers")
 
 
+def place_in(folder: Path) -> Workplace:
+    """The job that `folder` was made for; from here on, this process has one thread."""
+    torch.set_num_threads(1)
+    job = Job.from_dict(read_json(folder / JOB)["job"])
+    return Workplace(job, find(job.contestant), read_images(folder.parent / DATA), folder, Lines())
+
+
 def main(folder: Path) -> None:
     """Does what is missing of the job in `folder`."""
-    torch.set_num_threads(1)
-    order = read_json(folder / JOB)
-    job = Job.from_dict(order["job"])
-    contestant = find(job.contestant)
-    place = Workplace(job, contestant, read_images(folder.parent / DATA), folder, Lines())
-    samplers = {name: contestant.samplers[name] for name in order["samplers"]}
+    place, order = place_in(folder), read_json(folder / JOB)
+    samplers = {name: place.contestant.samplers[name] for name in order["samplers"]}
     run_job(place, samplers, torch.tensor(order["labels"]))
-    send({"finished": job.name})
+    send({"finished": place.job.name})
 
 
 if __name__ == "__main__":

@@ -20,9 +20,11 @@ from benchmarks.peers.__main__ import main
 from benchmarks.peers.company import Company, work
 from benchmarks.peers.contestant import changes_of, find
 from benchmarks.peers.dit_loop import AVERAGES
+from benchmarks.peers.pace import calibrate, undisturbed_mean
 from benchmarks.peers.pool import Pool
 from benchmarks.peers.scores import score
-from benchmarks.peers.training import Workplace, calibrate, draw, images_path, run_job, train, undisturbed_mean
+from benchmarks.peers.training import draw, images_path, run_job, train
+from benchmarks.peers.workplace import Workplace
 from sadm.core.errors import InterruptedRun, UserError
 from sadm.core.files import write_json
 from sadm.core.progress import Silent
@@ -146,12 +148,15 @@ def test_a_training_whose_calibration_was_disturbed_is_done_once_more(
     assert done[2:] == [facts["steps"]]  # found as it was, whatever it took
 
 
-def test_a_training_within_its_budget_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_training_within_its_budget_or_at_a_shared_cost_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     place = workplace("ours_plain", tmp_path, monkeypatch)
-    write_json(tmp_path / "calibration.json", {"setup_seconds": 0.0, "seconds_per_step": 1.0, "steps": 4})
     trained = train(place, STEPS, StopRequest())
     facts = json.loads((tmp_path / "training.json").read_text())
-    for spent, stays in ((4.6, True), (5.4, True), (4.4, False)):
+    for spent, in_turns, stays in ((4.6, 0, True), (5.4, 0, True), (4.4, 1, True), (4.4, 0, False)):
+        cost = {"setup_seconds": 0.0, "seconds_per_step": 1.0, "steps": 4, **({"in_turns": True} if in_turns else {})}
+        write_json(tmp_path / "calibration.json", cost)
         write_json(tmp_path / "training.json", {**facts, "cpu_seconds": spent, "setup_cpu_seconds": 0.0})
         assert training.correct(place, trained) is not stays
         assert (tmp_path / "training.json").exists() is stays
@@ -384,6 +389,7 @@ def result(name: str, seed: int, fd: tuple[float, float] | None, rate: float = 1
             "versions": {}, "provenance": provenance,
         },
         "judged": judged,
+        "calibration": {"setup_seconds": 0.0, "seconds_per_step": 0.5, "steps": 200, "in_turns": True},
         "floor": {"mlp": 0.5, "pixels": 0.25},
         "deciding": ["mlp", "pixels"],
         "generated": 30,
@@ -464,8 +470,13 @@ def test_the_page_shows_every_contestant_and_what_could_not_run(
     }  # fmt: skip
     common.store("peers", "search", searched)
     found = page.section()
-    assert "| 10 minutes | ours_plain: sadm, plain training | 9 | 6500 | a sampler, 20 | 1.5 | 0.5 | 50.0% |" in found
+    assert (
+        "| 10 minutes | ours_plain: sadm, plain training | 9 | 500.0 | 6500 | 10.0 | a sampler, 20 | 1.5 | 0.5 | 50.0% |"
+        in found
+    )
     assert "| diverged | diverged |" in found
+    header, rule, first = found[found.index("| budget |") :].splitlines()[:3]
+    assert header.count("|") == rule.count("|") == first.count("|")
     assert "`ours_structure` against the best peer at 10 minutes, mlp: -50.0%" in found
     assert "| dit_loop | 2 | small | 0.0005 | yes | v | ddim 50 |" in found
     assert "`ddpm_pytorch` could not be run: no network." in found

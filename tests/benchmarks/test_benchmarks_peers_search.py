@@ -16,9 +16,10 @@ from test_benchmarks_peers import Judged
 from benchmarks import common
 from benchmarks.peers import plan, search
 from benchmarks.peers.contestant import find
+from benchmarks.peers.pace import CALIBRATION
 from benchmarks.peers.report import run_report
 from benchmarks.peers.study import JOB, RESULT, Study, settings_of
-from benchmarks.peers.training import CALIBRATION, TRAINING
+from benchmarks.peers.training import TRAINING
 from sadm.core.errors import UserError
 from sadm.core.files import make_folder, read_json, write_json
 from sadm.core.progress import Silent
@@ -86,10 +87,11 @@ def study_of(folder: Path, monkeypatch: pytest.MonkeyPatch, kept: str = "") -> t
         def run(self, missing: dict[plan.Job, Path], judge: Any) -> None:
             ran.extend(missing)
             for job, place in missing.items():
-                write_json(place / RESULT, {"job": job.as_dict(), "training": {"diverged": True}})
+                cost = read_json(place / CALIBRATION) if (place / CALIBRATION).exists() else None
+                write_json(place / RESULT, {"job": job.as_dict(), "training": {"diverged": True}, "calibration": cost})
 
     monkeypatch.setattr("benchmarks.peers.study.Pool", Pool)
-    monkeypatch.setattr(Study, "_write_data", lambda self: None)
+    monkeypatch.setattr(Study, "write_data", lambda self: None)
     monkeypatch.setattr(Study, "_label_counts", property(lambda self: torch.ones(10, dtype=torch.int64)))
     return Study(plan.Setting(folder, 30, kept=kept), 1, Silent()), ran
 
@@ -166,27 +168,80 @@ def test_a_kept_job_that_lacks_a_sampler_is_trained_where_its_folder_is_gone(
     assert ran == [job]
 
 
+COST = {"setup_seconds": 0.0, "seconds_per_step": 0.5, "steps": 200, "in_turns": True}
+
+
+def report_on(names: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[plan.Job]]:
+    """Contestants that can run, of which ours and `dit_loop` are searched; returns the jobs whose costs are asked for."""
+    monkeypatch.setattr(common, "ROOT", folder)
+    chosen = {"size": "small", "learning_rate": 1e-3, "variants": [], "sampler": "one"}
+    common.store("peers", "search", {"contestants": dict.fromkeys(("ours_plain", "dit_loop"), chosen), "missing": {}})
+    measured: list[list[plan.Job]] = []
+
+    def measure(study: Study, jobs: list[plan.Job]) -> dict[str, Any]:
+        measured.append(jobs)
+        found = {job.contestant: {"settings": settings_of(job), "calibration": COST} for job in jobs}
+        return {"contestants": found}
+
+    monkeypatch.setattr("benchmarks.peers.report.measure", measure)
+    monkeypatch.setattr(Study, "available", lambda self, asked: ([name for name in asked if name in names], {}))
+    return measured
+
+
 def test_the_report_goes_seed_by_seed_and_runs_nothing_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is compared, the contestants at one seed, runs in one session where everything does not."""
-    monkeypatch.setattr(common, "ROOT", tmp_path)
-    chosen = {"size": "small", "learning_rate": 1e-3, "variants": [], "sampler": "one"}
     names = ["ours_plain", "ours_structure", "dit_loop"]
-    searched = {"contestants": dict.fromkeys(names[::2], chosen), "missing": {}}
-    common.store("peers", "search", searched)
+    measured = report_on(names, tmp_path, monkeypatch)
     study, ran = study_of(tmp_path / "here", monkeypatch, kept="report_jobs")
-    with pytest.raises(UserError, match="no search is stored for diffusers_unet"):
-        run_report(study, ["diffusers_unet"], [10.0])
     run_report(study, names, [30.0, 10.0])
     expected = [(minutes, seed, name) for minutes in (10.0, 30.0) for seed in plan.REPORT_SEEDS for name in names]
     assert [(job.budget / 60, job.seed, job.contestant) for job in ran] == expected
+    assert [[(job.contestant, job.budget) for job in jobs] for jobs in measured] == [
+        [(name, 60 * minutes) for name in names] for minutes in (10.0, 30.0)
+    ]
     row = common.stored("peers", "ours_structure-10-minutes")
     assert [result["job"]["seed"] for result in row["results"]] == list(plan.REPORT_SEEDS)
+    assert [result["calibration"] for result in row["results"]] == [COST, COST]
     shutil.rmtree(tmp_path / "here")  # folders of runs may be gone
     run_report(study, names, [10.0, 30.0])
     assert len(ran) == len(expected)
+    assert len(measured) == 2
+
+
+def test_costs_are_those_of_everyone_and_of_what_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["ours_plain", "dit_loop"]
+    measured = report_on(names, tmp_path, monkeypatch)
+    study, ran = study_of(tmp_path / "here", monkeypatch)
+    run_report(study, ["dit_loop"], [10.0])
+    assert [job.contestant for job in measured[0]] == names  # whoever is trained
+    assert [(job.seed, job.contestant) for job in ran] == [(100, "dit_loop"), (101, "dit_loop")]
     monkeypatch.setattr(find("dit_loop"), "batch", 32)
+    with pytest.raises(UserError, match=r"costs-10-minutes\.json holds no cost of a step of dit_loop with what"):
+        run_report(study, names, [10.0])
+    names.append("ours_structure")  # it can run here by now
+    with pytest.raises(UserError, match="no cost of a step of ours_structure, dit_loop with what"):
+        run_report(study, names, [10.0])
+    common.result_path("peers", "costs-10-minutes").unlink()
+    monkeypatch.setitem(COST, "seconds_per_step", 0.25)
     run_report(study, names, [10.0])
-    assert [(job.seed, job.contestant) for job in ran[len(expected) :]] == [(100, "dit_loop"), (101, "dit_loop")]
+    assert len(ran) == 2 + 2 * 3  # also what was stored: its budget buys other steps now
+    names.append("diffusers_unet")
+    with pytest.raises(UserError, match="no search is stored for diffusers_unet"):
+        run_report(study, ["ours_plain"], [10.0])
+
+
+def test_a_training_begun_at_another_cost_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, ran = study_of(tmp_path, monkeypatch)
+    job = plan.Job("dit_loop", "small", 1e-3, 100, 60.0)
+    study.run({job: []}, {job: COST})
+    (tmp_path / job.name / "state").write_text("a training")
+    study.run({job: []}, {job: dict(COST)})
+    assert (tmp_path / job.name / "state").exists()
+    assert ran == [job]
+    study.run({job: []}, {job: {**COST, "seconds_per_step": 0.25}})
+    assert ran == [job, job]
+    assert not (tmp_path / job.name / "state").exists()
+    assert read_json(tmp_path / job.name / CALIBRATION)["seconds_per_step"] == 0.25
 
 
 def test_what_is_kept_for_one_budget_goes_when_that_is_stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
