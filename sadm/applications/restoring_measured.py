@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from sadm.applications.filters import filters_for
-from sadm.applications.proposals import labels_of, proposals_for, refuse_idle_guidance, rows_of
+from sadm.applications.proposals import Proposal, labels_of, proposals_for, refuse_idle_guidance, rows_of
 from sadm.applications.restoring import UNKNOWN, Restorer, damage, spread_of
 from sadm.core.intervals import mean_interval
 from sadm.core.progress import Reporter, Silent
@@ -50,7 +50,7 @@ def measure_restoring(
         ValueError: an unknown injury without damaged images.
         UserError: guidance without a class.
     """
-    injury, model, shown = restorer.injury, restorer.model, reporter or Silent()
+    injury, model = restorer.injury, restorer.model
     images = to_floats(sound.images)
     if damaged is None:
         if injury.kind == UNKNOWN:
@@ -59,14 +59,7 @@ def measure_restoring(
         damaged = damage(images, injury, lambda shape: torch.randn(*shape, generator=source))
     labels, wanted = labels_of(model, sound, None), proposals_for(len(sound), proposals, seed)
     refuse_idle_guidance(model, labels)
-    parts = []
-    for start in range(0, len(wanted), restorer.settings.batch):
-        some = wanted[start : start + restorer.settings.batch]
-        own = None if labels is None else rows_of(labels, some)
-        rows, seeds = [proposal.row for proposal in some], [proposal.seed for proposal in some]
-        parts.append(restorer(rows_of(damaged, some), rows, seeds, own))
-        shown.update(f"restoring ({injury.kind})", start + len(some), len(wanted))
-    drawn = torch.cat(parts).unflatten(0, (len(sound), proposals))  # [N, P, C, H, W]
+    drawn = _drawn(restorer, damaged, wanted, labels, reporter or Silent()).unflatten(0, (len(sound), proposals))
     found = {name: made(damaged, injury, model.spec.shape) for name, made in filters_for(injury).items()}
     filters = list(found)
     first = [proposal.seed for proposal in wanted[::proposals]]
@@ -89,6 +82,24 @@ def measure_restoring(
         "gains": gains,
         "uncertainty": _honesty(drawn, average, images) if proposals > 1 else None,
     }
+
+
+def _drawn(
+    restorer: Restorer,
+    damaged: torch.Tensor,
+    wanted: Sequence[Proposal],
+    labels: torch.Tensor | None,
+    reporter: Reporter,
+) -> torch.Tensor:
+    """The proposals for damaged images [N, c, h, w], one after the other [len(wanted), C, H, W]."""
+    parts = []
+    for start in range(0, len(wanted), restorer.settings.batch):
+        some = wanted[start : start + restorer.settings.batch]
+        own = None if labels is None else rows_of(labels, some)
+        rows, seeds = [proposal.row for proposal in some], [proposal.seed for proposal in some]
+        parts.append(restorer(rows_of(damaged, some), rows, seeds, own))
+        reporter.update(f"restoring ({restorer.injury.kind})", start + len(some), len(wanted))
+    return torch.cat(parts)
 
 
 def _scores(restored: torch.Tensor, sound: torch.Tensor) -> dict[str, list[float]]:

@@ -25,7 +25,7 @@ from sadm.data.preparation.listing import Place, listing_of
 from sadm.data.preparation.outcomes import USABLE, Finding
 from sadm.data.preparation.scanning import scan
 from sadm.data.preparation.verdict import points, verdict
-from sadm.data.records import Listing
+from sadm.data.records import Listing, Record
 from sadm.data.splitting import check_share
 from sadm.data.surfaces import is_surfaces, parse_settings
 
@@ -205,14 +205,8 @@ def examine(
     ]
     groups = leakage.together(records, usable, exact, pairs)
     kept = [records[i] for i in usable]
-    moved: list[int] = []
-    why_not = ""
     made = not leakage.assigns_split(records)
-    if made:
-        parts, why_not = leakage.make_split(kept, groups, settings.held_out, settings.seed, listing.source)
-    else:
-        parts, moved = leakage.keep_split(kept, groups)
-        why_not = leakage.too_few(parts)
+    parts, moved, why_not = _divided(kept, groups, settings, listing.source, made)
     subject = Subject(
         [facts[i] for i in usable],
         [record.class_name for record in kept],
@@ -231,6 +225,17 @@ def examine(
     found_points = points(summary)
     summary.update(verdict=verdict(found_points), points=found_points)
     return dataclasses.replace(found, summary=summary)
+
+
+def _divided(
+    kept: Sequence[Record], groups: Sequence[str], settings: Settings, source: str, made: bool
+) -> tuple[list[str], list[int], str]:
+    """The part of each record, made here or as the source has it; which were moved for that, and why there is none."""
+    if made:
+        parts, why_not = leakage.make_split(kept, groups, settings.held_out, settings.seed, source)
+        return parts, [], why_not
+    parts, moved = leakage.keep_split(kept, groups)
+    return parts, moved, leakage.too_few(parts)
 
 
 def _summary(

@@ -197,10 +197,6 @@ def plan(
     step = _step(subject, gpu, cluster, parallel, (counts, signal, sent), local, calibration)
     saved = checkpoint_bytes(counts, signal)
     failing = failures(saved, cluster.count, rates.mtbf_hours, rates.storage, rates.restart)
-    training = config.optimiser.steps * step.seconds / 3600
-    if calibration is not None:
-        training += config.structure.encoder_steps * calibration.pretrain_seconds / 3600
-    drawing = gpu.hours(sampling_operations(counts, config, subject.classes, subject.samples)) / cluster.count
     return Plan(
         subject,
         gpu,
@@ -214,9 +210,27 @@ def plan(
         sent,
         saved,
         failing,
-        Hours(training, drawing, training * failing.overhead, cluster.count),
+        _hours(subject, gpu, cluster, counts, step, failing, calibration),
         calibration,
     )
+
+
+def _hours(
+    subject: Subject,
+    gpu: Gpu,
+    cluster: Cluster,
+    counts: Counts,
+    step: Step,
+    failing: Failures,
+    calibration: Calibration | None,
+) -> Hours:
+    """Of training, with an encoder's where that was measured, of drawing, and what failures cost."""
+    config = subject.config
+    training = config.optimiser.steps * step.seconds / 3600
+    if calibration is not None:
+        training += config.structure.encoder_steps * calibration.pretrain_seconds / 3600
+    drawing = gpu.hours(sampling_operations(counts, config, subject.classes, subject.samples)) / cluster.count
+    return Hours(training, drawing, training * failing.overhead, cluster.count)
 
 
 def _step(
