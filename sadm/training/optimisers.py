@@ -15,6 +15,8 @@ from sadm.training.parallel.engine import blocks_of
 BETAS = (0.9, 0.99)
 ROUNDS = 5
 """Of the iteration by which Muon makes a matrix orthogonal."""
+STACKED_UP_TO = 128
+"""Shorter side of a matrix up to which `StackedMuon` is quicker than units for bfloat16: benchmarks.muon."""
 
 
 class Together:
@@ -56,7 +58,8 @@ def build_optimiser(net: nn.Module, config: OptimiserConfig, sharded: bool = Fal
     """The optimiser of the parameters of `net` that learn.
 
     Muon (Jordan et al. 2024, torch.optim.Muon) turns the momentum of a weight matrix into a nearly orthogonal one. Its steps are
-    scaled to the size of AdamW's (2502.16982, section 2.2), so that one learning rate serves both.
+    scaled to the size of AdamW's (2502.16982, section 2.2), so that one learning rate serves both. On a CPU it is
+    `StackedMuon`, unless matrices are large and the processor has units for bfloat16.
 
     Args:
         net: on its device.
@@ -84,7 +87,7 @@ def build_optimiser(net: nn.Module, config: OptimiserConfig, sharded: bool = Fal
         )
     chosen = {id(matrix) for matrix in matrices}
     rest = [parameter for parameter in learning if id(parameter) not in chosen]
-    muon = torch.optim.Muon(
+    muon = _muon_for(matrices)(
         matrices,
         lr=config.learning_rate,
         weight_decay=config.weight_decay,
@@ -92,6 +95,23 @@ def build_optimiser(net: nn.Module, config: OptimiserConfig, sharded: bool = Fal
         adjust_lr_fn="match_rms_adamw",
     )
     return Together({"muon": muon, **({"adamw": _adamw(rest, config)} if rest else {})})
+
+
+def _muon_for(matrices: list[nn.Parameter]) -> type[torch.optim.Muon]:
+    """torch's own where bfloat16 is quick: on accelerators, and for larger matrices on a processor with units for it."""
+    elsewhere = any(matrix.device.type != "cpu" for matrix in matrices)
+    large = max(min(matrix.shape) for matrix in matrices) > STACKED_UP_TO
+    if elsewhere or (large and has_units_for_bfloat16()):
+        return torch.optim.Muon
+    from sadm.training.muon import StackedMuon
+
+    return StackedMuon
+
+
+def has_units_for_bfloat16() -> bool:
+    """Whether this processor multiplies matrices of bfloat16 many times as fast as of float32; not where torch does not say."""
+    known: Mapping[str, Any] = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return bool(known.get("amx_bf16"))
 
 
 def block_matrices(net: nn.Module) -> list[nn.Parameter]:

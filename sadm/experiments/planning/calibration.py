@@ -52,6 +52,8 @@ STEP_GFLOP = 40.0
 """Operations of a step that is tried; where network and batch make more, fewer blocks and images are tried, and the rest is
 extrapolated."""
 ENCODER_STEPS = 4
+TOGETHER = 4
+"""Matrices of one size that Muon's cost is measured on."""
 CACHED = ("hidden", "repa")
 """Signals that keep what a frozen encoder sees in an image, as long as its pixels stay as they are."""
 
@@ -221,30 +223,32 @@ def _extrapolated(
 
 
 def _muon_seconds(subject: Subject, device: torch.device) -> float:
-    """Seconds that Muon takes longer for a step than AdamW, from one matrix of each size that the network's blocks have."""
+    """Seconds that Muon takes longer for a step than AdamW, from a few matrices of each size that the network's blocks have."""
     config = subject.config
     if config.optimiser.kind != "muon":
         return 0.0
     with torch.device("meta"):
         network = network_of(subject.shape, network_keys(config), 1)[0]
     sizes = Counter((matrix.shape[0], matrix.shape[1]) for matrix in block_matrices(network))
-    return sum(count * max(0.0, _longer(size, config.optimiser, device)) for size, count in sizes.items())
+    return sum(max(0.0, _longer(size, count, config.optimiser, device)) for size, count in sizes.items())
 
 
-def _longer(size: tuple[int, int], config: OptimiserConfig, device: torch.device) -> float:
-    """Seconds of a step of Muon on a matrix, less those of AdamW."""
-    taken = {}
+def _longer(size: tuple[int, int], count: int, config: OptimiserConfig, device: torch.device) -> float:
+    """Seconds of a step of Muon on so many matrices of a size, less those of AdamW; from a few of them, since they may be taken
+    together."""
+    taken, few = {}, min(count, TOGETHER)
     for kind in ("muon", "adamw"):
-        holder = nn.ModuleDict({"blocks": nn.ModuleList([nn.Linear(size[1], size[0], bias=False, device=device)])})
-        (matrix,) = holder.parameters()
-        matrix.grad = torch.ones_like(matrix)
+        layers = [nn.Linear(size[1], size[0], bias=False, device=device) for _ in range(few)]
+        holder = nn.ModuleDict({"blocks": nn.ModuleList(layers)})
+        for matrix in holder.parameters():
+            matrix.grad = torch.ones_like(matrix)
         optimiser = build_optimiser(holder, config.model_copy(update={"kind": kind}))
         optimiser.step()
         start = spent_seconds(device)
         for _ in range(WARM):
             optimiser.step()
         taken[kind] = (spent_seconds(device) - start) / WARM
-    return taken["muon"] - taken["adamw"]
+    return (taken["muon"] - taken["adamw"]) * count / few
 
 
 def _pretraining(subject: Subject, device: torch.device) -> float:

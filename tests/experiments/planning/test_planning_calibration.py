@@ -76,7 +76,7 @@ def test_what_muon_takes_more_does_not_grow_with_the_batch(monkeypatch: pytest.M
     monkeypatch.setattr(calibration, "_timed", law)
     monkeypatch.setattr(calibration, "_process_memory", lambda *_: (100.0, 1.0))
     monkeypatch.setattr(calibration, "STEP_GFLOP", 1e-6)
-    monkeypatch.setattr(calibration, "_longer", lambda size, config, device: size[0] * size[1])
+    monkeypatch.setattr(calibration, "_longer", lambda size, count, config, device: count * size[0] * size[1])
     found = calibrate(subject(signal="none", optimiser={**SMALL["optimiser"], "kind": "muon"}), device="cpu")
     matrices = 32 * 32 * (3 + 1 + 4 + 4 + 6)
     assert found.step_seconds == pytest.approx((2 + 3 * 5) * 8 / 2 + 5 * matrices)
@@ -84,7 +84,7 @@ def test_what_muon_takes_more_does_not_grow_with_the_batch(monkeypatch: pytest.M
 
 def test_a_step_of_muon_takes_longer() -> None:
     """Not how much longer: eight matrix products of 256 rows against none."""
-    longer = calibration._longer((256, 1024), OptimiserConfig(kind="muon"), torch.device("cpu"))
+    longer = calibration._longer((256, 1024), 8, OptimiserConfig(kind="muon"), torch.device("cpu"))
     assert longer > 0
 
 
