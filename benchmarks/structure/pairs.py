@@ -94,6 +94,12 @@ SIZES = {
     ),
 }
 """The default signal beside networks of several sizes, at equal steps and at equal cost."""
+TUNED = {
+    "M": Pairs(
+        "width 128, 4 tokens, both with Muon", "hidden", {"optimiser": {"kind": "muon"}}, REPORT_SEEDS, measured=True
+    ),
+}
+"""The default signal where plain training has more of what was found since, at equal steps and at equal cost."""
 STEPS = (100, 200, 400, 600, 1200, 2400)
 LENGTHS = {
     f"T{steps}": Pairs(
@@ -121,7 +127,7 @@ SIZES_BEFORE, LENGTHS_BEFORE = (
     for rows in (SIZES, LENGTHS)
 )
 """Sizes and lengths with the default as it was before it had a bound, at equal steps."""
-ALL = {**PAIRS, **SHARES, **SIZES, **LENGTHS, **CONFIRMED, **SIZES_BEFORE, **LENGTHS_BEFORE}
+ALL = {**PAIRS, **SHARES, **SIZES, **TUNED, **LENGTHS, **CONFIRMED, **SIZES_BEFORE, **LENGTHS_BEFORE}
 
 
 def run_pairs(name: str) -> None:
