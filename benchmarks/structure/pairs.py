@@ -96,10 +96,21 @@ SIZES = {
 """The default signal beside networks of several sizes, at equal steps and at equal cost."""
 TUNED = {
     "M": Pairs(
-        "width 128, 4 tokens, both with Muon", "hidden", {"optimiser": {"kind": "muon"}}, REPORT_SEEDS, measured=True
+        "width 128, 4 tokens, both with Muon at the rate of AdamW",
+        "hidden",
+        {"optimiser": {"kind": "muon"}},
+        measured=True,
+    ),
+    "M2": Pairs(
+        "width 128, 4 tokens, both with Muon at twice that rate",
+        "hidden",
+        {"optimiser": {"kind": "muon", "learning_rate": 8e-3}},
+        tuple(range(100, 110)),
+        measured=True,
     ),
 }
-"""The default signal where plain training has more of what was found since, at equal steps and at equal cost."""
+"""The default signal where plain training has more of what was found since, at equal steps and at equal cost; the rate that suits
+Muon is of search seeds (`benchmarks.structure.variants`)."""
 STEPS = (100, 200, 400, 600, 1200, 2400)
 LENGTHS = {
     f"T{steps}": Pairs(

@@ -30,12 +30,14 @@ class Variants:
         arms: each as of a comparison, by what it is.
         seeds: paired with plain training's.
         together: whether the arms were trained side by side, so that their CPU-seconds can be compared.
+        change: on top of the recipe, for all arms and for plain training.
     """
 
     title: str
     arms: dict[str, dict[str, Any]]
     seeds: tuple[int, ...] = REPORT_SEEDS
     together: bool = True
+    change: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 def game(**change: Any) -> dict[str, Any]:
@@ -48,6 +50,13 @@ def hidden(**change: Any) -> dict[str, Any]:
     return {"signal": "hidden", **({"control": change} if change else {})}
 
 
+def at_rate(signal: str, rate: float) -> dict[str, Any]:
+    """A signal, or none, at another learning rate than the recipe's."""
+    return {"signal": signal, "optimiser": {"learning_rate": rate}}
+
+
+RATES = {"half": 2e-3, "twice": 8e-3, "four times": 1.6e-2, "eight times": 3.2e-2}
+"""Learning rates that are tried with Muon, by how they compare with the recipe's."""
 TABLES = {
     "hypotheses": Variants(
         "What the project began with as hypotheses",
@@ -95,6 +104,28 @@ TABLES = {
         },
         SEARCH_SEEDS,
         together=False,
+    ),
+    "muon": Variants(
+        "How much of structure in a hidden layer, where all are trained with Muon",
+        {
+            "the default": hidden(),
+            "no bound": hidden(ratio=None),
+            "ratio 0.5": hidden(ratio=0.5),
+            "ratio 1": hidden(ratio=1.0),
+            "weight 20": hidden(weight=20.0),
+            "in every step": {**hidden(), "structure": {"every": 1}},
+            "to the end": {**hidden(), "structure": {"end": 1.0}},
+            "in every step to the end": {**hidden(), "structure": {"every": 1, "end": 1.0}},
+            "middle block": hidden(tap="blocks.1"),
+            **{f"plain at {words} the rate": at_rate("none", rate) for words, rate in RATES.items()},
+            **{
+                f"the default at {words} the rate": at_rate("hidden", rate)
+                for words, rate in RATES.items()
+                if rate > 4e-3
+            },
+        },
+        SEARCH_SEEDS,
+        change={"optimiser": {"kind": "muon"}},
     ),
     "options": Variants(
         "Options of the game that the search left out",
@@ -152,8 +183,10 @@ def run_variants(name: str) -> None:
     from sadm.experiments.config import CONTROL, CompareConfig
     from sadm.training.config import load_train_config
 
-    table, folder = TABLES[name], RUNS / NAME / "variants"  # one for all: they share the trainings of plain diffusion
-    train = load_train_config(REGIMES["B"].recipe, overrides={"log": {"samples": 0}})
+    table = TABLES[name]
+    # One folder for all that change nothing: they share the trainings of plain diffusion.
+    folder = RUNS / NAME / (f"variants-{name}" if table.change else "variants")
+    train = load_train_config(REGIMES["B"].recipe, overrides={**table.change, "log": {"samples": 0}})
     arms = {CONTROL: {"signal": "none"}, **table.arms}
     config = CompareConfig(train=train, arms=arms, seeds=[*table.seeds], groups=1)
     steps = train.optimiser.steps

@@ -29,7 +29,10 @@ def row(factor: float, spread: float = 0.01, seconds: float = 10.0) -> dict[str,
 def test_every_arm_can_be_configured(name: str) -> None:
     table = TABLES[name]
     arms = {"plain": {"signal": "none"}, **table.arms}
-    config = CompareConfig(train=load_train_config(REGIMES["B"].recipe), arms=arms, seeds=[*table.seeds])
+    train = load_train_config(REGIMES["B"].recipe, overrides=table.change)
+    config = CompareConfig(train=train, arms=arms, seeds=[*table.seeds])
+    assert table.change in ({}, {"optimiser": {"kind": "muon"}})
+    assert {config.arm_config(arm, 0).optimiser.kind for arm in arms} == {"muon" if table.change else "adamw"}
     trained = {str(config.arm_config(arm, 0).model_dump()) for arm in config.arms}
     assert len(trained) == len(table.arms) + 1  # no two alike
 
