@@ -43,6 +43,10 @@ CAPTIONS = {
 
 DIGITS = {"en": "Digits. ", "ja": "手書き数字："}
 FASHION = {"en": "Fashion-MNIST at 8x8 pixels, from scratch. ", "ja": "Fashion-MNIST（8×8画素、ゼロからの学習）："}
+FASHION_MUON = {
+    "en": "The same with Muon in place of AdamW, for both, at a rate that suits it. ",
+    "ja": "同じ条件で、両方ともAdamWの代わりにMuonを、適した学習率で使用：",
+}
 FASHION_28 = {
     "en": "Fashion-MNIST at 28x28 pixels, 1,000 steps. ",
     "ja": "Fashion-MNIST（28×28画素、1,000ステップ）：",
@@ -57,6 +61,7 @@ def main() -> None:
         verdicts = [
             f"{DIGITS[lang]}{verdict_sentence(comparison, lang)}",
             pairs_verdict("Z", FASHION[lang], comparison, lang),
+            pairs_verdict("M2", FASHION_MUON[lang], comparison, lang),
             pairs_verdict("N8", FASHION_28[lang], comparison, lang),
         ]
         quoted = "\n>\n".join(f"> {verdict}" for verdict in verdicts if verdict)
