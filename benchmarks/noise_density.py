@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.common import PLAIN_AND_GAME, RUNS, command_line, store, stored
+from benchmarks.pinned import pinned_recipe
 
 NAME = "noise_density"
 MEANS = [-1.2, -0.4]
@@ -24,7 +25,6 @@ def run() -> None:
     from sadm.core.progress import ConsoleReporter
     from sadm.experiments.compare import compare
     from sadm.experiments.config import CompareConfig
-    from sadm.training.config import load_train_config
 
     rows = []
     for mean in MEANS:
@@ -34,7 +34,7 @@ def run() -> None:
             "sampling": {"solver": "heun", "steps": 9},
             "structure": {"encoder_steps": 600},
         }
-        train = load_train_config("fashion_mnist_16", overrides=change)
+        train = pinned_recipe("fashion_mnist_16", change)
         config = CompareConfig(train=train, arms=PLAIN_AND_GAME, seeds=SEEDS, groups=1, cost_steps=COST_STEPS)
         with ConsoleReporter() as reporter:
             comparison = compare(config, RUNS / NAME / f"p_mean={mean}", reporter)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.common import RUNS, change, command_line, result_path, store, stored
+from benchmarks.pinned import pinned_recipe
 from benchmarks.structure.page import interval
 
 if TYPE_CHECKING:
@@ -29,12 +30,11 @@ GAMES = {
 def comparison() -> CompareConfig:
     """All arms."""
     from sadm.experiments.config import CompareConfig
-    from sadm.training.config import load_train_config
 
     small = {"signal": "none", "optimiser": {"batch": BATCH}, "log": {"samples": 0, "every": 100}}
     games = {arm: {"signal": "structure", "structure": {**game, "every": 1}} for arm, game in GAMES.items()}
     arms = {"plain": {"signal": "none"}, **games}
-    return CompareConfig(train=load_train_config("digits", overrides=small), arms=arms, seeds=[*SEEDS], groups=1)
+    return CompareConfig(train=pinned_recipe("digits", small), arms=arms, seeds=[*SEEDS], groups=1)
 
 
 def run() -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.common import PLAIN_AND_GAME, RUNS, SEARCHED_FROM, change, command_line, store, stored
+from benchmarks.pinned import pinned_recipe
 
 NAME = "solvers"
 SEEDS = [0, 1]
@@ -29,10 +30,9 @@ def run() -> None:
     from sadm.core.progress import ConsoleReporter
     from sadm.experiments.compare import compare
     from sadm.experiments.config import CompareConfig
-    from sadm.training.config import load_train_config
 
     config = CompareConfig(
-        train=load_train_config("fashion_mnist_8", overrides={"log": {"samples": 0}, "structure": SEARCHED_FROM}),
+        train=pinned_recipe("fashion_mnist_8", {"log": {"samples": 0}, "structure": SEARCHED_FROM}),
         arms=PLAIN_AND_GAME,
         seeds=SEEDS,
         groups=1,

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.common import RUNS, result_path, store
+from benchmarks.pinned import pinned_recipe
 
 if TYPE_CHECKING:
     from sadm.training.run import TrainConfig
@@ -26,7 +27,7 @@ class Case:
         kept: share of its training images.
         target: images that it is filled up to; see `AugmentSettings`.
         change: of the training's configuration.
-        recipe: that is changed; None = the defaults.
+        recipe: of `benchmarks.pinned` that is changed; None = the defaults.
     """
 
     rare: str
@@ -72,7 +73,8 @@ def generator_config(case: Case) -> TrainConfig:
 
     data = {"keep": {case.rare: case.kept}, "balance": 0.5}
     own = {"seed": SEED, "signal": "none", "data": data, "log": {"samples": 0, "every": 50, "checkpoint_every": 500}}
-    return load_train_config(case.recipe, overrides=merge(case.change, own))
+    change = merge(case.change, own)
+    return load_train_config(overrides=change) if case.recipe is None else pinned_recipe(case.recipe, change)
 
 
 def measure_augment(name: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ SIDE = 16
 HELD_OUT = 2700
 """Held-out images of a target, of which a third each serves judges, reference and floor."""
 RECIPE = "fashion_mnist_16"
+"""Of `benchmarks.pinned`."""
 SOURCE_STEPS = 1500
 """Steps of the source model, the recipe's own."""
 STEPS, BATCH = 300, 32

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.common import RUNS, relative
 from benchmarks.finetuning.domains import domain
 from benchmarks.finetuning.grid import BATCH, RECIPE, SEARCH_SEEDS, SOURCE_STEPS, STEPS
+from benchmarks.pinned import pinned_recipe
 
 if TYPE_CHECKING:
     from sadm.training.config import TrainConfig
@@ -18,7 +19,6 @@ NAME = "finetuning"
 def source_model() -> Path:
     """The model that every fine-tuning starts from: plain, of five classes, trained with a search seed."""
     from sadm.core.progress import ConsoleReporter
-    from sadm.training.config import load_train_config
     from sadm.training.run import train
 
     out = RUNS / NAME / "source"
@@ -29,7 +29,7 @@ def source_model() -> Path:
         "optimiser": {"steps": SOURCE_STEPS},
     }
     with ConsoleReporter() as reporter:
-        train(load_train_config(RECIPE, overrides=change), out, reporter)
+        train(pinned_recipe(RECIPE, change), out, reporter)
     return out
 
 

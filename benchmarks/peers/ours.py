@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from benchmarks.peers.contestant import Sampler, Task, count_parameters
+from benchmarks.pinned import pinned_recipe
 
 LEAN = {"encoder_stride": 2, "encoder_stages": 3, "encoder_batch": 64, "every": 2, "end": 0.5}
 """What the recipes for networks of this size set, found by `benchmarks.structure`."""
@@ -67,7 +68,6 @@ class Ours:
     def config(self, task: Task) -> Any:
         """The configuration of a run, which `sadm train` would take as well."""
         from sadm.core.config import merge
-        from sadm.training.config import load_train_config
 
         encoder_steps = min(MOST_ENCODER_STEPS, max(1, round(task.budget / SECONDS_PER_ENCODER_STEP)))
         change = {
@@ -85,7 +85,7 @@ class Ours:
             },
         }
         other = {part: values for part, values in task.changes.items() if part != "net"}
-        return load_train_config("fashion_mnist", overrides=merge(change, other))
+        return pinned_recipe("fashion_mnist", merge(change, other))
 
     def _net(self, task: Task) -> dict[str, Any]:
         change = task.changes.get("net", {})

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.common import RUNS, relative, store, stored
 from benchmarks.paired import above_floor, cost_beside, seconds, train_all
+from benchmarks.pinned import pinned_recipe
 from benchmarks.structure.noisy import write_noisy
 from benchmarks.structure.regimes import ARMS, REGIMES, REPORT_SEEDS, SIDE
 from benchmarks.structure.trainings import NAME
@@ -39,7 +40,7 @@ class Pairs:
         share: of plain training's cost, with `cost_of`.
         extends: whether that regime's pairs are counted in.
         noisy: train on Fashion-MNIST with a tenth of pure noise.
-        recipe: of both.
+        recipe: of both, one of `benchmarks.pinned`.
         beside: the row in whose folder this one is trained, so that plain trainings are shared; None = its own.
         measured: also train the arm at equal cost, as it is measured beside this network.
     """
@@ -145,11 +146,10 @@ def run_pairs(name: str) -> None:
     """Trains what is missing and stores the row; resumable."""
     from sadm.core.config import merge
     from sadm.experiments.config import CONTROL, CompareConfig
-    from sadm.training.config import load_train_config
 
     pairs = ALL[name]
     folder = RUNS / NAME / (pairs.beside or name)
-    train = load_train_config(pairs.recipe, overrides={**pairs.change, "log": {"samples": 0}})
+    train = pinned_recipe(pairs.recipe, {**pairs.change, "log": {"samples": 0}})
     if pairs.noisy:
         source = relative(write_noisy(RUNS / NAME / NOISY))
         train = train.model_copy(update={"data": train.data.model_copy(update={"source": source})})

@@ -33,7 +33,7 @@ class Regime:
 
     Attributes:
         title: what it is.
-        recipe: of the training.
+        recipe: of the training, one of `benchmarks.pinned`.
         change: on top of the recipe.
         arms: which of `ARMS`.
         samplers: further grids at which every model is judged.

@@ -6,6 +6,7 @@ from typing import Any
 
 from benchmarks.common import RUNS, relative, store
 from benchmarks.paired import above_floor, train_all
+from benchmarks.pinned import pinned_recipe
 from benchmarks.structure.regimes import REGIMES, SEARCH_SEEDS, SIDE
 from benchmarks.structure.trainings import NAME, plain_start
 
@@ -25,13 +26,12 @@ def task_row(task: str) -> dict[str, Any]:
     from sadm.core.config import merge
     from sadm.core.provenance import provenance
     from sadm.experiments.config import CONTROL, CompareConfig
-    from sadm.training.config import load_train_config
 
     regime, folder = REGIMES[task], RUNS / NAME / f"relations-{task}"
     change = merge(regime.change, {"log": {"samples": 0}})
     if regime.starts_from_plain:
         change = merge(change, {"start_from": relative(plain_start(regime.recipe))})
-    train = load_train_config(f"fashion_mnist_{SIDE}", overrides=change)
+    train = pinned_recipe(f"fashion_mnist_{SIDE}", change)
     arms = {name: {"signal": "structure", "structure": {"relation": name}} for name in RELATIONS}
     config = CompareConfig(train=train, arms={CONTROL: {"signal": "none"}, **arms}, seeds=[*SEEDS], groups=1)
     floor = train_all(config, folder, dict.fromkeys(config.arms, train.optimiser.steps))

@@ -7,6 +7,7 @@ import math
 from typing import Any
 
 from benchmarks.common import RUNS, SEARCHED_FROM, result_path, store, stored
+from benchmarks.pinned import pinned_recipe
 from benchmarks.structure.regimes import SEARCH_SEEDS, SIDE
 from benchmarks.structure.trainings import NAME
 
@@ -91,12 +92,9 @@ def run_stage(stage: int, names: list[str], seeds: list[int], steps: int) -> dic
     from sadm.core.progress import ConsoleReporter
     from sadm.experiments.compare import compare
     from sadm.experiments.config import CompareConfig
-    from sadm.training.config import load_train_config
 
     config = CompareConfig(
-        train=load_train_config(
-            f"fashion_mnist_{SIDE}", overrides={"optimiser": {"steps": steps}, "log": {"samples": 0}}
-        ),
+        train=pinned_recipe(f"fashion_mnist_{SIDE}", {"optimiser": {"steps": steps}, "log": {"samples": 0}}),
         arms={"plain": {"signal": "none"}, **{name: CANDIDATES[name] for name in names}},
         seeds=seeds,
         groups=1,

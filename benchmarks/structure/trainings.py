@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RUNS, relative, store
+from benchmarks.pinned import pinned_recipe
 from benchmarks.structure.regimes import ARMS, REGIMES, REPORT_SEEDS, SEARCH_SEEDS, Regime
 
 NAME = "structure"
@@ -17,8 +18,7 @@ def run_regime(name: str) -> None:
     regime = REGIMES[name]
     if regime.runs_of is not None:
         return run_regime(regime.runs_of)
-    folder = "digits" if regime.recipe == "digits" else f"{NAME}/{name}"  # that benchmark's runs are the same
-    comparison = compared(folder, regime, [*REPORT_SEEDS])
+    comparison = compared(f"{NAME}/{name}", regime, [*REPORT_SEEDS])
     for other, shared in REGIMES.items():
         if name in (other, shared.runs_of):
             store(NAME, other, row(other, shared, comparison))
@@ -31,13 +31,12 @@ def compared(folder: str, regime: Regime, seeds: list[int]) -> dict[str, Any]:
     from sadm.core.progress import ConsoleReporter
     from sadm.experiments.compare import compare
     from sadm.experiments.config import CompareConfig
-    from sadm.training.config import load_train_config
 
     change = regime.change
     if regime.starts_from_plain:
         change = merge(change, {"start_from": relative(plain_start(regime.recipe))})
     config = CompareConfig(
-        train=load_train_config(regime.recipe, overrides=change),
+        train=pinned_recipe(regime.recipe, change),
         arms={arm: ARMS[arm] for arm in regime.arms},
         samplers=regime.samplers,
         per_class=regime.per_class,
@@ -50,12 +49,11 @@ def compared(folder: str, regime: Regime, seeds: list[int]) -> dict[str, Any]:
 
 def plain_start(recipe: str) -> Path:
     """A plain model, trained with a search seed, for the regime that continues one."""
-    from sadm.training.config import load_train_config
     from sadm.training.run import train
 
     out = RUNS / NAME / f"start-{recipe}"
     change = {"signal": "none", "seed": SEARCH_SEEDS[0], "optimiser": {"steps": START_STEPS}, "log": {"samples": 0}}
-    train(load_train_config(recipe, overrides=change), out)
+    train(pinned_recipe(recipe, change), out)
     return out
 
 

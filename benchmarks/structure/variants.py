@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmarks.common import RUNS, SEARCHED_FROM, store
 from benchmarks.paired import above_floor, seconds, train_all
+from benchmarks.pinned import pinned_recipe
 from benchmarks.structure.pairs import FORMER
 from benchmarks.structure.regimes import REGIMES, REPORT_SEEDS, SEARCH_SEEDS
 from benchmarks.structure.trainings import NAME
@@ -181,12 +182,11 @@ def run_variants(name: str) -> None:
     """Trains what is missing of a table and stores it; resumable."""
     from sadm.core.provenance import provenance
     from sadm.experiments.config import CONTROL, CompareConfig
-    from sadm.training.config import load_train_config
 
     table = TABLES[name]
     # One folder for all that change nothing: they share the trainings of plain diffusion.
     folder = RUNS / NAME / (f"variants-{name}" if table.change else "variants")
-    train = load_train_config(REGIMES["B"].recipe, overrides={**table.change, "log": {"samples": 0}})
+    train = pinned_recipe(REGIMES["B"].recipe, {**table.change, "log": {"samples": 0}})
     arms = {CONTROL: {"signal": "none"}, **table.arms}
     config = CompareConfig(train=train, arms=arms, seeds=[*table.seeds], groups=1)
     steps = train.optimiser.steps

@@ -10,9 +10,9 @@ import pytest
 from scipy import stats
 
 from benchmarks.finetuning import cells, curves, grid, page, rows, search, shapes, summary
+from benchmarks.pinned import pinned_recipe
 from sadm.core.config import merge
 from sadm.experiments.config import CompareConfig
-from sadm.training.config import load_train_config
 
 SEEDS = len(grid.REPORT_SEEDS)
 
@@ -84,8 +84,8 @@ def test_counts_are_those_of_the_shapes() -> None:
 def test_every_form_is_a_configuration() -> None:
     for form in [*grid.FORMS.values(), *grid.MORE_FORMS.values()]:
         change = merge(form, {"start_from": "somewhere"})
-        assert load_train_config(grid.RECIPE, overrides=change).signal == form["signal"]
-    train = load_train_config(grid.RECIPE, overrides={"start_from": "somewhere"})
+        assert pinned_recipe(grid.RECIPE, change).signal == form["signal"]
+    train = pinned_recipe(grid.RECIPE, {"start_from": "somewhere"})
     for forms, _ in search.ROUNDS.values():  # their names are those of arms
         assert CompareConfig(train=train, arms={"plain": {}, **forms}).arms.keys() > forms.keys()
 
@@ -115,7 +115,7 @@ def test_curves_are_of_the_best_methods_and_hold_the_cells_of_the_grid(results: 
 
 
 def test_the_arms_of_a_cell_are_those_of_a_comparison(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cells, "cell_config", lambda *_: load_train_config(grid.RECIPE))
+    monkeypatch.setattr(cells, "cell_config", lambda *_: pinned_recipe(grid.RECIPE))
     config = cells._config("classes", 50, "full", 1e-3, "hidden")
     assert [*config.arms] == [cells.PLAIN, cells.STRUCTURE, cells.CHEAP]
     assert config.audit

@@ -13,6 +13,7 @@ import torch
 from scipy import stats
 
 from benchmarks import docs, solvers
+from benchmarks.pinned import pinned_recipe
 from benchmarks.structure import noisy, page, pairs, relations, search, summary
 from benchmarks.structure.extrapolation import extrapolated, extrapolation_lines
 from benchmarks.structure.regimes import ARMS, REGIMES
@@ -170,12 +171,10 @@ def test_a_row_beside_another_trains_its_own_arm_alone(
 
 @pytest.mark.parametrize("name", list(pairs.ALL))
 def test_every_pair_can_be_configured(name: str) -> None:
-    from sadm.training.config import load_train_config
-
     recipe = pairs.ALL[name].recipe
-    config = load_train_config(recipe, overrides=pairs.ALL[name].change)
+    config = pinned_recipe(recipe, pairs.ALL[name].change)
     assert pairs.ALL[name].arm in pairs.PAIRED_ARMS
-    assert (config != load_train_config(recipe)) == (
+    assert (config != pinned_recipe(recipe)) == (
         bool(pairs.ALL[name].change) and name not in ("T600", "T600U")
     )  # as the recipe is
     assert name not in pairs.LENGTHS or f"T{config.optimiser.steps}" == name
@@ -266,11 +265,10 @@ def test_survivors_are_the_best_at_equal_cost_and_always_the_default() -> None:
 @pytest.mark.parametrize("name", list(REGIMES))
 def test_every_regime_can_be_configured(name: str) -> None:
     from sadm.experiments.config import CompareConfig
-    from sadm.training.config import load_train_config
 
     regime = REGIMES[name]
     config = CompareConfig(
-        train=load_train_config(regime.recipe, overrides=regime.change),
+        train=pinned_recipe(regime.recipe, regime.change),
         arms={arm: ARMS[arm] for arm in regime.arms},
         samplers=regime.samplers,
     )
@@ -280,10 +278,8 @@ def test_every_regime_can_be_configured(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(search.CANDIDATES))
 def test_every_candidate_can_be_configured(name: str) -> None:
-    from sadm.training.config import load_train_config
-
     change = search.CANDIDATES[name]
-    config = load_train_config("fashion_mnist_8", overrides=change)
+    config = pinned_recipe("fashion_mnist_8", change)
     assert config.signal == change["signal"]
     for key, value in change.get("structure", {}).items():
         assert getattr(config.structure, key) == value

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from benchmarks.common import stored
+from benchmarks.pinned import pinned_recipe
 from benchmarks.structure import targets
 from benchmarks.structure.regimes import REGIMES
 from benchmarks.structure.summary import stored_rows
@@ -15,7 +16,6 @@ from benchmarks.structure.variants import CONFIRMED, HYPOTHESES, OPEN, REFUTED, 
 from benchmarks.structure.variants_page import variants_lines
 from sadm.core.files import make_folder, write_json
 from sadm.experiments.config import CompareConfig
-from sadm.training.config import load_train_config
 
 JUDGES = ("mlp", "pixels", "random_conv")
 
@@ -29,7 +29,7 @@ def row(factor: float, spread: float = 0.01, seconds: float = 10.0) -> dict[str,
 def test_every_arm_can_be_configured(name: str) -> None:
     table = TABLES[name]
     arms = {"plain": {"signal": "none"}, **table.arms}
-    train = load_train_config(REGIMES["B"].recipe, overrides=table.change)
+    train = pinned_recipe(REGIMES["B"].recipe, table.change)
     config = CompareConfig(train=train, arms=arms, seeds=[*table.seeds])
     assert table.change in ({}, {"optimiser": {"kind": "muon"}})
     assert {config.arm_config(arm, 0).optimiser.kind for arm in arms} == {"muon" if table.change else "adamw"}

@@ -1,0 +1,31 @@
+"""Recipes that benchmarks were trained with, against what the stored results say of these trainings."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.applications.augment import CASES
+from benchmarks.common import stored
+from benchmarks.finetuning import grid
+from benchmarks.pinned import FOLDER, pinned_recipe
+from benchmarks.structure.pairs import ALL
+from benchmarks.structure.regimes import REGIMES
+from sadm.training.networks import Surroundings, build_network
+
+NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+SHAPES = {"fashion_mnist_8": (1, 8, 8), "fashion_mnist_16": (1, 16, 16), "fashion_mnist": (1, 28, 28)}
+
+
+def test_each_serves_a_benchmark() -> None:
+    of_structure = {each.recipe for each in [*ALL.values(), *REGIMES.values()]}
+    of_applications = {case.recipe for case in CASES.values() if case.recipe}
+    assert of_structure | of_applications | {grid.RECIPE} == set(NAMES)
+
+
+@pytest.mark.parametrize("row", [name for name, pairs in ALL.items() if pairs.measured])
+def test_networks_and_schedules_are_those_of_the_stored_results(row: str) -> None:
+    recipe, found = ALL[row].recipe, stored("structure", row)
+    config = pinned_recipe(recipe, ALL[row].change)
+    net = build_network(config.net, Surroundings(SHAPES[recipe], 10, noise_scale=1.0))
+    assert config.optimiser.steps == found["steps"]["plain"]
+    assert sum(parameter.numel() for parameter in net.parameters()) == found["parameters"]
