@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from benchmarks.common import change
 
 if TYPE_CHECKING:
     from sadm.experiments.cost import ArmCost
@@ -43,6 +46,37 @@ def cost_beside(config: Any, folder: Path, arm: str) -> ArmCost:
             alone = devices_for(config.train.device, 1)
             Pool(folder, alone, reporter).run([{"name": COST_JOB, "measure": [arm]}], lambda name: [])
     return read_costs(folder)[arm]
+
+
+def rows_of_arms(config: Any, folder: Path, steps: int) -> dict[str, dict[str, Any]]:
+    """Trains each arm with each seed for so many steps; by arm `row_of_arm`."""
+    floor = train_all(config, folder, dict.fromkeys(config.arms, steps))
+    return {arm: row_of_arm(folder, arm, config.seeds, steps, floor) for arm in config.arms}
+
+
+def row_of_arm(folder: Path, arm: str, seeds: Sequence[int], steps: int, floor: dict[str, float]) -> dict[str, Any]:
+    """FD - floor seed by seed and judge by judge, and CPU-seconds; which seeds diverged."""
+    from sadm.experiments.runs import Runs
+
+    runs = Runs.read(folder, arm, seeds, steps)
+    excess = {} if runs.diverged else {judge: above_floor(runs, judge, floor) for judge in floor}
+    return {"excess": excess, "cpu_seconds": [seconds(r) for r in runs.finished], "diverged": runs.diverged}
+
+
+def ratio(rows: dict[str, Any], arm: str, other: str, judge: str) -> dict[str, Any]:
+    """FD - floor of an arm over that of another, seed by seed, as `paired_ratio` gives it."""
+    from sadm.experiments.statistics import paired_ratio
+
+    own, others = (rows[name]["excess"].get(judge) for name in (arm, other))
+    return (
+        {"mean": None, "reason": "diverged"} if own is None or others is None else paired_ratio(own, others).as_dict()
+    )
+
+
+def with_interval(found: dict[str, Any]) -> str:
+    """A ratio as a change in percent, with its interval."""
+    shown = change(found["mean"], found.get("reason", ""))
+    return shown if found.get("low") is None else f"{shown} ({change(found['low'])} to {change(found['high'])})"
 
 
 def above_floor(runs: Runs, judge: str, floor: dict[str, float]) -> list[float]:

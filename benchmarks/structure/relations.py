@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.common import RUNS, relative, store
-from benchmarks.paired import above_floor, train_all
+from benchmarks.paired import ratio, rows_of_arms
 from benchmarks.pinned import pinned_recipe
 from benchmarks.structure.regimes import REGIMES, SEARCH_SEEDS, SIDE
 from benchmarks.structure.trainings import NAME, plain_start
@@ -34,21 +34,7 @@ def task_row(task: str) -> dict[str, Any]:
     train = pinned_recipe(f"fashion_mnist_{SIDE}", change)
     arms = {name: {"signal": "structure", "structure": {"relation": name}} for name in RELATIONS}
     config = CompareConfig(train=train, arms={CONTROL: {"signal": "none"}, **arms}, seeds=[*SEEDS], groups=1)
-    floor = train_all(config, folder, dict.fromkeys(config.arms, train.optimiser.steps))
-    ratios = {
-        name: {judge: mean_ratio(folder, name, train.optimiser.steps, judge, floor) for judge in floor} for name in arms
-    }
+    rows = rows_of_arms(config, folder, train.optimiser.steps)
+    judges = list(next((row["excess"] for row in rows.values() if row["excess"]), {}))
+    ratios = {name: {judge: ratio(rows, name, CONTROL, judge)["mean"] for judge in judges} for name in arms}
     return {"task": task, "title": regime.title, "ratios": ratios, "provenance": provenance()}
-
-
-def mean_ratio(folder: Any, arm: str, steps: int, judge: str, floor: dict[str, float]) -> float | None:
-    """The geometric mean over paired seeds; None where a training diverged or reached the floor."""
-    from sadm.experiments.config import CONTROL
-    from sadm.experiments.runs import Runs
-    from sadm.experiments.statistics import paired_ratio
-
-    treated, control = (Runs.read(folder, name, SEEDS, steps) for name in (arm, CONTROL))
-    if treated.diverged or control.diverged:
-        return None
-    found = paired_ratio(*(above_floor(runs, judge, floor) for runs in (treated, control)))
-    return found.as_dict()["mean"]

@@ -4,11 +4,10 @@ options of the game that the search left out."""
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 from benchmarks.common import RUNS, SEARCHED_FROM, store
-from benchmarks.paired import above_floor, seconds, train_all
+from benchmarks.paired import rows_of_arms
 from benchmarks.pinned import pinned_recipe
 from benchmarks.structure.pairs import FORMER
 from benchmarks.structure.regimes import REGIMES, REPORT_SEEDS, SEARCH_SEEDS
@@ -190,34 +189,14 @@ def run_variants(name: str) -> None:
     arms = {CONTROL: {"signal": "none"}, **table.arms}
     config = CompareConfig(train=train, arms=arms, seeds=[*table.seeds], groups=1)
     steps = train.optimiser.steps
-    floor = train_all(config, folder, dict.fromkeys(arms, steps))
     found = {
         "title": table.title,
         "seeds": [*table.seeds],
         "steps": steps,
-        "rows": {arm: arm_row(folder, arm, table, steps, floor) for arm in arms},
+        "rows": rows_of_arms(config, folder, steps),
         "provenance": provenance(),
     }
     store(NAME, name, found)
-
-
-def arm_row(folder: Path, arm: str, table: Variants, steps: int, floor: dict[str, float]) -> dict[str, Any]:
-    """Of one arm: FD - floor seed by seed and judge by judge, and CPU-seconds; which seeds diverged."""
-    from sadm.experiments.runs import Runs
-
-    runs = Runs.read(folder, arm, table.seeds, steps)
-    excess = {} if runs.diverged else {judge: above_floor(runs, judge, floor) for judge in floor}
-    return {"excess": excess, "cpu_seconds": [seconds(r) for r in runs.finished], "diverged": runs.diverged}
-
-
-def ratio(rows: dict[str, Any], arm: str, other: str, judge: str) -> dict[str, Any]:
-    """FD - floor of an arm over that of another, seed by seed, as `paired_ratio` gives it."""
-    from sadm.experiments.statistics import paired_ratio
-
-    own, others = (rows[name]["excess"].get(judge) for name in (arm, other))
-    return (
-        {"mean": None, "reason": "diverged"} if own is None or others is None else paired_ratio(own, others).as_dict()
-    )
 
 
 def verdict(ratios: list[dict[str, Any]]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from benchmarks.common import change
-from benchmarks.structure.variants import CONFIRMED, HYPOTHESES, OPEN, REFUTED, TABLES, ratio, verdict
+from benchmarks.paired import ratio, with_interval
+from benchmarks.structure.variants import CONFIRMED, HYPOTHESES, OPEN, REFUTED, TABLES, verdict
 
 CONTROL = "plain"
 
@@ -50,9 +51,3 @@ def verdict_lines(rows: dict[str, Any], deciding: list[str]) -> list[str]:
         f"|{' --- |' * (len(judges) + 3)}",
         *table,
     ]
-
-
-def with_interval(found: dict[str, Any]) -> str:
-    """The change and its interval."""
-    shown = change(found["mean"], found.get("reason", ""))
-    return shown if found.get("low") is None else f"{shown} ({change(found['low'])} to {change(found['high'])})"

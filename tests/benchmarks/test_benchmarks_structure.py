@@ -12,7 +12,7 @@ import pytest
 import torch
 from scipy import stats
 
-from benchmarks import docs, solvers
+from benchmarks import docs, paired, solvers
 from benchmarks.pinned import pinned_recipe
 from benchmarks.structure import noisy, page, pairs, relations, search, summary
 from benchmarks.structure.extrapolation import extrapolated, extrapolation_lines
@@ -220,13 +220,16 @@ def test_sizes_and_relations_are_shown(tmp_path: Path) -> None:
     assert page.relation_lines(table)[-1] == "| few | mlp | +10.0% | no ratio |"
 
 
-def test_a_relation_is_compared_seed_by_seed(tmp_path: Path) -> None:
+def test_a_relation_is_compared_seed_by_seed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relations, "RUNS", tmp_path)
+    monkeypatch.setattr(paired, "train_all", lambda config, folder, steps: {"mlp": 0.5})
     for seed in relations.SEEDS:
-        finished_run(tmp_path, "plain", seed, 1.5, [])
-        finished_run(tmp_path, "rbf", seed, 1.0, [])
-        finished_run(tmp_path, "angles", seed, 1.0 if seed else None, [])
-    assert relations.mean_ratio(tmp_path, "rbf", 9, "mlp", {"mlp": 0.5}) == pytest.approx(0.5)
-    assert relations.mean_ratio(tmp_path, "angles", 9, "mlp", {"mlp": 0.5}) is None
+        for arm, fd in {"plain": 1.5, **dict.fromkeys(relations.RELATIONS, 1.0)}.items():
+            gone = arm == "angles" and seed == 0
+            finished_run(tmp_path / "structure" / "relations-C300", arm, seed, None if gone else fd, [], steps=600)
+    found = relations.task_row("C300")["ratios"]
+    assert found["rbf"] == {"mlp": pytest.approx(0.5)}
+    assert found["angles"] == {"mlp": None}
 
 
 def test_noisy_images_are_a_tenth_and_labels_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 
 from benchmarks.common import stored
+from benchmarks.paired import ratio, row_of_arm
 from benchmarks.pinned import pinned_recipe
 from benchmarks.structure import targets
 from benchmarks.structure.regimes import REGIMES
 from benchmarks.structure.summary import stored_rows
-from benchmarks.structure.variants import CONFIRMED, HYPOTHESES, OPEN, REFUTED, TABLES, arm_row, ratio, verdict
+from benchmarks.structure.variants import CONFIRMED, HYPOTHESES, OPEN, REFUTED, TABLES, verdict
 from benchmarks.structure.variants_page import variants_lines
 from sadm.core.files import make_folder, write_json
 from sadm.experiments.config import CompareConfig
@@ -61,7 +62,7 @@ def test_a_row_is_what_the_runs_left(tmp_path) -> None:
         result = {"seed": seed, "diverged": False, "cpu_seconds": 9.0, "pretrain_cpu_seconds": 1.0}
         folder = make_folder(tmp_path / "runs" / f"huber-600-steps-seed-{seed}")
         write_json(folder / "result.json", {**result, "evaluation": {"fd": {"mlp": fd}}})
-    found = arm_row(tmp_path, "huber", table, 600, {"mlp": 0.5})
+    found = row_of_arm(tmp_path, "huber", table.seeds, 600, {"mlp": 0.5})
     assert found == {"excess": {"mlp": [1.0, 2.0]}, "cpu_seconds": [10.0, 10.0], "diverged": []}
 
 
