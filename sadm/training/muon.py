@@ -3,22 +3,62 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
-from torch.optim import Muon
 
 Coefficients = tuple[float, float, float]
 _MOST = 1 << 22  # numbers of a stack of square matrices: what a processor's caches hold, and no surprise for its memory
 
 
-class StackedMuon(Muon):
-    """`torch.optim.Muon`, whose settings and state it has, with `orthogonalised` for its iteration.
+class StackedMuon(torch.optim.Optimizer):
+    """Muon (Jordan et al. 2024) with `orthogonalised` for its iteration; settings and state are those of `torch.optim.Muon`.
 
-    torch's own turns one matrix after the other, in bfloat16. That suits an accelerator; many processors have no arithmetic for
-    bfloat16, and for the matrices of a small network the calls cost more than the products.
+    torch's, which it has had since 2.9, turns one matrix after the other, in bfloat16. That suits an accelerator; many processors
+    have no arithmetic for bfloat16, and for the matrices of a small network the calls cost more than the products.
+
+    Args:
+        params: matrices, each [r, c].
+        lr: learning rate.
+        weight_decay: decoupled, in units of the learning rate.
+        momentum: share of the momentum that a step keeps.
+        nesterov: look ahead by one step.
+        ns_coefficients: a, b and c of the iteration.
+        eps: the least norm that a matrix is divided by.
+        ns_steps: rounds of the iteration.
+        adjust_lr_fn: see `scale_of`.
+
+    Raises:
+        ValueError: a parameter is no matrix.
     """
+
+    def __init__(
+        self,
+        params: Iterable[torch.Tensor] | Iterable[dict[str, Any]],
+        lr: float = 1e-3,
+        weight_decay: float = 0.1,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_coefficients: Coefficients = (3.4445, -4.775, 2.0315),
+        eps: float = 1e-7,
+        ns_steps: int = 5,
+        adjust_lr_fn: str | None = None,
+    ) -> None:
+        settings = {
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "ns_coefficients": ns_coefficients,
+            "eps": eps,
+            "ns_steps": ns_steps,
+            "adjust_lr_fn": adjust_lr_fn,
+        }
+        super().__init__(params, settings)
+        other = [tuple(each.shape) for group in self.param_groups for each in group["params"] if each.ndim != 2]
+        if other:
+            raise ValueError(f"Muon moves matrices, got parameters of shapes {other}")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

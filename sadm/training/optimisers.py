@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -57,9 +57,9 @@ class Together:
 def build_optimiser(net: nn.Module, config: OptimiserConfig, sharded: bool = False) -> torch.optim.Optimizer | Together:
     """The optimiser of the parameters of `net` that learn.
 
-    Muon (Jordan et al. 2024, torch.optim.Muon) turns the momentum of a weight matrix into a nearly orthogonal one. Its steps are
-    scaled to the size of AdamW's (2502.16982, section 2.2), so that one learning rate serves both. On a CPU it is
-    `StackedMuon`, unless matrices are large and the processor has units for bfloat16.
+    Muon (Jordan et al. 2024) turns the momentum of a weight matrix into a nearly orthogonal one. Its steps are scaled to the size
+    of AdamW's (2502.16982, section 2.2), so that one learning rate serves both. It is torch's where there is one and bfloat16 is
+    quick, and `StackedMuon` elsewhere: on a CPU, unless matrices are large and the processor has units for bfloat16.
 
     Args:
         net: on its device.
@@ -67,15 +67,11 @@ def build_optimiser(net: nn.Module, config: OptimiserConfig, sharded: bool = Fal
         sharded: whether each process holds a share of every parameter.
 
     Raises:
-        UserError: Muon is asked for and this torch has none, processes share matrices out, or no matrix of a block learns.
+        UserError: Muon is asked for, and processes share matrices out, or no matrix of a block learns.
     """
     learning = [parameter for parameter in net.parameters() if parameter.requires_grad]
     if config.kind == "adamw":
         return _adamw(learning, config)
-    if not hasattr(torch.optim, "Muon"):
-        raise UserError(
-            f"--optimiser.kind muon needs torch 2.9 or newer, and this is {torch.__version__}. Update torch, or use adamw."
-        )
     if sharded:
         raise UserError(
             "--optimiser.kind muon works on whole matrices, and --parallel.strategy shares them out. Use ddp, or adamw."
@@ -97,11 +93,11 @@ def build_optimiser(net: nn.Module, config: OptimiserConfig, sharded: bool = Fal
     return Together({"muon": muon, **({"adamw": _adamw(rest, config)} if rest else {})})
 
 
-def _muon_for(matrices: list[nn.Parameter]) -> type[torch.optim.Muon]:
+def _muon_for(matrices: list[nn.Parameter]) -> Callable[..., torch.optim.Optimizer]:
     """torch's own where bfloat16 is quick: on accelerators, and for larger matrices on a processor with units for it."""
     elsewhere = any(matrix.device.type != "cpu" for matrix in matrices)
     large = max(min(matrix.shape) for matrix in matrices) > STACKED_UP_TO
-    if elsewhere or (large and has_units_for_bfloat16()):
+    if hasattr(torch.optim, "Muon") and (elsewhere or (large and has_units_for_bfloat16())):  # since torch 2.9
         return torch.optim.Muon
     from sadm.training.muon import StackedMuon
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 
 import pytest
@@ -108,6 +109,18 @@ def test_one_goes_on_from_the_others_state() -> None:
     for matrix, old in zip(matrices, before, strict=True):
         expected = old.lerp(matrix.grad, 0.05)
         assert torch.equal(ours.state[matrix]["momentum_buffer"], expected)
+
+
+def test_settings_are_torchs() -> None:
+    ours, theirs = (inspect.signature(one.__init__).parameters for one in (StackedMuon, torch.optim.Muon))
+    assert [(each.name, each.default) for each in ours.values()] == [
+        (each.name, each.default) for each in theirs.values()
+    ]
+
+
+def test_what_is_no_matrix_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"got parameters of shapes \[\(3,\)\]"):
+        StackedMuon([torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(3))])
 
 
 def test_a_closure_is_run_with_gradients() -> None:
