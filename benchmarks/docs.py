@@ -72,10 +72,9 @@ def main() -> None:
         pages.append(noise_density_section(stored("noise_density", "summary")["rows"]))
     if result_path(solvers.NAME, "summary").exists():
         pages.append(solvers.section(stored(solvers.NAME, "summary")))
-    if result_path(samplers.NAME, "summary").exists():
-        pages.append(samplers.section(stored(samplers.NAME, "summary")))
-    pages.append(structure.section())
     sections = [
+        samplers,
+        structure,
         finetuning,
         applications,
         audit,

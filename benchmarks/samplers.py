@@ -1,26 +1,32 @@
-"""How few network evaluations are enough, and with which solver? Plain models of Fashion-MNIST at 8x8, search seeds.
+"""How few network evaluations are enough, and with which solver? Plain models of Fashion-MNIST, search seeds.
 
 Every solver draws from the same noise with 10, 20, 50 and 250 evaluations, on the default grid, without guidance.
 
     python -m benchmarks.samplers --run        # needs Fashion-MNIST: make fashion-mnist; resumable drawing by drawing
+    python -m benchmarks.samplers --run --only 8x8
     python -m benchmarks.samplers --summary
 """
 
 from __future__ import annotations
 
+import functools
 import math
+import multiprocessing
+import os
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import RUNS, command_line, store, stored
+from benchmarks.common import RUNS, command_line_of_parts, result_path, store, stored
+from benchmarks.pinned import pinned_recipe
 
 if TYPE_CHECKING:
     from sadm.evaluation import Evaluator
     from sadm.training.config import SamplingConfig, TrainConfig
 
 NAME = "samplers"
-RECIPE = "fashion_mnist_8"
+SIZES = ("8x8", "28x28")
 SEEDS = (0, 1)
 BUDGETS = (10, 20, 50, 250)
 GROUPS = 1
@@ -31,18 +37,25 @@ Excess = dict[str, dict[str, dict[str, float]]]
 """FD - floor by solver, budget and judge."""
 
 
-def run() -> None:
-    """Trains and draws what is missing, then stores the result."""
-    import torch
+def run(sizes: Sequence[str]) -> None:
+    """Trains and draws what is missing, and stores a result for each image size."""
+    for size in sizes:
+        store(NAME, size, measure(recipe(size), RUNS / NAME / size, processes=min(2, os.cpu_count() or 1)))
 
+
+def recipe(size: str) -> TrainConfig:
+    """What a model of images of this size is trained with."""
     from sadm.training.config import load_train_config
 
-    torch.set_num_threads(1)
-    store(NAME, "summary", measure(load_train_config(RECIPE), RUNS / NAME))
+    return pinned_recipe("fashion_mnist_8") if size == "8x8" else load_train_config("fashion_mnist")
 
 
 def measure(
-    train: TrainConfig, folder: Path, seeds: Sequence[int] = SEEDS, budgets: Sequence[int] = BUDGETS
+    train: TrainConfig,
+    folder: Path,
+    seeds: Sequence[int] = SEEDS,
+    budgets: Sequence[int] = BUDGETS,
+    processes: int = 1,
 ) -> dict[str, Any]:
     """Means over the models of all seeds, by solver, budget and judge.
 
@@ -51,6 +64,7 @@ def measure(
         folder: where models and drawings are kept.
         seeds: of the models.
         budgets: largest numbers of network evaluations.
+        processes: how many models are at work at a time.
     """
     from sadm.core.provenance import provenance
     from sadm.diffusion import SOLVERS, solver_nfe
@@ -58,7 +72,9 @@ def measure(
     from sadm.training.run import split_for
 
     evaluator = Evaluator(split_for(train).held_out)
-    parts = [seed_parts(train, folder, seed, budgets, evaluator) for seed in seeds]
+    of_seed = functools.partial(seed_parts, train, folder, budgets)
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        parts = list(pool.map(of_seed, seeds))
     solvers = {
         solver: {
             str(budget): mean_excess([part[solver, budget] for part in parts], evaluator.floor) for budget in budgets
@@ -80,16 +96,22 @@ def measure(
 
 
 def seed_parts(
-    train: TrainConfig, folder: Path, seed: int, budgets: Sequence[int], evaluator: Evaluator
+    train: TrainConfig, folder: Path, budgets: Sequence[int], seed: int
 ) -> dict[tuple[str, int], dict[str, Any]]:
     """What the judges say of one model, by solver and budget; the model is trained and each drawing made once."""
+    import torch
+
     from sadm.core.config import build_config, merge
     from sadm.core.files import read_json, write_json
     from sadm.diffusion import SOLVERS
+    from sadm.evaluation import Evaluator
     from sadm.training.config import TrainConfig
     from sadm.training.model_folder import load_model
+    from sadm.training.run import split_for
     from sadm.training.run import train as run_training
 
+    torch.set_num_threads(1)
+    evaluator = Evaluator(split_for(train).held_out)
     change = {"signal": "none", "seed": seed, "log": {"samples": 0}}
     config = build_config(TrainConfig, merge(train.model_dump(mode="json"), change), f"seed {seed}")
     run_training(config, folder / f"plain-seed-{seed}")
@@ -173,9 +195,18 @@ def worst_ratio(values: dict[str, float], best: dict[str, float], deciding: list
     )
 
 
+def results() -> dict[str, dict[str, Any]]:
+    """What is stored, by image size."""
+    return {size: stored(NAME, size) for size in SIZES if result_path(NAME, size).exists()}
+
+
 def summary() -> dict[str, Any]:
-    """The stored numbers, and what follows from them."""
-    found = stored(NAME, "summary")
+    """By image size the stored numbers, and what follows from them."""
+    return {size: conclusions(found) for size, found in results().items()}
+
+
+def conclusions(found: dict[str, Any]) -> dict[str, Any]:
+    """A stored result, and what follows from it."""
     excess, deciding = found["solvers"], found["deciding"]
     return {
         "solvers": excess,
@@ -185,18 +216,23 @@ def summary() -> dict[str, Any]:
     }
 
 
-def section(found: dict[str, Any]) -> str:
-    """The section of docs/results.md."""
+def section() -> str | None:
+    """The section of docs/results.md; None before there is a result."""
+    parts = [table(size, found) for size, found in results().items()]
+    opening = "## How few evaluations are enough?\n\n`python -m benchmarks.samplers --run`\n"
+    return "\n".join([opening, *parts]) if parts else None
+
+
+def table(size: str, found: dict[str, Any]) -> str:
+    """What was found at one image size."""
     excess, deciding, where = found["solvers"], found["deciding"], found["provenance"]
     limit, default = converged(excess, deciding), default_of(excess, found["nfe"], deciding)
     budgets = sorted(next(iter(excess.values())), key=int)
     reach = "within 2 % of" if default["within"] else f"{default['worst_ratio'] - 1:.1%} from"
     lines = [
-        "## How few evaluations are enough?",
-        "",
-        f"`python -m benchmarks.samplers --run` (Fashion-MNIST at 8x8, plain models of {found['steps']} steps; search seeds "
+        f"Fashion-MNIST at {size}: plain models of {found['steps']} steps; search seeds "
         f"{', '.join(map(str, found['seeds']))}, too few for an interval; {found['images']} images each, labels at training "
-        f"frequencies, the same noise for every solver, EDM grid, guidance scale 1, averaged weights). FD - floor; Heun takes "
+        f"frequencies, the same noise for every solver, EDM grid, guidance scale 1, averaged weights. FD - floor; Heun takes "
         f"the largest odd number of evaluations, and DDIM with eta 0 is Euler's method on this path. Commit "
         f"{where['commit']}, torch {where['torch']}, {where['machine']}.",
         "",
@@ -218,4 +254,4 @@ def section(found: dict[str, Any]) -> str:
 
 
 if __name__ == "__main__":
-    command_line(__doc__, run, summary)
+    command_line_of_parts(__doc__, SIZES, run, summary)

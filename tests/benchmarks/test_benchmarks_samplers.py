@@ -121,11 +121,12 @@ def test_page_and_summary_show_what_is_stored(
     tiny: tuple[Path, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, found = tiny
-    monkeypatch.setattr(samplers, "stored", lambda name, part: json.loads(json.dumps(found)))
-    printed = samplers.summary()
+    monkeypatch.setattr(samplers, "results", lambda: {"8x8": json.loads(json.dumps(found))})
+    printed = samplers.summary()["8x8"]
     assert set(printed["default"]) >= {"solver", "nfe"}
     assert set(printed["solvers"]["heun"]) == {"2", "3"}
     assert printed["nfe"]["heun"] == {"2": 1, "3": 3}
-    text = samplers.section(found)
+    text = samplers.section() or ""
+    assert "Fashion-MNIST at 8x8" in text
     assert text.count("| Heun |") == len(found["floor"])
     assert f"{printed['default']['nfe']} NFE." in text
