@@ -53,6 +53,11 @@ FASHION_28 = {
     "ja": "Fashion-MNIST（28×28画素、1,000ステップ）：",
 }
 
+FASHION_28_MUON = {
+    "en": "The same size with Muon and what else suited plain training best, 3,000 steps. ",
+    "ja": "同じ画素数で、Muonなど通常の学習に最も適した設定、3,000ステップ：",
+}
+
 
 def main() -> None:
     """Writes all pages."""
@@ -64,6 +69,7 @@ def main() -> None:
             pairs_verdict("Z", FASHION[lang], comparison, lang),
             pairs_verdict("M2", FASHION_MUON[lang], comparison, lang),
             pairs_verdict("N8", FASHION_28[lang], comparison, lang),
+            pairs_verdict("M3", FASHION_28_MUON[lang], comparison, lang),
         ]
         quoted = "\n>\n".join(f"> {verdict}" for verdict in verdicts if verdict)
         replace_block(ROOT / name, f"![{caption}](docs/images/digits.png)\n\n*{caption}*\n\n{quoted}\n")

@@ -25,6 +25,21 @@ SHORT_28 = {
     "sampling": {"solver": "dpmpp_2m", "steps": 17},
 }
 
+BEST_28 = {
+    "net": {"width": 64},
+    "process": {"p_mean": 0.8},
+    "optimiser": {
+        "kind": "muon",
+        "steps": 3000,
+        "batch": 32,
+        "learning_rate": 0.0135,
+        "warmup_steps": 50,
+        "ema_half_life": 10000,
+    },
+    "structure": {"encoder_batch": 64, "encoder_steps": 120},
+}
+"""What `benchmarks.peers` found for 28x28 pixels, at the length of its search, with as much pre-training as it gives for that."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Pairs:
@@ -107,6 +122,13 @@ TUNED = {
         "hidden",
         {"optimiser": {"kind": "muon", "learning_rate": 8e-3}},
         tuple(range(100, 110)),
+        measured=True,
+    ),
+    "M3": Pairs(
+        "28x28 pixels, width 64, 49 tokens, 3,000 steps, both with Muon",
+        "hidden",
+        BEST_28,
+        recipe="fashion_mnist",
         measured=True,
     ),
 }
