@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import torch
+
+    from benchmarks.verifying import Claim
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "benchmarks"
@@ -107,23 +110,54 @@ def command_line(
 
 
 def command_line_of_parts(
-    description: str | None, parts: Sequence[str], run: Callable[[list[str]], None], summary: Callable[[], Any]
+    description: str | None,
+    parts: Sequence[str],
+    run: Callable[[list[str]], None],
+    summary: Callable[[], Any],
+    claim_of: Callable[[str, str | None], Claim] | None = None,
+    verifiable: Sequence[str] = (),
 ) -> None:
-    """``--run`` runs all parts, or those that ``--only`` names; ``--summary`` prints the stored results as JSON.
+    """``--run`` runs all parts, or those that ``--only`` names; ``--summary`` prints the stored results as JSON; ``--verify``
+    trains what is behind a part anew, and says whether it gives what is stored.
 
     Args:
         description: of the benchmark, for ``--help``.
         parts: their names, in the order in which they run.
         run: runs the parts of these names; what is stored is not run again.
         summary: what the stored results say.
+        claim_of: what is stored of an arm of a part.
+        verifiable: parts of which it is.
     """
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     action = parser.add_mutually_exclusive_group(required=True)
     action.add_argument("--run", action="store_true", help="train what is missing and store the results; resumable")
     action.add_argument("--summary", action="store_true", help="print the stored results as JSON")
+    if claim_of is not None:
+        more = "; " + ", ".join(verifiable)
+        action.add_argument(
+            "--verify", metavar="PART", choices=verifiable, help="train a stored pair of it anew" + more
+        )
+        parser.add_argument("--arm", help="with --verify: of which arm; by default the one that the part is about")
+        parser.add_argument("--seed", type=int, help="with --verify: of which seed; by default the first")
     parser.add_argument("--only", nargs="+", choices=parts, help="these parts alone")
     options = parser.parse_args()
     if options.summary:
         print(json.dumps(summary(), indent=1))
-    else:
+    elif options.run:
         run(options.only or [*parts])
+    elif claim_of is not None:
+        sys.exit(_verify(lambda: claim_of(options.verify, options.arm), options.seed))
+
+
+def _verify(claim: Callable[[], Claim], seed: int | None) -> int:
+    """Prints what became of a claim; returns the exit code."""
+    from benchmarks.verifying import verify
+    from sadm.core.errors import InterruptedRun, UserError
+
+    try:
+        found = verify(claim(), seed)
+    except (InterruptedRun, UserError) as error:
+        print(error, file=sys.stderr)
+        return 130 if isinstance(error, InterruptedRun) else 2
+    print(json.dumps(found, indent=1))
+    return 0 if found["within"] else 1

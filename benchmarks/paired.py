@@ -73,6 +73,12 @@ def ratio(rows: dict[str, Any], arm: str, other: str, judge: str) -> dict[str, A
     )
 
 
+def ratios_by_seed(rows: dict[str, Any], arm: str, other: str) -> dict[str, list[float]]:
+    """By judge the ratios of FD - floor seed by seed; without judges at whose floor a training is."""
+    found = {judge: ratio(rows, arm, other, judge) for judge in rows[arm]["excess"]}
+    return {judge: one["values"] for judge, one in found.items() if "values" in one}
+
+
 def with_interval(found: dict[str, Any]) -> str:
     """A ratio as a change in percent, with its interval."""
     shown = change(found["mean"], found.get("reason", ""))

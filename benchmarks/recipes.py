@@ -5,6 +5,7 @@ report seeds, at equal steps and at equal cost. The recipe for 28x28 pixels is w
 
 python -m benchmarks.recipes --run        # resumable; those of Fashion-MNIST need it: make fashion-mnist
 python -m benchmarks.recipes --summary
+python -m benchmarks.recipes --verify digits
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.common import RUNS, change, command_line_of_parts, result_path, store, stored
-from benchmarks.paired import cost_beside, ratio, row_of_arm, rows_of_arms, train_all, with_interval
+from benchmarks.paired import cost_beside, ratio, ratios_by_seed, row_of_arm, rows_of_arms, train_all, with_interval
 from benchmarks.pinned import pinned_recipe
 from benchmarks.structure.regimes import REPORT_SEEDS, SEARCH_SEEDS
+from benchmarks.verifying import Claim
 
 if TYPE_CHECKING:
     from sadm.experiments.config import CompareConfig
@@ -148,6 +150,27 @@ def ratios(rows: dict[str, Any]) -> dict[str, Any]:
     return {judge: ratio(rows, PACKAGED, PINNED, judge) for judge in rows[PINNED]["excess"]}
 
 
+def claim_of(name: str, arm: str | None = None) -> Claim:
+    """What is stored of the change that a recipe took, or of one that was tried, at equal steps.
+
+    Raises:
+        UserError: no such change.
+    """
+    from sadm.core.errors import UserError
+
+    found = stored(NAME, name)
+    tried = RECIPES[name].tried
+    if arm not in (None, PACKAGED, *tried):
+        raise UserError(f"{name} has no arm '{arm}'; there are {PACKAGED}, {', '.join(tried)}.")
+    if arm in tried:
+        config, rows = comparison(name, tried, SEARCH_SEEDS), found["search"]["rows"]
+    else:
+        arm = PACKAGED
+        config, rows = comparison(name, {PACKAGED: tried[found["taken"]]}, REPORT_SEEDS), found["report"]["equal_steps"]
+    steps = dict.fromkeys((PINNED, arm), found["steps"])
+    return Claim(config, arm, steps, config.seeds, ratios_by_seed(rows, arm, PINNED))
+
+
 def section() -> str | None:
     """The section of docs/results.md; None before there is a result."""
     found = results()
@@ -192,4 +215,4 @@ def _cell(rows: dict[str, Any], arm: str, judge: str) -> str:
 
 
 if __name__ == "__main__":
-    command_line_of_parts(__doc__, [*RECIPES], run, summary)
+    command_line_of_parts(__doc__, [*RECIPES], run, summary, claim_of, [*RECIPES])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import benchmarks.structure
 from benchmarks.common import command_line_of_parts, result_path, store
+from benchmarks.structure import claims
 from benchmarks.structure.pairs import ALL, run_pairs
 from benchmarks.structure.regimes import REGIMES
 from benchmarks.structure.relations import run_relations
@@ -38,4 +39,4 @@ def run(parts: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    command_line_of_parts(benchmarks.structure.__doc__, PARTS, run, summary)
+    command_line_of_parts(benchmarks.structure.__doc__, PARTS, run, summary, claims.claim_of, claims.PARTS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.common import RUNS, relative, store, stored
 from benchmarks.paired import above_floor, cost_beside, seconds, train_all
@@ -13,6 +13,9 @@ from benchmarks.pinned import pinned_recipe
 from benchmarks.structure.noisy import write_noisy
 from benchmarks.structure.regimes import ARMS, REGIMES, REPORT_SEEDS, SIDE
 from benchmarks.structure.trainings import NAME
+
+if TYPE_CHECKING:
+    from sadm.experiments.config import CompareConfig
 
 NOISY = "noisy-fashion-mnist"
 MORE_SEEDS = tuple(range(105, 120))
@@ -166,20 +169,10 @@ ALL = {**PAIRS, **SHARES, **SIZES, **TUNED, **LENGTHS, **CONFIRMED, **SIZES_BEFO
 
 def run_pairs(name: str) -> None:
     """Trains what is missing and stores the row; resumable."""
-    from sadm.core.config import merge
-    from sadm.experiments.config import CONTROL, CompareConfig
+    from sadm.experiments.config import CONTROL
 
-    pairs = ALL[name]
-    folder = RUNS / NAME / (pairs.beside or name)
-    train = pinned_recipe(pairs.recipe, {**pairs.change, "log": {"samples": 0}})
-    if pairs.noisy:
-        source = relative(write_noisy(RUNS / NAME / NOISY))
-        train = train.model_copy(update={"data": train.data.model_copy(update={"source": source})})
-    arms = {CONTROL: ARMS[CONTROL], pairs.arm: merge(PAIRED_ARMS[pairs.arm], pairs.arm_change)}
-    config = CompareConfig(train=train, arms=arms, seeds=[*pairs.seeds], groups=1)
-    whole = train.optimiser.steps
-    own = whole if pairs.cost_of is None else steps_at_share(stored(NAME, pairs.cost_of), pairs.arm, whole, pairs.share)
-    steps = {CONTROL: whole, pairs.arm: own}
+    pairs, (config, steps) = ALL[name], compared_pairs(name)
+    folder, whole = RUNS / NAME / (pairs.beside or name), steps[CONTROL]
     floor = train_all(config, folder, steps)
     found = row(name, folder, steps, floor)
     if pairs.measured:
@@ -189,6 +182,23 @@ def run_pairs(name: str) -> None:
         ratios = row(name, folder, {CONTROL: whole, pairs.arm: afforded}, floor)["ratios"]
         found["equal_cost"] = {"steps": afforded, "step_ratio": cost.step_ratio, "ratios": ratios}
     store(NAME, name, found)
+
+
+def compared_pairs(name: str) -> tuple[CompareConfig, dict[str, int]]:
+    """What a row compares, and the steps of plain training and of its arm."""
+    from sadm.core.config import merge
+    from sadm.experiments.config import CONTROL, CompareConfig
+
+    pairs = ALL[name]
+    train = pinned_recipe(pairs.recipe, {**pairs.change, "log": {"samples": 0}})
+    if pairs.noisy:
+        source = relative(write_noisy(RUNS / NAME / NOISY))
+        train = train.model_copy(update={"data": train.data.model_copy(update={"source": source})})
+    arms = {CONTROL: ARMS[CONTROL], pairs.arm: merge(PAIRED_ARMS[pairs.arm], pairs.arm_change)}
+    config = CompareConfig(train=train, arms=arms, seeds=[*pairs.seeds], groups=1)
+    whole = train.optimiser.steps
+    own = whole if pairs.cost_of is None else steps_at_share(stored(NAME, pairs.cost_of), pairs.arm, whole, pairs.share)
+    return config, {CONTROL: whole, pairs.arm: own}
 
 
 def steps_at_share(regime: dict[str, Any], arm: str, whole: int, share: float) -> int:

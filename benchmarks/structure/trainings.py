@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.common import RUNS, relative, store
 from benchmarks.pinned import pinned_recipe
 from benchmarks.structure.regimes import ARMS, REGIMES, REPORT_SEEDS, SEARCH_SEEDS, Regime
+
+if TYPE_CHECKING:
+    from sadm.experiments.config import CompareConfig
 
 NAME = "structure"
 START_STEPS = 600
@@ -27,15 +30,22 @@ def run_regime(name: str) -> None:
 
 def compared(folder: str, regime: Regime, seeds: list[int]) -> dict[str, Any]:
     """The comparison of a regime; resumable."""
-    from sadm.core.config import merge
     from sadm.core.progress import ConsoleReporter
     from sadm.experiments.compare import compare
+
+    with ConsoleReporter() as reporter:
+        return compare(config_of(regime, seeds), RUNS / folder, reporter)
+
+
+def config_of(regime: Regime, seeds: list[int]) -> CompareConfig:
+    """What a regime compares."""
+    from sadm.core.config import merge
     from sadm.experiments.config import CompareConfig
 
     change = regime.change
     if regime.starts_from_plain:
         change = merge(change, {"start_from": relative(plain_start(regime.recipe))})
-    config = CompareConfig(
+    return CompareConfig(
         train=pinned_recipe(regime.recipe, change),
         arms={arm: ARMS[arm] for arm in regime.arms},
         samplers=regime.samplers,
@@ -43,8 +53,6 @@ def compared(folder: str, regime: Regime, seeds: list[int]) -> dict[str, Any]:
         groups=4 if regime.recipe == "digits" else 1,
         seeds=seeds,
     )
-    with ConsoleReporter() as reporter:
-        return compare(config, RUNS / folder, reporter)
 
 
 def plain_start(recipe: str) -> Path:

@@ -4,7 +4,7 @@ options of the game that the search left out."""
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.common import RUNS, SEARCHED_FROM, store
 from benchmarks.paired import rows_of_arms
@@ -12,6 +12,9 @@ from benchmarks.pinned import pinned_recipe
 from benchmarks.structure.pairs import FORMER
 from benchmarks.structure.regimes import REGIMES, REPORT_SEEDS, SEARCH_SEEDS
 from benchmarks.structure.trainings import NAME
+
+if TYPE_CHECKING:
+    from sadm.experiments.config import CompareConfig
 
 WHOLE = {**SEARCHED_FROM, "end": 1.0}
 """The game as it was first tried: in every step, to the end, with an encoder of full resolution."""
@@ -180,15 +183,11 @@ CONFIRMED, REFUTED, OPEN = "confirmed", "refuted", "open"
 def run_variants(name: str) -> None:
     """Trains what is missing of a table and stores it; resumable."""
     from sadm.core.provenance import provenance
-    from sadm.experiments.config import CONTROL, CompareConfig
 
-    table = TABLES[name]
+    table, config = TABLES[name], compared_variants(name)
     # One folder for all that change nothing: they share the trainings of plain diffusion.
     folder = RUNS / NAME / (f"variants-{name}" if table.change else "variants")
-    train = pinned_recipe(REGIMES["B"].recipe, {**table.change, "log": {"samples": 0}})
-    arms = {CONTROL: {"signal": "none"}, **table.arms}
-    config = CompareConfig(train=train, arms=arms, seeds=[*table.seeds], groups=1)
-    steps = train.optimiser.steps
+    steps = config.train.optimiser.steps
     found = {
         "title": table.title,
         "seeds": [*table.seeds],
@@ -197,6 +196,16 @@ def run_variants(name: str) -> None:
         "provenance": provenance(),
     }
     store(NAME, name, found)
+
+
+def compared_variants(name: str) -> CompareConfig:
+    """What a table compares."""
+    from sadm.experiments.config import CONTROL, CompareConfig
+
+    table = TABLES[name]
+    train = pinned_recipe(REGIMES["B"].recipe, {**table.change, "log": {"samples": 0}})
+    arms = {CONTROL: {"signal": "none"}, **table.arms}
+    return CompareConfig(train=train, arms=arms, seeds=[*table.seeds], groups=1)
 
 
 def verdict(ratios: list[dict[str, Any]]) -> str:
