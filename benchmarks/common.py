@@ -139,7 +139,7 @@ def command_line_of_parts(
         )
         parser.add_argument("--arm", help="with --verify: of which arm; by default the one that the part is about")
         parser.add_argument("--seed", type=int, help="with --verify: of which seed; by default the first")
-    parser.add_argument("--only", nargs="+", choices=parts, help="these parts alone")
+    parser.add_argument("--only", nargs="+", metavar="PART", choices=parts, help=f"of {', '.join(parts)}")
     options = parser.parse_args()
     if options.summary:
         print(json.dumps(summary(), indent=1))
