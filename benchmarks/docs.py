@@ -127,9 +127,9 @@ def as_comparison(found: dict[str, Any], judges: dict[str, Any]) -> dict[str, An
 HEAD = """# Results
 
 Written by `python -m benchmarks.docs` from `benchmarks/results`; for and against SADM alike. How they were obtained:
-[protocol.md](protocol.md). Pairs of trainings can be verified: `python -m benchmarks.structure --verify M2` trains one of them anew, says
-whether it gives what is stored to the last digit (on a machine of the same kind) or at least what a further seed could have given, and fails
-where it does not.
+[protocol.md](protocol.md). Pairs of trainings can be verified: `python -m benchmarks.structure --verify M2` trains one of them
+anew, says whether it gives what is stored to the last digit (on a machine of the same kind) or at least what a further seed
+could have given, and fails where it does not.
 """
 
 
