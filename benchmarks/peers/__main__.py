@@ -27,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     action.add_argument("--summary", action="store_true", help="print the stored results as JSON")
     action.add_argument("--quick", action="store_true", help="a smoke test of every contestant; stores nothing")
+    action.add_argument("--verify", metavar="NAME", choices=CONTESTANTS, help="train a stored job of the report anew")
+    parser.add_argument("--seed", type=int, help="with --verify: of which seed; by default the first")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=CONTESTANTS, help=f"of {', '.join(CONTESTANTS)}")
     parser.add_argument("--budgets", nargs="+", type=float, choices=BUDGETS, default=list(BUDGETS), help="CPU-minutes")
     parser.add_argument("--jobs", type=int, default=max(1, min(2, os.cpu_count() or 1)), help="processes at a time")
@@ -34,29 +36,29 @@ def main(arguments: list[str] | None = None) -> int:
     if options.jobs < 1:
         parser.error(f"--jobs must be at least 1, got {options.jobs}")
     try:
-        act(options, options.only or list(CONTESTANTS))
+        return act(options, options.only or list(CONTESTANTS))
     except InterruptedRun as stopped:
         print(stopped, file=sys.stderr)
         return 130
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    return 0
 
 
-def act(options: argparse.Namespace, names: list[str]) -> None:
-    """Does what was asked for."""
+def act(options: argparse.Namespace, names: list[str]) -> int:
+    """Does what was asked for; returns the exit code."""
     if options.summary:
         from benchmarks.peers.summary import summary
 
         print(json.dumps(summary(), indent=1))
-        return
+        return 0
     import torch
 
     from benchmarks.peers.quick import run_quick
     from benchmarks.peers.report import run_report
     from benchmarks.peers.search import run_search
     from benchmarks.peers.study import Study
+    from benchmarks.peers.verifying import VERIFY, verify
     from sadm.core.progress import ConsoleReporter
 
     torch.set_num_threads(1)
@@ -69,8 +71,13 @@ def act(options: argparse.Namespace, names: list[str]) -> None:
             run_search(study(SEARCH), names)
         elif options.run:
             run_report(study(REPORT), names, options.budgets)
+        elif options.verify:
+            found = verify(study(VERIFY), options.verify, min(options.budgets), options.seed)
+            print(json.dumps(found, indent=1))
+            return 0 if found["within"] else 1
         else:
             print(json.dumps(run_quick(names, options.jobs, reporter), indent=1))
+    return 0
 
 
 if __name__ == "__main__":
