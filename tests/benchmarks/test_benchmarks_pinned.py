@@ -7,11 +7,14 @@ import pytest
 from benchmarks.applications.augment import CASES
 from benchmarks.common import result_path, stored
 from benchmarks.finetuning import grid
+from benchmarks.peers.contestant import Task, changes_of, find
 from benchmarks.pinned import FOLDER, pinned_recipe
 from benchmarks.recipes import RECIPES
 from benchmarks.structure.pairs import ALL
 from benchmarks.structure.regimes import REGIMES
+from sadm.training.config import load_train_config
 from sadm.training.networks import Surroundings, build_network
+from tiny import tiny_images
 
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
 SHAPES = {"fashion_mnist_8": (1, 8, 8), "fashion_mnist_16": (1, 16, 16), "fashion_mnist": (1, 28, 28)}
@@ -32,3 +35,15 @@ def test_networks_and_schedules_are_those_of_the_stored_results(row: str) -> Non
     net = build_network(config.net, Surroundings(SHAPES[recipe], 10, noise_scale=1.0))
     assert config.optimiser.steps == found["steps"]["plain"]
     assert sum(parameter.numel() for parameter in net.parameters()) == found["parameters"]
+
+
+def test_the_recipe_for_28x28_is_what_the_search_of_peers_found() -> None:
+    best = stored("peers", "search")["contestants"]["ours_plain"]
+    contestant = find("ours_structure")
+    changes = changes_of(contestant, best["variants"])
+    task = Task(tiny_images(), best["size"], best["learning_rate"], 0, steps=10_000, budget=600.0, changes=changes)
+    found, recipe = contestant.config(task), load_train_config("fashion_mnist")
+    for part in ("net", "process", "optimiser", "structure", "data"):
+        assert getattr(recipe, part) == getattr(found, part)
+    sampler = contestant.samplers[best["sampler"]].settings
+    assert (recipe.sampling.solver, recipe.sampling.steps) == (sampler["solver"], sampler["steps"])
