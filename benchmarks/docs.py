@@ -15,6 +15,7 @@ from benchmarks import (
     data,
     faults,
     finetuning,
+    front,
     fuzz,
     monitor,
     muon,
@@ -33,46 +34,13 @@ from benchmarks.common import ROOT, change, result_path, stored
 from benchmarks.metrics import page as metrics
 from benchmarks.peers import page as peers
 from sadm.experiments.report import verdict_sentence
-from sadm.experiments.statistics import Interval, outcome
-
-CAPTIONS = {
-    "README.md": "Digits, 8x8 pixels. First row: real images; then three rows each of plain training, of structure guidance in a "
-    "hidden layer and of the game (SADM), at equal cost and from the same noise. Columns are classes.",
-    "README.ja.md": "手書き数字、8×8画素。1行目：実画像。続いて3行ずつ、通常の学習、隠れ層での構造誘導、ゲーム（SADM）。"
-    "費用とノイズは同じ。列はクラス。",
-}
-
-DIGITS = {"en": "Digits. ", "ja": "手書き数字："}
-FASHION = {"en": "Fashion-MNIST at 8x8 pixels, from scratch. ", "ja": "Fashion-MNIST（8×8画素、ゼロからの学習）："}
-FASHION_MUON = {
-    "en": "The same with Muon in place of AdamW, for both, at a rate that suits it. ",
-    "ja": "同じ条件で、両方ともAdamWの代わりにMuonを、適した学習率で使用：",
-}
-FASHION_28 = {
-    "en": "Fashion-MNIST at 28x28 pixels, 1,000 steps. ",
-    "ja": "Fashion-MNIST（28×28画素、1,000ステップ）：",
-}
-
-FASHION_28_MUON = {
-    "en": "The same size with Muon and what else suited plain training best, 3,000 steps. ",
-    "ja": "同じ画素数で、Muonなど通常の学習に最も適した設定、3,000ステップ：",
-}
 
 
 def main() -> None:
     """Writes all pages."""
     comparison = stored("digits", "comparison")
-    for name, caption in CAPTIONS.items():
-        lang = "ja" if name.endswith(".ja.md") else "en"
-        verdicts = [
-            f"{DIGITS[lang]}{verdict_sentence(comparison, lang)}",
-            pairs_verdict("Z", FASHION[lang], comparison, lang),
-            pairs_verdict("M2", FASHION_MUON[lang], comparison, lang),
-            pairs_verdict("N8", FASHION_28[lang], comparison, lang),
-            pairs_verdict("M3", FASHION_28_MUON[lang], comparison, lang),
-        ]
-        quoted = "\n>\n".join(f"> {verdict}" for verdict in verdicts if verdict)
-        replace_block(ROOT / name, f"![{caption}](docs/images/digits.png)\n\n*{caption}*\n\n{quoted}\n")
+    for name, lang in {"README.md": "en", "README.ja.md": "ja"}.items():
+        replace_block(ROOT / name, front.block(lang))
     pages = [HEAD, digits_section(comparison)]
     if result_path("noise_density", "summary").exists():
         pages.append(noise_density_section(stored("noise_density", "summary")["rows"]))
@@ -101,27 +69,6 @@ def main() -> None:
     pages += [part for part in (page.section() for page in sections) if part is not None]
     (ROOT / "docs" / "results.md").write_text("\n".join(pages), encoding="utf-8")
     theory.write_page()
-
-
-def pairs_verdict(name: str, opening: str, digits: dict[str, Any], lang: str) -> str | None:
-    """What pairs of `benchmarks.structure` say at equal cost, by the rule of every comparison; None before they are stored."""
-    if not result_path("structure", name).exists():
-        return None
-    row = stored("structure", name)
-    found = as_comparison({**row, **row.get("equal_cost", {})}, digits["judges"])
-    return opening + verdict_sentence(found, lang)
-
-
-def as_comparison(found: dict[str, Any], judges: dict[str, Any]) -> dict[str, Any]:
-    """A row of pairs as what a verdict is made of."""
-    ratios = {judge: Interval(**ratio) for judge, ratio in found["ratios"].items()}
-    deciding = [ratios[name] for name, facts in judges.items() if facts["decides"]]
-    return {
-        "judges": judges,
-        "ratios": {"equal_cost": {found["arm"]: found["ratios"]}},
-        "protocol": {"seeds": found["seeds"]},
-        "verdict": {"treatment": found["arm"], "outcome": outcome(deciding)},
-    }
 
 
 HEAD = """# Results

@@ -12,7 +12,7 @@ import pytest
 import torch
 from scipy import stats
 
-from benchmarks import docs, paired, solvers
+from benchmarks import paired, solvers
 from benchmarks.pinned import pinned_recipe
 from benchmarks.structure import noisy, page, pairs, relations, search, summary
 from benchmarks.structure.extrapolation import extrapolated, extrapolation_lines
@@ -292,22 +292,6 @@ def test_solvers_are_shown_with_the_ratios_of_the_same_models() -> None:
     part = comparison((0.8, 0.8), (1.25, 1.25), "sadm")
     found = {"seeds": [0, 1], "rows": [solvers.row("Heun", part, part["floor"])]}
     assert "| Heun | 1.5 | -20.0% | 1.5 | +25.0% | 1.5 | +0.0% | 50.0% | 50.0% |" in solvers.section(found)
-
-
-def test_the_readme_tells_the_verdict_over_many_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    judges = {
-        name: {"decides": name != "random_conv", "description": name} for name in ("mlp", "pixels", "random_conv")
-    }
-    found = {"arm": "hidden", "seeds": [*range(20)], "ratios": {name: ratio(0.8, 0.8) for name in judges}}
-    found["ratios"]["random_conv"] = ratio(1.5, 1.5)  # does not decide
-    monkeypatch.setattr(docs, "stored", lambda benchmark, name: found)
-    sentence = docs.pairs_verdict("Z", docs.FASHION["en"], {"judges": judges}, "en")
-    assert sentence is not None
-    assert "Structure guidance beats plain training" in sentence
-    assert sentence.count("−20\u00a0%") == 2
-    assert "20 paired seeds" in sentence
-    found["ratios"]["mlp"] = ratio(1.0, 1.0)
-    assert "cannot be told" in str(docs.pairs_verdict("Z", docs.FASHION["en"], {"judges": judges}, "en"))
 
 
 def test_a_line_through_sizes_is_least_squares_with_the_interval_of_one_more_network() -> None:
