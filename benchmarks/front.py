@@ -23,8 +23,8 @@ EXPLAINED = {
     "better) as two judges see it, a classifier trained on other images and principal components of the pixels, with 95 % "
     "intervals over paired seeds. It is called better or worse where both intervals lie on that side of zero.*",
     "ja": "*隠れ層での構造誘導と通常の学習との比較（学習コストは同一）：別の画像で学習した分類器と、画素の主成分という"
-    "二つの評価器で見た、FD − 下限（小さいほど良い）の変化。括弧内は対にしたシードにわたる95 %区間。両方の区間がゼロの同じ側にあるときに限り、"
-    "優れている、または劣っているとします。*",
+    "二つの評価器で見た、FD − 下限（小さいほど良い）の変化。括弧内は対にしたシードにわたる95 %区間。"
+    "両方の区間がゼロの同じ側にあるときに限り、優れている、または劣っているとします。*",
 }
 OUTCOMES = {
     "en": {"better": "**better**", "worse": "**worse**", "mixed": "better and worse", "undecided": "cannot be told"},
