@@ -137,7 +137,7 @@ class OptimiserConfig(Config):
     batch: Positive = 64
     """Images a step."""
     kind: Literal["adamw", "muon"] = "adamw"
-    """adamw; muon = Muon for the weight matrices of the network's blocks, AdamW for everything else."""
+    """adamw; muon = Muon for weight matrices and convolutions of the network's blocks, AdamW for everything else."""
     learning_rate: PositiveFloat = 1e-3
     """Peak learning rate; Muon's steps are scaled so that it serves both."""
     warmup_steps: Count = 50

@@ -16,10 +16,11 @@ class StackedMuon(torch.optim.Optimizer):
     """Muon (Jordan et al. 2024) with `orthogonalised` for its iteration; settings and state are those of `torch.optim.Muon`.
 
     torch's, which it has had since 2.9, turns one matrix after the other, in bfloat16. That suits an accelerator; many processors
-    have no arithmetic for bfloat16, and for the matrices of a small network the calls cost more than the products.
+    have no arithmetic for bfloat16, and for the matrices of a small network the calls cost more than the products. A convolution
+    [out, in, h, w], which torch's refuses, is moved as the matrix [out, in * h * w] that it is for each place.
 
     Args:
-        params: matrices, each [r, c].
+        params: matrices, each [r, c], or convolutions.
         lr: learning rate.
         weight_decay: decoupled, in units of the learning rate.
         momentum: share of the momentum that a step keeps.
@@ -30,7 +31,7 @@ class StackedMuon(torch.optim.Optimizer):
         adjust_lr_fn: see `scale_of`.
 
     Raises:
-        ValueError: a parameter is no matrix.
+        ValueError: a parameter is neither.
     """
 
     def __init__(
@@ -56,9 +57,9 @@ class StackedMuon(torch.optim.Optimizer):
             "adjust_lr_fn": adjust_lr_fn,
         }
         super().__init__(params, settings)
-        other = [tuple(each.shape) for group in self.param_groups for each in group["params"] if each.ndim != 2]
+        other = [tuple(each.shape) for group in self.param_groups for each in group["params"] if each.ndim < 2]
         if other:
-            raise ValueError(f"Muon moves matrices, got parameters of shapes {other}")
+            raise ValueError(f"Muon moves matrices and convolutions, got parameters of shapes {other}")
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
@@ -82,11 +83,12 @@ class StackedMuon(torch.optim.Optimizer):
         rate, kept = float(group["lr"]), group["momentum"]
         torch._foreach_lerp_(momenta, gradients, 1 - kept)
         wanted = torch._foreach_lerp(gradients, momenta, kept) if group["nesterov"] else momenta
-        turned = orthogonalised(wanted, group["ns_coefficients"], group["ns_steps"], group["eps"])
+        flat = [each.flatten(1) for each in wanted]
+        turned = orthogonalised(flat, group["ns_coefficients"], group["ns_steps"], group["eps"])
         if group["weight_decay"]:
             torch._foreach_mul_(matrices, 1 - rate * group["weight_decay"])
         for matrix, update in zip(matrices, turned, strict=True):
-            matrix.add_(update, alpha=-rate * scale_of(matrix.shape, group["adjust_lr_fn"]))
+            matrix.add_(update.reshape(matrix.shape), alpha=-rate * scale_of(update.shape, group["adjust_lr_fn"]))
 
 
 def scale_of(shape: Sequence[int], kind: str | None) -> float:

@@ -94,10 +94,13 @@ def build_optimiser(net: nn.Module, config: OptimiserConfig, sharded: bool = Fal
 
 
 def _muon_for(matrices: list[nn.Parameter]) -> Callable[..., torch.optim.Optimizer]:
-    """torch's own where bfloat16 is quick: on accelerators, and for larger matrices on a processor with units for it."""
+    """torch's own where bfloat16 is quick: on accelerators, and for larger matrices on a processor with units for it. It has one
+    since 2.9, for matrices alone.
+    """
     elsewhere = any(matrix.device.type != "cpu" for matrix in matrices)
-    large = max(min(matrix.shape) for matrix in matrices) > STACKED_UP_TO
-    if hasattr(torch.optim, "Muon") and (elsewhere or (large and has_units_for_bfloat16())):  # since torch 2.9
+    large = max(min(sides_of(matrix)) for matrix in matrices) > STACKED_UP_TO
+    able = hasattr(torch.optim, "Muon") and all(matrix.ndim == 2 for matrix in matrices)
+    if able and (elsewhere or (large and has_units_for_bfloat16())):
         return torch.optim.Muon
     from sadm.training.muon import StackedMuon
 
@@ -111,13 +114,19 @@ def has_units_for_bfloat16() -> bool:
 
 
 def block_matrices(net: nn.Module) -> list[nn.Parameter]:
-    """The matrices that learn within the blocks that a network repeats; not embeddings, convolutions or the last layer."""
+    """The matrices and convolutions that learn within the blocks that a network repeats; not embeddings, or what leads into the
+    first block and out of the last one."""
     return [
         parameter
         for block in blocks_of(net).values()
         for parameter in block.parameters()
-        if parameter.requires_grad and parameter.ndim == 2
+        if parameter.requires_grad and parameter.ndim >= 2
     ]
+
+
+def sides_of(matrix: torch.Tensor) -> tuple[int, int]:
+    """Rows and columns of what `block_matrices` gives; a convolution's are its outputs, and all that one of them sees."""
+    return len(matrix), matrix[0].numel()
 
 
 def _adamw(parameters: list[nn.Parameter], config: OptimiserConfig) -> torch.optim.AdamW:

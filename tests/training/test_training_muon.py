@@ -118,6 +118,19 @@ def test_settings_are_torchs() -> None:
     ]
 
 
+@pytest.mark.parametrize("shape", [(6, 2, 3, 3), (20, 3, 1, 2), (5, 4, 1, 1)])
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_a_convolution_is_moved_as_a_matrix(shape: tuple[int, ...], layout: torch.memory_format) -> None:
+    start, gradients = (torch.randn(shape, generator=torch.Generator().manual_seed(seed)) for seed in (1, 2))
+    kernel = torch.nn.Parameter(start.clone().contiguous(memory_format=layout))
+    matrix = torch.nn.Parameter(start.flatten(1).clone())
+    kernel.grad, matrix.grad = gradients.contiguous(memory_format=layout), gradients.flatten(1)
+    for parameter in (kernel, matrix):
+        StackedMuon([parameter], lr=0.1, weight_decay=0.1, adjust_lr_fn="match_rms_adamw").step()
+    assert torch.equal(kernel, matrix.view(shape))
+    assert not torch.equal(kernel, start)
+
+
 def test_what_is_no_matrix_is_refused() -> None:
     with pytest.raises(ValueError, match=r"got parameters of shapes \[\(3,\)\]"):
         StackedMuon([torch.nn.Parameter(torch.zeros(2, 2)), torch.nn.Parameter(torch.zeros(3))])

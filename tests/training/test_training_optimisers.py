@@ -20,11 +20,9 @@ from tiny import equal_bits, tiny_config, tiny_images, tiny_learner
 MUON = OptimiserConfig(kind="muon", learning_rate=0.01)
 
 
-def network() -> nn.ModuleDict:
+def network(**more: nn.Module) -> nn.ModuleDict:
     torch.manual_seed(0)
-    block = nn.ModuleDict(
-        {"wide": nn.Linear(5, 12), "narrow": nn.Linear(12, 5, bias=False), "conv": nn.Conv2d(1, 2, 3)}
-    )
+    block = nn.ModuleDict({"wide": nn.Linear(5, 12), "narrow": nn.Linear(12, 5, bias=False), **more})
     return nn.ModuleDict(
         {
             "first": nn.Linear(5, 5),
@@ -42,14 +40,15 @@ def with_gradients(net: nn.Module, seed: int) -> nn.Module:
     return net
 
 
-def test_muon_moves_the_matrices_of_blocks_and_adamw_everything_else() -> None:
-    net = network()
+def test_muon_moves_the_matrices_and_convolutions_of_blocks_and_adamw_everything_else() -> None:
+    net = network(conv=nn.Conv2d(1, 2, 3))
     optimiser = build_optimiser(net, MUON)
     assert isinstance(optimiser, Together)
     block = net["blocks"][0]
     assert [id(part) for part in optimiser.parts["muon"].param_groups[0]["params"]] == [
         id(block["wide"].weight),
         id(block["narrow"].weight),
+        id(block["conv"].weight),
     ]
     everything = [id(part) for group in optimiser.param_groups for part in group["params"]]
     assert sorted(everything) == sorted(map(id, net.parameters()))
@@ -147,6 +146,8 @@ def test_large_matrices_are_turned_in_bfloat16_where_a_processor_has_units_for_i
 
     assert chosen(4 * 128, 128) is StackedMuon
     assert chosen(129, 4 * 129) is (torch.optim.Muon if units else StackedMuon)
+    net = nn.ModuleDict({"blocks": nn.ModuleList([nn.Conv2d(200, 200, 3)])})
+    assert type(build_optimiser(net, MUON).parts["muon"]) is StackedMuon  # torch's takes no convolution
     monkeypatch.delattr(torch.optim, "Muon")  # as before torch 2.9
     assert chosen(129, 4 * 129) is StackedMuon
 

@@ -38,7 +38,7 @@ from sadm.experiments.planning.signals import probe_config, random_images, signa
 from sadm.experiments.planning.subject import BUILT_IN, Subject
 from sadm.training.config import OptimiserConfig, TrainConfig
 from sadm.training.learner import Learner
-from sadm.training.optimisers import block_matrices, build_optimiser
+from sadm.training.optimisers import block_matrices, build_optimiser, sides_of
 from sadm.training.parallel_config import ParallelConfig
 from sadm.training.signals import prepare_signals
 from sadm.training.spec import spec_for
@@ -229,7 +229,7 @@ def _muon_seconds(subject: Subject, device: torch.device) -> float:
         return 0.0
     with torch.device("meta"):
         network = network_of(subject.shape, network_keys(config), 1)[0]
-    sizes = Counter((matrix.shape[0], matrix.shape[1]) for matrix in block_matrices(network))
+    sizes = Counter(map(sides_of, block_matrices(network)))
     return sum(max(0.0, _longer(size, count, config.optimiser, device)) for size, count in sizes.items())
 
 

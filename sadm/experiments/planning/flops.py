@@ -23,7 +23,7 @@ from sadm.data import Augmentation, Augmenter
 from sadm.experiments.reproduction.targets import MODEL
 from sadm.finetuning.tuning import share_that_learns, tune
 from sadm.training.config import TrainConfig
-from sadm.training.optimisers import ROUNDS, block_matrices
+from sadm.training.optimisers import ROUNDS, block_matrices, sides_of
 from sadm.training.spec import ModelSpec
 
 Shape = tuple[int, int, int]
@@ -165,7 +165,7 @@ def counted(network: nn.Module, x: torch.Tensor, level: torch.Tensor, cond: Cond
         step = counter.get_total_flops()
     for hook in hooks:
         hook.remove()
-    shapes = [(matrix.shape[0], matrix.shape[1]) for matrix in block_matrices(network)] if muon else []
+    shapes = [sides_of(matrix) for matrix in block_matrices(network)] if muon else []
     by_muon = sum(rows * columns for rows, columns in shapes)
     tensors = sum(parameter.requires_grad for parameter in network.parameters()) - len(shapes)
     moments = 2 * (learning - by_muon) + tensors + by_muon

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -21,10 +23,12 @@ from sadm.models.gelu import CHUNK, gelu_tanh
 from sadm.structure import Schedule
 from sadm.training.config import TrainConfig, load_train_config
 from sadm.training.learner import Learner
+from sadm.training.net_config import merge_training
 from sadm.training.optimisers import block_matrices
 from sadm.training.spec import ModelSpec, spec_for
 from tiny import TINY, tiny_images
 
+UNET = {"kind": "unet", "unet": {"channels": [8, 16], "layers": 1, "groups": 4}}
 TABLE = {"s": ("1.4", 33), "b": ("5.6", 130), "l": ("19.7", 458)}
 """Table 1 and the sizes of 2212.09748 that are known for certain: Gflops with patches of 4, millions of parameters."""
 
@@ -72,10 +76,11 @@ def test_a_network_without_numbers_counts_as_one_on_the_cpu(method: str, side: i
     assert counts.learning == sum(part.numel() for part in net.parameters() if part.requires_grad)
 
 
-@pytest.mark.parametrize("kind", ["adamw", "muon"])
-def test_what_lasts_is_what_a_training_holds_to_the_byte(kind: str) -> None:
+@pytest.mark.parametrize(("kind", "net"), [("adamw", {}), ("muon", {}), ("muon", UNET)])
+def test_what_lasts_is_what_a_training_holds_to_the_byte(kind: str, net: dict[str, Any]) -> None:
     images = tiny_images()
-    config = load_train_config(overrides=merge(TINY, {"signal": "none", "optimiser": {"kind": kind}}))
+    own = {"signal": "none", "optimiser": {"kind": kind}, **({"net": net} if net else {})}
+    config = load_train_config(overrides=merge_training(TINY, own))
     learner = Learner(config, images, spec_for(images, config.net, config.process), [])
     learner.advance()
     net, whole = learner.denoiser.net, learner.optimiser.state_dict()
