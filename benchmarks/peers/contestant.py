@@ -127,7 +127,7 @@ def find(name: str) -> Contestant:
 
     if name not in CONTESTANTS:
         raise UserError(f"unknown contestant '{name}'; there are {', '.join(CONTESTANTS)}.")
-    module = "ours" if name.startswith("ours_") else name
+    module = {"ours_plain": "ours", "ours_structure": "ours"}.get(name, name)
     found: Contestant = importlib.import_module(f"benchmarks.peers.{module}").CONTESTANTS[name]
     return found
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,44 @@ def measure(study: Study, jobs: Sequence[Job], turns: int = TURNS, least: int = 
             _show(study.reporter, turn + 1, turns, pacers)
         found = {pacer.job.contestant: pacer.found() for pacer in pacers}
     return {"contestants": found, "turns": turns, "provenance": provenance()}
+
+
+def joined(before: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
+    """Stored costs with those of contestants that came later.
+
+    These are measured beside the others, and brought to what a step of the others cost when they were measured: a machine that
+    is slower for everyone now makes nobody's budget smaller.
+
+    Args:
+        before: what is stored; without contestants, `found` is all.
+        found: a later measurement of all that can run here.
+
+    Raises:
+        UserError: none of those that are stored is among them.
+    """
+    known, now = before["contestants"], found["contestants"]
+    if not known:
+        return found
+    logs = [
+        math.log(known[name]["calibration"]["seconds_per_step"] / now[name]["calibration"]["seconds_per_step"])
+        for name in known.keys() & now.keys()
+    ]
+    if not logs:
+        raise UserError(
+            f"{', '.join(now)} can't be measured beside {', '.join(known)}, whose costs are stored: none of these can run here."
+        )
+    factor = math.exp(sum(logs) / len(logs))
+    added = {
+        name: {**one, "calibration": _scaled(one["calibration"], factor), "provenance": found["provenance"]}
+        for name, one in now.items()
+        if name not in known
+    }
+    return {**before, "contestants": {**known, **added}}
+
+
+def _scaled(calibration: dict[str, Any], factor: float) -> dict[str, Any]:
+    times = {key: factor * calibration[key] for key in ("setup_seconds", "seconds_per_step")}
+    return {**calibration, **times, "scaled": factor}
 
 
 class Pacer:

@@ -10,8 +10,8 @@ from typing import Any
 from benchmarks.common import RUNS
 
 NAME = "peers"
-CONTESTANTS = ("ours_plain", "ours_structure", "diffusers_unet", "dit_loop", "ddpm_pytorch")
-OURS = ("ours_plain", "ours_structure")
+CONTESTANTS = ("ours_plain", "ours_structure", "ours_unet", "diffusers_unet", "dit_loop", "ddpm_pytorch")
+OURS = ("ours_plain", "ours_structure", "ours_unet")
 SIZES = ("small", "medium", "large")
 LEARNING_RATES = (5e-4, 1.5e-3, 4.5e-3)
 """The same three for everyone, a factor of three apart; the search says where the best lies at the edge."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmarks.common import relative, result_path, store, stored
-from benchmarks.peers.costs import measure
+from benchmarks.peers.costs import joined, measure
 from benchmarks.peers.pace import Calibration
 from benchmarks.peers.plan import CONTESTANTS, FOLLOWS, NAME, REPORT_SEEDS, STORED_SEARCH, Job, costs_name, result_name
 from benchmarks.peers.study import Study, settings_of
@@ -68,23 +68,25 @@ def jobs_of(name: str, chosen: Mapping[str, Any], minutes: float) -> list[Job]:
 
 
 def costs_at(study: Study, minutes: float, chosen: Chosen) -> dict[str, Calibration]:
-    """What a step of each contestant costs; measured where that is not stored.
+    """What a step of each contestant costs; measured where that is not stored, as one of those that are (see `joined`).
 
     Raises:
-        UserError: one is missing in what is stored, or was measured with other settings.
+        UserError: one was measured with other settings.
     """
     jobs = {name: jobs_of(name, one, minutes)[0] for name, one in chosen.items()}
     path = result_path(NAME, costs_name(minutes))
-    if not path.exists():
-        store(NAME, costs_name(minutes), measure(study, list(jobs.values())))
-    known = stored(NAME, costs_name(minutes))["contestants"]
-    other = [name for name, job in jobs.items() if known.get(name, {}).get("settings") != settings_of(job)]
+    before = stored(NAME, costs_name(minutes)) if path.exists() else {"contestants": {}}
+    known = before["contestants"]
+    other = [name for name in jobs if name in known and known[name]["settings"] != settings_of(jobs[name])]
     if other:
         raise UserError(
             f"{relative(path)} holds no cost of a step of {', '.join(other)} with what the search chose, and costs compare only "
             "where they were measured together. Remove it to measure and train everyone's anew at this budget."
         )
-    return {name: known[name]["calibration"] for name in jobs}
+    if jobs.keys() - known.keys():
+        before = joined(before, measure(study, list(jobs.values())))
+        store(NAME, costs_name(minutes), before)
+    return {name: before["contestants"][name]["calibration"] for name in jobs}
 
 
 def _is_stored(jobs: Sequence[Job], sampler: str, minutes: float, cost: Calibration) -> bool:

@@ -136,3 +136,24 @@ class Stepping:
     def advance(self) -> float:
         self.taken += 1
         return 0.0
+
+
+def test_who_comes_later_costs_what_it_would_have_cost_beside_the_others() -> None:
+    def measured(**seconds: float) -> dict[str, Any]:
+        costs_of = {
+            name: {"calibration": {"setup_seconds": 2.0, "seconds_per_step": each, "steps": 200, "in_turns": True}}
+            for name, each in seconds.items()
+        }
+        return {"contestants": costs_of, "turns": 20, "provenance": {"commit": f"{len(seconds)}"}}
+
+    before, later = measured(one=0.1, other=0.4), measured(one=0.2, other=0.8, new=0.5)  # a machine half as fast
+    found = costs.joined(before, later)
+    assert {name: found["contestants"][name] for name in before["contestants"]} == before["contestants"]
+    new = found["contestants"]["new"]
+    assert new["calibration"] == pytest.approx(
+        {"setup_seconds": 1.0, "seconds_per_step": 0.25, "steps": 200, "in_turns": True, "scaled": 0.5}
+    )
+    assert new["provenance"] == {"commit": "3"}
+    assert costs.joined({"contestants": {}}, later) == later
+    with pytest.raises(UserError, match="new can't be measured beside one, other, whose costs are stored"):
+        costs.joined(before, measured(new=0.5))

@@ -181,7 +181,7 @@ def report_on(names: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch) -
     def measure(study: Study, jobs: list[plan.Job]) -> dict[str, Any]:
         measured.append(jobs)
         found = {job.contestant: {"settings": settings_of(job), "calibration": COST} for job in jobs}
-        return {"contestants": found}
+        return {"contestants": found, "provenance": {}}
 
     monkeypatch.setattr("benchmarks.peers.report.measure", measure)
     monkeypatch.setattr(Study, "available", lambda self, asked: ([name for name in asked if name in names], {}))
@@ -218,13 +218,18 @@ def test_costs_are_those_of_everyone_and_of_what_is_trained(tmp_path: Path, monk
     monkeypatch.setattr(find("dit_loop"), "batch", 32)
     with pytest.raises(UserError, match=r"costs-10-minutes\.json holds no cost of a step of dit_loop with what"):
         run_report(study, names, [10.0])
+    monkeypatch.setattr(find("dit_loop"), "batch", 64)
     names.append("ours_structure")  # it can run here by now
-    with pytest.raises(UserError, match="no cost of a step of ours_structure, dit_loop with what"):
-        run_report(study, names, [10.0])
+    run_report(study, names, [10.0])
+    assert [job.contestant for job in measured[1]] == ["ours_plain", "ours_structure", "dit_loop"]
+    assert [job.contestant for job in ran[2:]] == [
+        "ours_plain",
+        "ours_structure",
+    ] * 2  # what is stored is not run again
     common.result_path("peers", "costs-10-minutes").unlink()
     monkeypatch.setitem(COST, "seconds_per_step", 0.25)
     run_report(study, names, [10.0])
-    assert len(ran) == 2 + 2 * 3  # also what was stored: its budget buys other steps now
+    assert len(ran) == 6 + 2 * 3  # also what was stored: its budget buys other steps now
     names.append("diffusers_unet")
     with pytest.raises(UserError, match="no search is stored for diffusers_unet"):
         run_report(study, ["ours_plain"], [10.0])
