@@ -48,10 +48,10 @@ def cost_beside(config: Any, folder: Path, arm: str) -> ArmCost:
     return read_costs(folder)[arm]
 
 
-def rows_of_arms(config: Any, folder: Path, steps: int) -> dict[str, dict[str, Any]]:
-    """Trains each arm with each seed for so many steps; by arm `row_of_arm`."""
-    floor = train_all(config, folder, dict.fromkeys(config.arms, steps))
-    return {arm: row_of_arm(folder, arm, config.seeds, steps, floor) for arm in config.arms}
+def rows_of_arms(config: Any, folder: Path, steps: dict[str, int]) -> dict[str, dict[str, Any]]:
+    """Trains these arms with each seed, each for its steps; by arm `row_of_arm`."""
+    floor = train_all(config, folder, steps)
+    return {arm: row_of_arm(folder, arm, config.seeds, count, floor) for arm, count in steps.items()}
 
 
 def row_of_arm(folder: Path, arm: str, seeds: Sequence[int], steps: int, floor: dict[str, float]) -> dict[str, Any]:

@@ -34,7 +34,7 @@ def task_row(task: str) -> dict[str, Any]:
     train = pinned_recipe(f"fashion_mnist_{SIDE}", change)
     arms = {name: {"signal": "structure", "structure": {"relation": name}} for name in RELATIONS}
     config = CompareConfig(train=train, arms={CONTROL: {"signal": "none"}, **arms}, seeds=[*SEEDS], groups=1)
-    rows = rows_of_arms(config, folder, train.optimiser.steps)
+    rows = rows_of_arms(config, folder, dict.fromkeys(config.arms, train.optimiser.steps))
     judges = list(next((row["excess"] for row in rows.values() if row["excess"]), {}))
     ratios = {name: {judge: ratio(rows, name, CONTROL, judge)["mean"] for judge in judges} for name in arms}
     return {"task": task, "title": regime.title, "ratios": ratios, "provenance": provenance()}

@@ -192,7 +192,7 @@ def run_variants(name: str) -> None:
         "title": table.title,
         "seeds": [*table.seeds],
         "steps": steps,
-        "rows": rows_of_arms(config, folder, steps),
+        "rows": rows_of_arms(config, folder, dict.fromkeys(config.arms, steps)),
         "provenance": provenance(),
     }
     store(NAME, name, found)
