@@ -9,23 +9,21 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.common import change
 
 if TYPE_CHECKING:
+    from sadm.experiments.config import CompareConfig
     from sadm.experiments.cost import ArmCost
     from sadm.experiments.runs import Runs
 
 
 def train_all(config: Any, folder: Path, steps: dict[str, int]) -> dict[str, float]:
     """Trains and judges each arm with each seed, two at a time, as a comparison does; returns the judges' floor."""
-    from sadm.core.config import write_yaml
-    from sadm.core.files import make_folder
     from sadm.core.progress import ConsoleReporter
     from sadm.evaluation import Evaluator
-    from sadm.experiments.config import CompareConfig
     from sadm.experiments.devices import devices_for
     from sadm.experiments.plan import RunJob
     from sadm.experiments.pool import Pool
     from sadm.training.run import split_for
 
-    write_yaml(make_folder(folder) / CompareConfig.FILE, config)
+    _write_config(config, folder)
     jobs = [RunJob(arm, seed, count) for seed in config.seeds for arm, count in steps.items()]
     missing = [{"name": job.name, "run": vars(job)} for job in jobs if not job.is_complete(folder, config)]
     with ConsoleReporter() as reporter:
@@ -42,10 +40,18 @@ def cost_beside(config: Any, folder: Path, arm: str) -> ArmCost:
     from sadm.experiments.pool import Pool
 
     if arm not in read_costs(folder):
+        _write_config(config, folder)
         with ConsoleReporter() as reporter:
             alone = devices_for(config.train.device, 1)
             Pool(folder, alone, reporter).run([{"name": COST_JOB, "measure": [arm]}], lambda name: [])
     return read_costs(folder)[arm]
+
+
+def _write_config(config: CompareConfig, folder: Path) -> None:
+    from sadm.core.config import write_yaml
+    from sadm.core.files import make_folder
+
+    write_yaml(make_folder(folder) / config.FILE, config)
 
 
 def rows_of_arms(config: Any, folder: Path, steps: dict[str, int]) -> dict[str, dict[str, Any]]:
