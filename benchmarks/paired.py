@@ -48,10 +48,19 @@ def cost_beside(config: Any, folder: Path, arm: str) -> ArmCost:
 
 
 def _write_config(config: CompareConfig, folder: Path) -> None:
-    from sadm.core.config import write_yaml
+    """Writes what the workers read; a folder whose trainings were of other settings is refused."""
+    from sadm.core.config import read_yaml, write_yaml
     from sadm.core.files import make_folder
 
-    write_yaml(make_folder(folder) / config.FILE, config)
+    path = make_folder(folder) / config.FILE
+    if path.exists():
+        before, now = read_yaml(path), config.model_dump(mode="json")
+        arms = before["arms"].keys() & now["arms"].keys()
+        if before["train"] != now["train"] or any(before["arms"][arm] != now["arms"][arm] for arm in arms):
+            raise SystemExit(
+                f"{folder} holds trainings with other settings; remove it, and run the same command again."
+            )
+    write_yaml(path, config)
 
 
 def rows_of_arms(config: Any, folder: Path, steps: dict[str, int]) -> dict[str, dict[str, Any]]:

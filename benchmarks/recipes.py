@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from sadm.experiments.config import CompareConfig
 
 NAME = "recipes"
-PINNED, PACKAGED = "plain", "packaged"
-"""Arms; a comparison's first is called plain."""
+PINNED = "plain"
+"""The arm of the pinned recipe: a comparison's first is called that."""
 DECIDING = ("mlp", "pixels")
 
 
@@ -118,19 +118,19 @@ def _relative(excess: dict[str, list[float]], pinned: dict[str, list[float]], ju
     return fmean(excess[judge]) / fmean(pinned[judge])
 
 
-def report(name: str, change_of_it: str) -> dict[str, Any]:
+def report(name: str, arm: str) -> dict[str, Any]:
     """The recipe with this change beside the pinned one: rows at equal steps and at equal cost."""
-    config, folder = comparison(name, {PACKAGED: RECIPES[name].tried[change_of_it]}, REPORT_SEEDS), RUNS / NAME / name
+    config, folder = comparison(name, {arm: RECIPES[name].tried[arm]}, REPORT_SEEDS), RUNS / NAME / name
     whole = config.train.optimiser.steps
     rows = rows_of_arms(config, folder, dict.fromkeys(config.arms, whole))
-    cost = cost_beside(config, folder, PACKAGED)
+    cost = cost_beside(config, folder, arm)
     afforded = cost.equal_cost_steps(whole)
     return {
         "seeds": [*REPORT_SEEDS],
         "step_ratio": cost.step_ratio,
         "steps": {"equal_steps": whole, "equal_cost": afforded},
         "equal_steps": rows,
-        "equal_cost": {PINNED: rows[PINNED], **rows_of_arms(config, folder, {PACKAGED: afforded})},
+        "equal_cost": {PINNED: rows[PINNED], **rows_of_arms(config, folder, {arm: afforded})},
     }
 
 
@@ -166,12 +166,13 @@ def summary() -> dict[str, Any]:
 
 
 def ratios(rows: dict[str, Any]) -> dict[str, Any]:
-    """By judge the packaged recipe's FD - floor over the pinned one's."""
-    return {judge: ratio(rows, PACKAGED, PINNED, judge) for judge in rows[PINNED]["excess"]}
+    """By judge FD - floor of the one change in these rows over the pinned recipe's."""
+    (arm,) = rows.keys() - {PINNED}
+    return {judge: ratio(rows, arm, PINNED, judge) for judge in rows[PINNED]["excess"]}
 
 
 def claim_of(name: str, arm: str | None = None) -> Claim:
-    """What is stored of the best change at equal steps, or of one that was tried, at equal cost.
+    """What is stored of the best change at equal steps, report seeds, or of one that was tried at equal cost, search seeds.
 
     Raises:
         UserError: no such change.
@@ -179,15 +180,17 @@ def claim_of(name: str, arm: str | None = None) -> Claim:
     from sadm.core.errors import UserError
 
     found, tried = stored(NAME, name), RECIPES[name].tried
-    if arm not in (None, PACKAGED, *tried):
-        raise UserError(f"{name} has no arm '{arm}'; there are {PACKAGED}, {', '.join(tried)}.")
-    if arm in tried:
-        config, part, rows = comparison(name, tried, SEARCH_SEEDS), found["search"], found["search"]["rows"]
-        steps = {one: part["steps"][one] for one in (PINNED, arm)}
+    if arm not in (None, *tried):
+        raise UserError(f"{name} has no arm '{arm}'; there are {', '.join(tried)}.")
+    if arm is None:
+        arm, part, rows = found["best"], found["report"], found["report"]["equal_steps"]
+        config, steps = (
+            comparison(name, {arm: tried[arm]}, REPORT_SEEDS),
+            dict.fromkeys((PINNED, arm), part["steps"]["equal_steps"]),
+        )
     else:
-        arm, part = PACKAGED, found["report"]
-        config, rows = comparison(name, {arm: tried[found["best"]]}, REPORT_SEEDS), part["equal_steps"]
-        steps = dict.fromkeys((PINNED, arm), part["steps"]["equal_steps"])
+        part, rows = found["search"], found["search"]["rows"]
+        config, steps = comparison(name, tried, SEARCH_SEEDS), {one: part["steps"][one] for one in (PINNED, arm)}
     return Claim(config, arm, steps, config.seeds, ratios_by_seed(rows, arm, PINNED))
 
 
