@@ -23,10 +23,11 @@ steps than is left at equal cost: beside networks as small as these every additi
 hundreds of steps that a few percent fewer are felt. The gain keeps from 200 steps to 2,400 (by length), and it is largest
 beside the widest network, where the cost is least (by size). With more pixels it shrinks: at 16x16 it is not certain, and at
 28x28 pixels and 1,000 steps, which is early in a training, one judge leans to it and the other against it at equal steps,
-both against it at equal cost (by size). Where both are trained with Muon, at a rate that suits it, plain training is better
-by more than structure made it before; less of the gain is left at equal steps, and at equal cost it can't be told from none
-(by size; with Muon, below). With 300 images, or where a trained model is continued (C300, E), nothing is won, and a class of
-which there are few images comes out worse (D).
+both against it at equal cost (by size). Where both are trained with Muon, at a rate that suits it, as many steps make plain
+training better by more than structure did before, though in so small a network a step of Muon is so dear that at equal cost
+it gains nothing (what makes the recipes better, below); less of the gain of structure is left at equal steps, and at equal
+cost it can't be told from none (by size; with Muon, below). With 300 images, or where a trained model is continued (C300, E),
+nothing is won, and a class of which there are few images comes out worse (D).
 
 What `hidden` asks for is held to a share of what denoising asks of the same activation, image by image: behind an output of
 zeros, as fresh networks have it, it alone would rule the first steps of the layer. Without that bound trainings of 100 steps
