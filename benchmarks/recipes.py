@@ -74,10 +74,10 @@ RECIPES = {
 
 
 def run(names: Sequence[str]) -> None:
-    """Trains what is missing and stores a result for each recipe."""
+    """Trains what is missing and stores a result for each recipe; what is stored is not run again."""
     from sadm.core.provenance import provenance
 
-    for name in names:
+    for name in (name for name in names if not result_path(NAME, name).exists()):
         search = searched(name)
         found = {"recipe": name, "data": RECIPES[name].data, "search": search, "best": best(search["rows"])}
         store(NAME, name, {**found, "report": report(name, found["best"]), "provenance": provenance()})

@@ -38,8 +38,8 @@ Excess = dict[str, dict[str, dict[str, float]]]
 
 
 def run(sizes: Sequence[str]) -> None:
-    """Trains and draws what is missing, and stores a result for each image size."""
-    for size in sizes:
+    """Trains and draws what is missing, and stores a result for each image size; what is stored is not run again."""
+    for size in (size for size in sizes if not result_path(NAME, size).exists()):
         store(NAME, size, measure(recipe(size), RUNS / NAME / size, processes=min(2, os.cpu_count() or 1)))
 
 

@@ -67,13 +67,14 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.setattr(paired, "train_all", train_all)
     monkeypatch.setattr(recipes, "RUNS", tmp_path)
+    monkeypatch.setattr(recipes, "result_path", lambda *_: tmp_path / "stored.json")
     monkeypatch.setattr(recipes, "cost_beside", lambda *_: cost)
     monkeypatch.setattr(recipes, "store", lambda part, name, value: kept.update({name: value}))
     monkeypatch.setattr(recipes, "results", lambda: {"digits": kept["digits"]})
     return kept
 
 
-def test_a_run_compares_at_equal_cost_and_stores_the_best(stored: dict[str, Any]) -> None:
+def test_a_run_compares_at_equal_cost_and_stores_the_best(stored: dict[str, Any], tmp_path: Path) -> None:
     recipes.run(["digits"])
     found = stored["digits"]
     assert found["best"] == "Muon at the same rate"
@@ -86,6 +87,10 @@ def test_a_run_compares_at_equal_cost_and_stores_the_best(stored: dict[str, Any]
     page = recipes.section() or ""
     assert "| digits | Muon at the same rate | yes | mlp | 2 | -75.0% (" in page
     assert "| Muon at the same rate | -75.0% | -75.0% |" in page
+    (tmp_path / "stored.json").touch()
+    stored["fd"] = {}
+    recipes.run(["digits"])
+    assert stored["digits"] is found
 
 
 def test_a_change_that_is_not_better_at_equal_cost_is_not_taken(stored: dict[str, Any]) -> None:
