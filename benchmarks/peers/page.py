@@ -12,6 +12,8 @@ from benchmarks.peers.plan import CONTESTANTS, FOLLOWS, NAME, REPORT_SEEDS, STOR
 from benchmarks.peers.scores import score
 from benchmarks.peers.summary import stored_rows, summarise
 
+GOAL = 0.6
+"""Our FD - floor over the best peer's, at equal cost."""
 HOW = """Every training gets the steps that its CPU-seconds buy. In the search, the cost of a step is measured before each
 training, which is repeated at the cost that it had where it missed its budget by more than a tenth. For the report, the
 cost is measured once for each budget, of all contestants in turns, a few steps of one after a few of the other: what the
@@ -67,6 +69,7 @@ def result_lines(rows: list[dict[str, Any]]) -> list[str]:
     for budget, here in found["budgets"].items():
         lines += [line(budget, name, one, judges) for name, one in here["contestants"].items()]
         sentences += ratio_lines(here["fd_ratio_to_best_peer"], f"the best peer at {budget}")
+        sentences += goal_lines(here["fd_ratio_to_best_peer"], budget)
     if "fd_ratio_at_less_cost" in found:
         crossed = found["fd_ratio_at_less_cost"]
         against = f"the best peer after {crossed['peers_minutes']:g}"
@@ -99,6 +102,16 @@ def ratio_lines(ratios: dict[str, Any], against: str, when: str = "") -> list[st
         for name, by_judge in ratios.items()
         for judge, ratio in by_judge.items()
     ]
+
+
+def goal_lines(ratios: dict[str, Any], budget: str) -> list[str]:
+    """Whether one of ours is good enough in every judge; empty without a peer."""
+    means = {name: [ratio["mean"] for ratio in by_judge.values()] for name, by_judge in ratios.items()}
+    if not means:
+        return []
+    reached = [name for name, found in means.items() if all(mean is not None and mean <= GOAL for mean in found)]
+    told = f"reached by {', '.join(f'`{name}`' for name in reached)}" if reached else "missed"
+    return [f"The goal at {budget}, at most {GOAL:g} times the best peer's in every judge: {told}.  "]
 
 
 def line(budget: str, name: str, one: dict[str, Any], judges: list[str]) -> str:

@@ -451,6 +451,24 @@ def test_ours_after_a_third_of_the_cost_against_the_best_peer(tmp_path: Path, mo
     assert "`ours_plain` after 10 minutes against the best peer after 30, pixels: +25.0%" in page.section()
 
 
+@pytest.mark.parametrize(
+    ("plain", "structure", "told"),
+    [
+        ((0.5, 0.6), (0.7, 0.1), "reached by `ours_plain`."),
+        ((0.5, 0.61), (0.59, None), "missed."),
+        ((0.1, 0.1), (0.2, 0.2), "reached by `ours_plain`, `ours_structure`."),
+    ],
+)
+def test_the_goal_is_one_of_every_judge(plain: Any, structure: Any, told: str) -> None:
+    ratios = {
+        name: {judge: {"mean": mean} for judge, mean in zip(("mlp", "pixels"), means, strict=True)}
+        for name, means in {"ours_plain": plain, "ours_structure": structure}.items()
+    }
+    (line,) = page.goal_lines(ratios, "10 minutes")
+    assert line.strip() == f"The goal at 10 minutes, at most 0.6 times the best peer's in every judge: {told}"
+    assert page.goal_lines({}, "10 minutes") == []
+
+
 def test_the_page_shows_every_contestant_and_what_could_not_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
