@@ -36,6 +36,19 @@ def unet_config(**change: Any) -> TrainConfig:
     return load_train_config(overrides=merge(base, change))
 
 
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_a_unet_without_attention_learns(kind: str) -> None:
+    """diffusers keeps None in its list of attentions then."""
+    sizes = SIZES | {"attention": [], "middle_attention": False}
+    config = unet_config(net={"kind": "unet", "unet": sizes}, optimiser={"kind": kind})
+    learner = tiny_learner(config, tiny_images())
+    before = [parameter.clone() for parameter in learner.denoiser.parameters()]
+    learner.advance()
+    learner.advance()
+    moved = [not torch.equal(old, new) for old, new in zip(before, learner.denoiser.parameters(), strict=True)]
+    assert all(moved)
+
+
 def test_every_size_reaches_the_network() -> None:
     own = UNetConfig(
         channels=(8, 12, 16),
