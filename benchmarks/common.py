@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "runs" / "benchmarks"
 DIGITS = 4
+DECIDING = ("mlp", "pixels")
+"""The judges that decide where images have labels."""
 PLAIN_AND_GAME = {"plain": {"signal": "none"}, "sadm": {"signal": "structure"}}
 """Arms of the benchmarks that came before structure guidance in a hidden layer."""
 SEARCHED_FROM = {"encoder_stride": 1, "encoder_steps": 150, "every": 1}

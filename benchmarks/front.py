@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.common import result_path, stored
+from benchmarks.common import DECIDING, result_path, stored
 from sadm.experiments.report.formatting import change
 from sadm.experiments.statistics import Interval, Missing, outcome
 
@@ -46,7 +46,6 @@ ROWS = {
     },
 }
 """The comparison on digits, and rows of `benchmarks.structure.pairs`."""
-DECIDING = ("mlp", "pixels")
 
 
 def block(lang: str) -> str:

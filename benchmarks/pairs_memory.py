@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import RUNS, change, command_line, result_path, store, stored
+from benchmarks.common import RUNS, command_line, result_path, store, stored
+from benchmarks.paired import with_interval
 from benchmarks.pinned import pinned_recipe
-from benchmarks.structure.page import interval
 
 if TYPE_CHECKING:
     from sadm.experiments.config import CompareConfig
@@ -88,10 +88,7 @@ def section() -> str | None:
 
 
 def _cell(ratio: dict[str, Any]) -> str:
-    if not ratio:
-        return ""
-    span = interval(ratio)
-    return change(ratio["mean"]) + (f" ({span})" if span else "")
+    return with_interval({"reason": "at the floor", **ratio}) if ratio else ""
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.common import RUNS, change, command_line_of_parts, result_path, store, stored
+from benchmarks.common import DECIDING, RUNS, change, command_line_of_parts, result_path, store, stored
 from benchmarks.paired import cost_beside, ratio, ratios_by_seed, rows_of_arms, with_interval
 from benchmarks.pinned import pinned_recipe
 from benchmarks.structure.regimes import REPORT_SEEDS, SEARCH_SEEDS
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 NAME = "recipes"
 PINNED = "plain"
 """The arm of the pinned recipe: a comparison's first is called that."""
-DECIDING = ("mlp", "pixels")
 
 
 @dataclasses.dataclass(frozen=True)
