@@ -52,12 +52,14 @@ class UNetAdapter(nn.Module):
         unet: a `UNet2DModel` with positional noise levels.
         time_scale: factor between c_noise and the network's timestep: 1 where c_noise is the timestep, 1000 where it is of
             order one, as EDM's. The embedding's fastest period is 2 pi.
+        patch: side p of the squares of pixels that become channels in front of it (see `squares_to_channels`) and pixels again
+            behind it, so that it computes for 1/p^2 of the places. It then takes p^2 times the image's channels.
 
     Raises:
         UserError: its noise levels are embedded otherwise, or its classes are not indices.
     """
 
-    def __init__(self, unet: nn.Module, time_scale: float = 1000.0) -> None:
+    def __init__(self, unet: nn.Module, time_scale: float = 1000.0, patch: int = 1) -> None:
         super().__init__()
         config: Any = unet.config
         if config.time_embedding_type != "positional":
@@ -70,7 +72,7 @@ class UNetAdapter(nn.Module):
                 f"this UNet takes classes as class_embed_type={config.class_embed_type!r}; expected None, with "
                 "num_class_embeds, or no classes."
             )
-        self.unet, self.time_scale = unet, time_scale
+        self.unet, self.time_scale, self.patch = unet, time_scale, patch
         self.null_label = None if config.num_class_embeds is None else config.num_class_embeds - 1
 
     @classmethod
@@ -80,6 +82,7 @@ class UNetAdapter(nn.Module):
         num_classes: int = 0,
         time_scale: float = 1000.0,
         out_channels: int | None = None,
+        patch: int = 1,
         **options: Any,
     ) -> UNetAdapter:
         """A new UNet for images of this shape.
@@ -89,27 +92,29 @@ class UNetAdapter(nn.Module):
             num_classes: without the null class; 0 = unconditional.
             time_scale: see the class.
             out_channels: None = as many as the image has.
+            patch: see the class.
             options: further arguments of `UNet2DModel`, such as block_out_channels.
 
         Raises:
-            UserError: diffusers is not installed, or H or W can't be halved at each level but the last.
+            UserError: diffusers is not installed, or H or W can't be cut into squares and halved at each level but the last.
         """
         diffusers = import_optional("diffusers", "diffusers", "a UNet2DModel")
         channels, height, columns = shape
         unet = diffusers.UNet2DModel(
-            sample_size=(height, columns),
-            in_channels=channels,
-            out_channels=out_channels or channels,
+            sample_size=(height // patch, columns // patch),
+            in_channels=channels * patch**2,
+            out_channels=(out_channels or channels) * patch**2,
             num_class_embeds=num_classes + 1 if num_classes else None,
             **options,
         )
-        factor = 2 ** (len(unet.config.block_out_channels) - 1)
+        factor = patch * 2 ** (len(unet.config.block_out_channels) - 1)
         if height % factor or columns % factor:
             raise UserError(
-                f"a UNet of {len(unet.config.block_out_channels)} levels needs images whose sides are divisible by {factor}; got "
-                f"{height}x{columns}. Choose fewer block_out_channels or another size of images."
+                f"a UNet of {len(unet.config.block_out_channels)} levels on squares of {patch}x{patch} pixels needs images whose "
+                f"sides are divisible by {factor}; got {height}x{columns}. Choose fewer block_out_channels, smaller squares "
+                "(patch) or another size of images."
             )
-        return cls(unet, time_scale)
+        return cls(unet, time_scale, patch)
 
     def forward(self, x: torch.Tensor, c_noise: torch.Tensor, cond: Cond) -> torch.Tensor:
         _refuse_augment(cond, "diffusers' UNet2DModel")
@@ -121,7 +126,32 @@ class UNetAdapter(nn.Module):
                 if cond.label is not None
                 else c_noise.new_full((x.shape[0],), self.null_label, dtype=torch.int64)
             )
-        return self.unet(x, c_noise * self.time_scale, class_labels=label).sample  # [B, C, H, W]
+        squares = squares_to_channels(x, self.patch)
+        predicted = self.unet(
+            squares, c_noise * self.time_scale, class_labels=label
+        ).sample  # [B, p p C', H / p, W / p]
+        return channels_to_squares(predicted, self.patch)
+
+
+def squares_to_channels(x: torch.Tensor, side: int) -> torch.Tensor:
+    """Each square of pixels as channels of one place: [B, C, H, W] -> [B, p p C, H / p, W / p], by rows, columns, channels.
+
+    As `torch.nn.functional.pixel_unshuffle`, but with the image's channels innermost, as in the last layer of a DiT.
+
+    Args:
+        x: images.
+        side: p, of a square; 1 = as they are.
+    """
+    if side == 1:
+        return x
+    return x.unflatten(3, (-1, side)).unflatten(2, (-1, side)).permute(0, 3, 5, 1, 2, 4).flatten(1, 3)
+
+
+def channels_to_squares(x: torch.Tensor, side: int) -> torch.Tensor:
+    """What `squares_to_channels` makes a map of, from that map [B, p p C, h, w] -> [B, C, p h, p w]."""
+    if side == 1:
+        return x
+    return x.unflatten(1, (side, side, -1)).permute(0, 3, 4, 1, 5, 2).flatten(4, 5).flatten(2, 3)
 
 
 def _refuse_augment(cond: Cond, network: str, remedy: str = "") -> None:

@@ -64,6 +64,7 @@ def check_claims(spec: ModelSpec, weights: Path, where: Path) -> None:
     net, (_, height, width) = spec.net, spec.shape
     if net.kind == "unet":
         claimed = convolution_parameters(net.unet.channels, net.unet.layers)
+        claimed += 2 * 9 * net.unet.channels[0] * spec.shape[0] * net.unet.patch**2  # first and last
     else:
         tokens = height / net.patch * width / net.patch + net.registers
         claimed = transformer_parameters(net.width, net.depth, net.mlp_ratio, net.patch, spec.shape)

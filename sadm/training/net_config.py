@@ -16,12 +16,14 @@ NetKind = Literal["dit", "unet"]
 class UNetConfig(Config):
     """Sizes of diffusers' UNet2DModel (--net.kind unet); docs/networks.md."""
 
+    patch: Positive = 1
+    """Side of the squares of pixels that become channels in front of the network, and pixels again behind it; 1 = none."""
     channels: tuple[Positive, ...] = (32, 64)
-    """Channels of each level, from the image's own resolution down; each level but the last halves the sides."""
+    """Channels of each level, from the resolution that the network sees down; each level but the last halves the sides."""
     layers: Positive = 2
     """Residual blocks of a level on the way down; on the way up it has one more."""
     attention: tuple[Count, ...] | None = None
-    """Levels that attend, 0 = the image's own resolution; None = the last, nothing given = no level."""
+    """Levels that attend, 0 = the first; None = the last, nothing given = no level."""
     middle_attention: bool = True
     """Attend in the middle, too, between the way down and the way up."""
     head_width: Positive | None = None
@@ -146,20 +148,23 @@ class NetConfig(Config):
     @property
     def divisor(self) -> int:
         """What must divide an image's height and width."""
-        return self.patch if self.kind == "dit" else 2 ** (len(self.unet.channels) - 1)
+        return self.patch if self.kind == "dit" else self.unet.patch * 2 ** (len(self.unet.channels) - 1)
 
     @property
     def division(self) -> str:
         """What is done to an image with sides that `divisor` divides; follows "can't"."""
         if self.kind == "dit":
             return f"be cut into patches of {self.patch}x{self.patch}"
-        levels = len(self.unet.channels)
-        return f"be halved {levels - 1} times, as a UNet of {levels} levels does"
+        levels, patch = len(self.unet.channels), self.unet.patch
+        halved = f"be halved {levels - 1} times, as a UNet of {levels} levels does"
+        return halved if patch == 1 else f"be cut into squares of {patch}x{patch} and then {halved}"
 
     @property
     def divided_by(self) -> str:
         """The option that decides about `divisor`."""
-        return "net.patch" if self.kind == "dit" else "net.unet.channels"
+        if self.kind == "dit":
+            return "net.patch"
+        return "net.unet.channels" if self.unet.patch == 1 else "net.unet.patch"
 
 
 DIT_ALONE = (

@@ -113,6 +113,7 @@ def _unet(sizes: NetConfig, around: Surroundings) -> UNetAdapter:
         around.num_classes,
         around.noise_scale,
         out_channels=around.out_channels,
+        patch=own.patch,
         block_out_channels=own.channels,
         layers_per_block=own.layers,
         down_block_types=tuple("AttnDownBlock2D" if attend else "DownBlock2D" for attend in attends),

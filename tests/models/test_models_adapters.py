@@ -10,7 +10,7 @@ import torch
 from sadm.core.conditions import Cond
 from sadm.core.errors import UserError
 from sadm.diffusion import EDMDenoiser
-from sadm.models.adapters import ModuleAdapter, UNetAdapter
+from sadm.models.adapters import ModuleAdapter, UNetAdapter, channels_to_squares, squares_to_channels
 from sadm.signals.taps import Taps
 
 SIZES = {
@@ -78,8 +78,31 @@ def test_unets_that_do_not_fit_are_refused() -> None:
         unet(time_embedding_type="fourier")
     with pytest.raises(UserError, match="class_embed_type='timestep'; expected None"):
         unet(class_embed_type="timestep")
-    with pytest.raises(UserError, match="2 levels needs images whose sides are divisible by 2; got 8x7"):
+    with pytest.raises(UserError, match="2 levels on squares of 1x1 pixels needs .* divisible by 2; got 8x7"):
         UNetAdapter.build((3, 8, 7), **SIZES)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match="2 levels on squares of 2x2 pixels needs .* divisible by 4; got 8x6"):
+        UNetAdapter.build((3, 8, 6), patch=2, **SIZES)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("side", [1, 2, 4])
+def test_squares_are_those_of_torch_with_the_channels_innermost(side: int) -> None:
+    x = torch.randn(2, 3, 8, 12, generator=torch.Generator().manual_seed(2))
+    theirs = torch.nn.functional.pixel_unshuffle(x, side).unflatten(1, (3, -1)).transpose(1, 2).flatten(1, 2)
+    ours = squares_to_channels(x, side)
+    assert torch.equal(ours, theirs)
+    assert torch.equal(channels_to_squares(ours, side), x)
+
+
+@torch.no_grad()
+def test_a_unet_on_squares_computes_on_a_quarter_of_the_places() -> None:
+    net = unet(3, patch=2)
+    assert (net.unet.config.in_channels, tuple(net.unet.config.sample_size)) == (12, (4, 6))  # type: ignore[union-attr]
+    label = torch.tensor([2, 0])
+    rows = [X[:, :, row::2, column::2] for row in (0, 1) for column in (0, 1)]
+    predicted = net.unet(torch.cat(rows, 1), LEVELS * 1000, class_labels=label).sample
+    found = net(X, LEVELS, Cond(label=label))
+    for place, own in enumerate(predicted.chunk(4, 1)):
+        assert torch.equal(found[:, :, place // 2 :: 2, place % 2 :: 2], own)
 
 
 def test_without_diffusers_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

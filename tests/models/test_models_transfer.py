@@ -13,7 +13,7 @@ from sadm.models.positions import sincos_positions
 from sadm.models.weights.transfer import positions_in, transfer_weights
 
 SHAPE = (1, 8, 8)
-KINDS = ("dit", "unet")
+KINDS = ("dit", "unet", "unet on squares")
 
 
 def network(shape=SHAPE, classes: int = 3, seed: int = 0, kind: str = "dit", **options) -> DiT | UNetAdapter:
@@ -28,6 +28,7 @@ def network(shape=SHAPE, classes: int = 3, seed: int = 0, kind: str = "dit", **o
             block_out_channels=(8, 16),
             layers_per_block=1,
             norm_num_groups=4,
+            patch=2 if kind == "unet on squares" else 1,
             down_block_types=("DownBlock2D", "AttnDownBlock2D"),
             up_block_types=("AttnUpBlock2D", "UpBlock2D"),
             **options,

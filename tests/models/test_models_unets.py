@@ -99,6 +99,10 @@ def test_a_saved_unet_comes_back_here_and_in_diffusers(tmp_path: Path, classes: 
     net.time_scale = 1.0
     with pytest.raises(UserError, match="not empty"):
         save_unet_folder(net, tmp_path / "mine", scheduler)
+    net.patch = 2
+    with pytest.raises(UserError, match=r"squares of 2x2 pixels as channels \(--net.unet.patch\)"):
+        save_unet_folder(net, tmp_path / "squares", scheduler)
+    assert not (tmp_path / "squares").exists()
 
 
 class Evil:

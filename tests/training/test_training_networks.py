@@ -179,6 +179,27 @@ def test_several_shapes(tmp_path: Path) -> None:
         train(three, tmp_path / "three", images=images)
 
 
+def test_a_unet_on_squares_of_pixels(tmp_path: Path) -> None:
+    """Trained, kept, drawn, continued on other images; sides that do not fit are refused by the option's name."""
+    config, images = unet_config(signal="hidden", net={"unet": {"patch": 2}}), tiny_images()
+    train(config, tmp_path / "grey", images=images)
+    model = load_model(tmp_path / "grey")
+    assert model.denoiser.net.patch == 2
+    side = images.shape[1]
+    assert model.sample(2, seed=0).shape == (2, *images.shape)
+    three = unet_config(net={"unet": {"patch": side}})
+    with pytest.raises(
+        UserError, match=rf"cut into squares of {side}x{side} and then be halved 1 times.*--net.unet.patch"
+    ):
+        train(three, tmp_path / "three", images=images)
+    colour = dataclasses.replace(images, images=images.images.repeat(1, 3, 1, 1))
+    going_on = unet_config(
+        net={"unet": {"patch": 2}}, start_from=str(tmp_path / "grey"), process={"sigma_data": model.spec.sigma_data}
+    )
+    train(going_on, tmp_path / "colour", images=colour)
+    assert load_model(tmp_path / "colour").denoiser.net.patch == 2
+
+
 def test_a_training_goes_on_from_a_unet_and_not_from_a_transformer(tmp_path: Path) -> None:
     images, fixed = tiny_images(), {"process": {"sigma_data": 0.5}}
     train(unet_config(**fixed), tmp_path / "unet", images=images)

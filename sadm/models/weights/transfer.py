@@ -24,9 +24,11 @@ class _Names:
     Attributes:
         table: its classes [K + 1, D].
         time_bias: what is added to the embedding of each noise level [D].
-        first: the layer that sees the image [D, C, p, p].
+        first: the layer that sees the image [D, C, p, p]; of a UNet [D, p p C, 3, 3].
         last: the layer that gives the output, [p p G C, …] (G = 2 with a learned variance, else 1).
         fresh: factor on a new table of classes as the network is built with, so that its spread is small.
+        pixels: of a patch, p p.
+        folded: whether `first` has these as channels, not as places of its kernel.
     """
 
     table: str
@@ -34,6 +36,8 @@ class _Names:
     first: str
     last: str
     fresh: float = 1.0
+    pixels: int = 1
+    folded: bool = False
 
     @property
     def at_the_ends(self) -> tuple[str, ...]:
@@ -43,7 +47,12 @@ class _Names:
 
 _DIT = _Names(TABLE, "t_embedder.mlp.2.bias", "x_embedder.proj", "final_layer.linear")
 _UNET = _Names(
-    "unet.class_embedding.weight", "unet.time_embedding.linear_2.bias", "unet.conv_in", "unet.conv_out", SPREAD
+    "unet.class_embedding.weight",
+    "unet.time_embedding.linear_2.bias",
+    "unet.conv_in",
+    "unet.conv_out",
+    SPREAD,
+    folded=True,
 )
 
 
@@ -94,8 +103,9 @@ def transfer_weights(
 
 def _names_of(net: DiT | UNetAdapter) -> _Names:
     if isinstance(net, UNetAdapter):
-        return _UNET
-    return _DIT if net.x_embedder.reduce is None else dataclasses.replace(_DIT, first="x_embedder.reduce")
+        return dataclasses.replace(_UNET, pixels=net.patch**2)
+    first = _DIT.first if net.x_embedder.reduce is None else "x_embedder.reduce"
+    return dataclasses.replace(_DIT, first=first, pixels=net.patch**2)
 
 
 def positions_in(positions: torch.Tensor, old: tuple[int, int], new: tuple[int, int]) -> torch.Tensor:
@@ -144,13 +154,14 @@ def _classes(
 def _channels(weights: dict[str, torch.Tensor], fresh: dict[str, torch.Tensor], names: _Names) -> LoadReport:
     """Gives the first and the last layer the channels of the fresh ones, in place."""
     first, *last = names.at_the_ends
-    old, new = weights[first].shape[1], fresh[first].shape[1]  # [D, C, p, p]
-    patch = 1 if names is _UNET else weights[first].shape[2]  # a UNet's convolution has its channels once
+    inside = names.pixels if names.folded else 1
+    old, new = (tensors[first].shape[1] // inside for tensors in (weights, fresh))
     if new != old:
-        weights[first] = weights[first].mean(1, keepdim=True).expand(-1, new, -1, -1) * (old / new)
+        by_channel = weights[first].unflatten(1, (inside, old)).mean(2, keepdim=True)  # [D, p p or 1, 1, …]
+        weights[first] = by_channel.expand(-1, -1, new, -1, -1).flatten(1, 2) * (old / new)
     for name in last:
-        groups = [len(tensors[name]) // (patch * patch * own) for tensors, own in ((weights, old), (fresh, new))]
-        by_channel = weights[name].unflatten(0, (patch * patch, groups[0], old))  # [p p, 1 or 2, C, …]
+        groups = [len(tensors[name]) // (names.pixels * own) for tensors, own in ((weights, old), (fresh, new))]
+        by_channel = weights[name].unflatten(0, (names.pixels, groups[0], old))  # [p p, 1 or 2, C, …]
         by_channel = by_channel[:, : groups[1]]
         if new != old:
             by_channel = by_channel.mean(2, keepdim=True).expand(-1, -1, new, *by_channel.shape[3:])

@@ -129,9 +129,15 @@ def save_unet_folder(net: UNetAdapter, folder: str | Path, scheduler: SchedulerF
         Whether it is a pipeline.
 
     Raises:
-        UserError: the network is given something else than timesteps, or the folder can't be written.
+        UserError: the network is given something else than timesteps, or squares of pixels as channels; or the folder can't be
+            written.
     """
     refuse_other_times(net.time_scale)
+    if net.patch != 1:
+        raise UserError(
+            f"this UNet is given squares of {net.patch}x{net.patch} pixels as channels (--net.unet.patch), and no pipeline of "
+            "diffusers cuts images into them. Keep it in a model folder, or train one with --net.unet.patch 1."
+        )
     target, whole = Path(folder), net.null_label is None
     refuse_foreign_folder(target, OURS, "diffusers folder of ours")
     unet: Any = net.unet
