@@ -30,6 +30,24 @@ def test_every_change_makes_another_training(name: str) -> None:
     assert trained["Muon at twice the rate - lower noise"].process.p_mean == pytest.approx(own.process.p_mean - 0.6)
 
 
+def test_one_of_each_kind_of_step_is_measured(stored: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = []
+    monkeypatch.setattr(
+        recipes, "cost_beside", lambda config, folder, arm: measured.append(arm) or ArmCost(2.0, 1.0, 0.0, 0.0, 200)
+    )
+    found = recipes.searched("fashion_mnist_16")
+    assert measured == [
+        "Muon at the same rate",
+        "UNet - Muon at 0.0015",
+        "UNet on 2x2 squares - Muon at 0.0015",
+    ]
+    assert {arm for arm, steps in found["steps"].items() if steps == 1500} == {
+        recipes.PINNED,
+        "AdamW at half the rate",
+        "AdamW at twice the rate",
+    }
+
+
 def test_the_best_is_so_in_the_mean_of_the_judges_and_whole() -> None:
     rows = {
         "plain": excess(1.0, 1.0),
@@ -74,7 +92,9 @@ def stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return kept
 
 
-def test_a_run_compares_at_equal_cost_and_stores_the_best(stored: dict[str, Any], tmp_path: Path) -> None:
+def test_a_run_compares_at_equal_cost_and_stores_the_best(
+    stored: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     recipes.run(["digits"])
     found = stored["digits"]
     assert found["best"] == "Muon at the same rate"
@@ -87,6 +107,10 @@ def test_a_run_compares_at_equal_cost_and_stores_the_best(stored: dict[str, Any]
     page = recipes.section() or ""
     assert "| digits | Muon at the same rate | yes | mlp | 2 | -75.0% (" in page
     assert "| Muon at the same rate | -75.0% | -75.0% |" in page
+    fewer = {**found, "search": {"rows": {recipes.PINNED: found["search"]["rows"][recipes.PINNED]}}}
+    monkeypatch.setattr(recipes, "results", lambda: {"digits": found, "folder32_small": fewer})
+    assert "| Muon at the same rate | -75.0% | -75.0% |  |  |" in (recipes.section() or "")
+    monkeypatch.setattr(recipes, "results", lambda: {"digits": found})
     (tmp_path / "stored.json").touch()
     stored["fd"] = {}
     recipes.run(["digits"])
