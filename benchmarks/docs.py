@@ -26,6 +26,7 @@ from benchmarks import (
     recipes,
     samplers,
     solvers,
+    starting,
     structure,
     theory,
     throughput,
@@ -48,6 +49,7 @@ def main() -> None:
         pages.append(solvers.section(stored(solvers.NAME, "summary")))
     sections = [
         samplers,
+        starting,
         structure,
         finetuning,
         applications,

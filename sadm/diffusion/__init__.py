@@ -35,6 +35,7 @@ from sadm.diffusion.samplers import (
     heun_nfe,
     solver_nfe,
 )
+from sadm.diffusion.starting import FromInfinity
 from sadm.diffusion.vp import VPDenoiser, VPSchedule
 from sadm.diffusion.weightings import (
     EDMWeighting,
@@ -62,6 +63,7 @@ __all__ = [
     "EDMWeighting",
     "EpsWeighting",
     "FlowDenoiser",
+    "FromInfinity",
     "Grey",
     "LogNormalSigma",
     "LogitNormalTime",

@@ -19,7 +19,8 @@ from sadm.diffusion.grids import Spacing, karras_sigmas, levels_within, schedule
 from sadm.diffusion.guidance import AutoGuidance, ClassifierFreeGuidance, Guidance
 from sadm.diffusion.on_path import path_of, schedule_of
 from sadm.diffusion.paths import Path, StraightLine, VarianceExploding
-from sadm.diffusion.samplers import SOLVERS
+from sadm.diffusion.samplers import SOLVERS, Solver
+from sadm.diffusion.starting import FromInfinity
 
 Grid = Literal["karras", "native"]
 
@@ -43,6 +44,8 @@ class SamplerSettings:
         guidance_high: guide where sigma is at most this; None = no bound.
         clamp: bring the result into [-1, 1], where images are; latents have no bounds.
         clip: bring x0_hat into [-1, 1] at every step (see `Clipped`).
+        from_infinity: start as if the sampler came from sigma = inf (see `FromInfinity`), not from noise alone; None = on a path
+            that has no end, which is EDM's. Timesteps of a VP schedule have one, which others' samplers start from.
     """
 
     solver: str = "dpmpp_2m"
@@ -60,6 +63,13 @@ class SamplerSettings:
     guidance_high: float | None = None
     clamp: bool = True
     clip: bool = False
+    from_infinity: bool | None = None
+
+    def solver_on(self, path: Path) -> Solver | FromInfinity:
+        """The solver, with its start on that path."""
+        solver = SOLVERS[self.solver]
+        begins = math.isinf(path.end) if self.from_infinity is None else self.from_infinity
+        return FromInfinity(solver) if begins else solver
 
     def check(self) -> None:
         """Refuses what makes no sense for any denoiser.
@@ -207,8 +217,8 @@ def generate(
     """
     guided, times = prepare(denoiser, null_label, settings, weak, labels)
     check_guided(settings, labels, weak)
-    solver = SOLVERS[settings.solver]
-    options: dict[str, Any] = {"eta": settings.eta} if solver.takes_eta else {}
+    solver = settings.solver_on(guided.path)
+    options: dict[str, Any] = {"eta": settings.eta} if SOLVERS[settings.solver].takes_eta else {}
 
     def drawn(some: ImageBatch) -> torch.Tensor:
         images = solver(guided, some.noise, times, some.cond, guided.path, some.draw, **options)  # [b, C, H, W]

@@ -16,6 +16,7 @@ from sadm.core.conditions import Cond
 from sadm.diffusion.paths import Level, Path
 from sadm.diffusion.prediction import Prediction
 from sadm.diffusion.samplers import Solver
+from sadm.diffusion.starting import FromInfinity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +41,11 @@ class SolverTable:
     result: torch.Tensor
 
 
-def solver_table(solver: Solver, times: torch.Tensor, path: Path, **options: Any) -> SolverTable:
+def solver_table(solver: Solver | FromInfinity, times: torch.Tensor, path: Path, **options: Any) -> SolverTable:
     """The table of a solver on a grid.
 
     Args:
-        solver: of `SOLVERS`.
+        solver: of `SOLVERS`, with its start.
         times: falling times of the path [steps + 1], ending in 0.
         path: in whose coordinates to integrate.
         options: of the solver, such as ``eta``.

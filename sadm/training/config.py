@@ -190,6 +190,10 @@ class SamplingConfig(Config):
     """Guide at noise levels up to this only; None = no bound."""
     clip: bool = False
     """Bring x0_hat into [-1, 1] at every step, as many published models of pixels were sampled; not for latents."""
+    from_infinity: bool | None = None
+    """Start as if sampling came from sigma = inf, at no cost, rather than from noise alone, which forgets the images' mean;
+    None = where the process is EDM's.
+    """
 
     @model_validator(mode="after")
     def _ordered(self) -> SamplingConfig:

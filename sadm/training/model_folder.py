@@ -365,7 +365,9 @@ def load_model(path: str | Path, device: str = "cpu", base: str | Path | None = 
     refuse_altered(folder, description.get("checksums", {}))
     beside = False
     try:
-        spec, sampling = spec_of(description), SamplingConfig.model_validate(description["sampling"])
+        spec = spec_of(description)
+        # Older models are sampled as they were.
+        sampling = SamplingConfig.model_validate({"from_infinity": False, **description["sampling"]})
         check_claims(spec, _weights_of(folder, description, base), folder / DESCRIPTION)
         denoiser = spec.build()
         if "adapter" in description:

@@ -114,11 +114,10 @@ def _network(model: Model, shape: tuple[int, int, int]) -> Any:
 
 def _sampler(model: Model, shape: tuple[int, int, int], sampling: SamplingConfig) -> Any:
     settings = model.settings(sampling)
-    solver = SOLVERS[settings.solver]
-    options = {"eta": settings.eta} if solver.takes_eta else {}
+    options = {"eta": settings.eta} if SOLVERS[settings.solver].takes_eta else {}
     guided, times = prepare(model.denoiser, model.null_label, settings)
     try:
-        table = solver_table(solver, times, guided.path, **options)
+        table = solver_table(settings.solver_on(guided.path), times, guided.path, **options)
     except ValueError as error:
         raise UserError(
             f"this sampler can't be written as ONNX: {error}. Choose --solver heun, dpmpp_2m, euler or ddim, with --eta 0."
@@ -153,7 +152,7 @@ def _drawn(model: Model, shape: tuple[int, int, int], sampling: SamplingConfig, 
     guided, times = prepare(model.denoiser, model.null_label, settings)
     draws, told = generator(0, "onnx", count), ToldInputs.of(model)
     noise, given = torch.randn(count, *shape, generator=draws), told.examples(count, shape[1:], draws)
-    drawn = SOLVERS[settings.solver](guided, noise, times, told.cond([*given.values()]), guided.path)
+    drawn = settings.solver_on(guided.path)(guided, noise, times, told.cond([*given.values()]), guided.path)
     codec = model.codec()
     return _Case({"noise": noise, **given}, (drawn if codec is None else codec.decode(drawn)).clamp(-1, 1))
 

@@ -1,0 +1,141 @@
+"""What does it bring to start a sampler as if it came from sigma = inf, at no cost? Plain models of Fashion-MNIST.
+
+The same models draw from the same noise with the same evaluations, once from the noise alone and once as `FromInfinity` does.
+
+    python -m benchmarks.starting --run        # needs Fashion-MNIST: make fashion-mnist; resumable model by model
+    python -m benchmarks.starting --run --only 8x8
+    python -m benchmarks.starting --summary
+"""
+
+from __future__ import annotations
+
+import functools
+import multiprocessing
+import os
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from benchmarks.common import RUNS, command_line_of_parts, result_path, store, stored
+from benchmarks.paired import with_interval
+from benchmarks.samplers import judged, recipe, steps_within
+
+NAME = "starting"
+SIZES = {"8x8": (0, 1, 2, 3, 4), "28x28": (0, 1)}
+"""Seeds of the models, by image size."""
+WAYS = {"from the noise alone": False, "from sigma = inf": True}
+SAMPLERS = (("dpmpp_2m", 20), ("heun", 49))
+"""Solver and network evaluations."""
+
+
+def run(sizes: Sequence[str]) -> None:
+    """Trains and draws what is missing, and stores a result for each image size; what is stored is not run again."""
+    from sadm.core.provenance import provenance
+
+    for size in (size for size in sizes if not result_path(NAME, size).exists()):
+        of_seed = functools.partial(drawings, size, RUNS / NAME / size)
+        with ProcessPoolExecutor(min(2, os.cpu_count() or 1), multiprocessing.get_context("spawn")) as pool:
+            parts = list(pool.map(of_seed, SIZES[size]))
+        store(NAME, size, {"seeds": [*SIZES[size]], **gathered(parts), "provenance": provenance()})
+
+
+def drawings(size: str, folder: Path, seed: int) -> dict[str, Any]:
+    """What the judges say of one model, by sampler and way to start; kept once it is known."""
+    import torch
+
+    from sadm.core.config import build_config, merge
+    from sadm.core.files import read_json, write_json
+    from sadm.evaluation import Evaluator
+    from sadm.training.config import SamplingConfig, TrainConfig
+    from sadm.training.model_folder import load_model
+    from sadm.training.run import split_for
+    from sadm.training.run import train as run_training
+
+    path = folder / f"seed-{seed}.json"
+    if path.exists():
+        return read_json(path)
+    torch.set_num_threads(1)
+    change = {"signal": "none", "seed": seed, "log": {"samples": 0}}
+    config = build_config(TrainConfig, merge(recipe(size).model_dump(mode="json"), change), f"seed {seed}")
+    run_training(config, folder / f"plain-seed-{seed}")
+    model, evaluator = load_model(folder / f"plain-seed-{seed}"), Evaluator(split_for(config).held_out)
+    excess: dict[str, dict[str, dict[str, float]]] = {}
+    for solver, nfe in SAMPLERS:
+        for way, begins in WAYS.items():
+            sampling = SamplingConfig(solver=solver, steps=steps_within(solver, nfe), from_infinity=begins)
+            fd = judged(model, evaluator, seed, sampling)["fd"]
+            excess.setdefault(f"{solver} {nfe}", {})[way] = {
+                name: fd[name] - low for name, low in evaluator.floor.items()
+            }
+    facts = {"floor": evaluator.floor, "images": evaluator.group, "steps": config.optimiser.steps}
+    write_json(path, {"excess": excess, **facts})
+    return {"excess": excess, **facts}
+
+
+def gathered(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What is stored of an image size: by sampler, way and judge FD - floor, model by model."""
+    rows = {
+        sampler: {
+            way: {judge: [part["excess"][sampler][way][judge] for part in parts] for judge in parts[0]["floor"]}
+            for way in WAYS
+        }
+        for sampler in parts[0]["excess"]
+    }
+    return {"excess": rows, **{key: parts[0][key] for key in ("floor", "images", "steps")}}
+
+
+def results() -> dict[str, dict[str, Any]]:
+    """What is stored, by image size."""
+    return {size: stored(NAME, size) for size in SIZES if result_path(NAME, size).exists()}
+
+
+def summary() -> dict[str, Any]:
+    """By image size, sampler and judge: FD - floor of both ways, and the ratio with its interval."""
+    return {
+        size: {
+            sampler: {
+                judge: {**{way: fmean(rows[way][judge]) for way in WAYS}, "ratio": gain(rows, judge)}
+                for judge in found["floor"]
+            }
+            for sampler, rows in found["excess"].items()
+        }
+        for size, found in results().items()
+    }
+
+
+def gain(rows: dict[str, dict[str, list[float]]], judge: str) -> dict[str, Any]:
+    """FD - floor from sigma = inf over that from the noise alone, model by model."""
+    from sadm.experiments.statistics import paired_ratio
+
+    before, after = (rows[way][judge] for way in WAYS)
+    return paired_ratio(after, before).as_dict()
+
+
+def section() -> str | None:
+    """The section of docs/results.md; None before there is a result."""
+    found = results()
+    if not found:
+        return None
+    lines = [
+        "## Where should a sampler start?",
+        "",
+        "`python -m benchmarks.starting --run` (plain models of Fashion-MNIST; the same models, noise and number of network "
+        "evaluations; FD - floor, means over models, and the change with its 95 % interval over them)",
+        "",
+        f"| images | models | sampler, NFE | judge | {' | '.join(WAYS)} | change |",
+        f"|{' --- |' * 7}",
+    ]
+    for size, one in found.items():
+        for sampler, rows in one["excess"].items():
+            for judge in one["floor"]:
+                values = " | ".join(f"{fmean(rows[way][judge]):.4g}" for way in WAYS)
+                lines.append(
+                    f"| {size} | {len(one['seeds'])} | {sampler} | {judge} | {values} | {with_interval(gain(rows, judge))} |"
+                )
+    return "\n".join([*lines, ""])
+
+
+if __name__ == "__main__":
+    command_line_of_parts(__doc__, SIZES, run, summary)
