@@ -25,6 +25,11 @@ def main(arguments: list[str] | None = None) -> int:
     action.add_argument(
         "--run", action="store_true", help="train what the search chose and store the results; resumable"
     )
+    action.add_argument(
+        "--samplers",
+        action="store_true",
+        help="choose samplers anew for searches from before that came last; resumable",
+    )
     action.add_argument("--summary", action="store_true", help="print the stored results as JSON")
     action.add_argument("--quick", action="store_true", help="a smoke test of every contestant; stores nothing")
     action.add_argument("--verify", metavar="NAME", choices=CONTESTANTS, help="train a stored job of the report anew")
@@ -56,7 +61,7 @@ def act(options: argparse.Namespace, names: list[str]) -> int:
 
     from benchmarks.peers.quick import run_quick
     from benchmarks.peers.report import run_report
-    from benchmarks.peers.search import run_search
+    from benchmarks.peers.search import run_samplers, run_search
     from benchmarks.peers.study import Study
     from benchmarks.peers.verifying import VERIFY, verify
     from sadm.core.progress import ConsoleReporter
@@ -69,6 +74,8 @@ def act(options: argparse.Namespace, names: list[str]) -> int:
 
         if options.search:
             run_search(study(SEARCH), names)
+        elif options.samplers:
+            run_samplers(study(SEARCH), names)
         elif options.run:
             run_report(study(REPORT), names, options.budgets)
         elif options.verify:

@@ -27,7 +27,9 @@ same images at a lower resolution. The class-conditional network of denoising-di
 processor even when it is narrow, for its attention at full resolution has a fixed width; one of its sizes therefore
 does without classes. Our package with a UNet (`ours_unet`) came last: after the first trainings of 10 minutes had shown
 that diffusers' UNet, which is behind after 3, catches up with our transformer by then. It was searched as the others were,
-with the seed of the search; what its steps cost was measured beside the others, whose trainings stayed.
+with the seed of the search; what its steps cost was measured beside the others, whose trainings stayed. Samplers were at
+first chosen after 3 minutes, where guidance makes up for a short training; since it harms a longer one, they are chosen anew
+after 10, for all alike, by one more training of each with the seed of the search.
 """
 
 
@@ -148,7 +150,8 @@ def search_lines(searched: dict[str, Any]) -> list[str]:
     for name, one in found.items():
         edge, variants = "yes" if one["learning_rate_at_edge"] else "no", ", ".join(one["variants"]) or "none"
         lines.append(
-            f"| {name} | {len(one['rows'])} | {one['size']} | {one['learning_rate']:g} | {edge} | {variants} | {one['sampler']} |"
+            f"| {name} | {len(one['rows'])} | {one['size']} | {one['learning_rate']:g} | {edge} | {variants} | {one['sampler']}, "
+            f"after {one.get('sampler_minutes', searched['budget_cpu_minutes']):g} minutes |"
         )
     lines += [f"\n`{name}` gets what was found for `{other}`." for name, other in FOLLOWS.items() if other in found]
     lines += [

@@ -27,6 +27,8 @@ FOLLOWS = {"ours_structure": "ours_plain"}
 """Contestants that get what was found for another, which favours the other."""
 SEARCH_BUDGET = 3.0
 SEARCH_SEED = 0
+SAMPLER_BUDGET = 10.0
+"""CPU-minutes of the training by which a sampler is chosen: guidance that makes up for three minutes harms after ten."""
 REPORT_SEEDS = (100, 101)
 MOST_NFE = 50
 STORED_SEARCH = "search"

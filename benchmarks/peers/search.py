@@ -1,10 +1,10 @@
-"""The search, alike for everyone, with the same short budget for each training.
+"""The search, alike for everyone, with the same short budget for each training but the last.
 
 1. three sizes x three learning rates, and where the best rate is at the edge, the next ones beyond it, as long as each is better;
 2. of the best of these, each variant alone;
 3. the variants that help, the best two together, and all of them together;
 4. of the best of these once more the two other sizes and the next learning rates, for a choice may ask for others;
-5. of the best of all, the samplers.
+5. of the best of all, trained once more for `SAMPLER_BUDGET`, the samplers.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from benchmarks.peers.plan import (
     LEAST_GAIN,
     MOST_BEYOND,
     NAME,
+    SAMPLER_BUDGET,
     SEARCH_BUDGET,
     SEARCH_SEED,
     SIZES,
@@ -42,6 +43,33 @@ def run_search(study: Study, contestants: Sequence[str]) -> None:
     for name in names:
         _store(found={name: search(study, name)})
         study.forget(name)
+
+
+def run_samplers(study: Study, contestants: Sequence[str]) -> None:
+    """Chooses the sampler of those whose search is stored and was not followed by that yet."""
+    names, _ = study.available(list(dict.fromkeys(FOLLOWS.get(name, name) for name in contestants)))
+    found = stored(NAME, STORED_SEARCH)["contestants"] if result_path(NAME, STORED_SEARCH).exists() else {}
+    for name in names:
+        if name in found and found[name].get("sampler_minutes") != SAMPLER_BUDGET:
+            _store(found={name: with_sampler(study, name, found[name])})
+            study.forget(name)
+
+
+def with_sampler(study: Study, name: str, found: Mapping[str, Any]) -> dict[str, Any]:
+    """What is kept of a search, with the sampler that is best for what it found."""
+    samplers, variants = list(find(name).samplers), tuple(found["variants"])
+    job = Job(name, found["size"], found["learning_rate"], SEARCH_SEED, 60 * SAMPLER_BUDGET, variants)
+    final = study.run({job: samplers})[job]
+    scores = {sampler: score(excess(final, sampler)) for sampler in samplers}
+    return {
+        **found,
+        "sampler": min(scores, key=lambda sampler: scores[sampler]),
+        "sampler_minutes": SAMPLER_BUDGET,
+        "samplers": {sampler: {**final["judged"][sampler], "excess": excess(final, sampler)} for sampler in samplers},
+        "generated": final["generated"],
+        "versions": final["training"]["versions"],
+        "provenance": final["training"]["provenance"],
+    }
 
 
 def search(study: Study, name: str) -> dict[str, Any]:
@@ -71,9 +99,7 @@ def search(study: Study, name: str) -> dict[str, Any]:
     }
     together(combinations(contestant, gains))
     results.update(study.run({job: [first] for job in neighbours(best_job(results, name, first), results)}))
-    best = best_job(results, name, first)
-    final = study.run({best: list(contestant.samplers)})[best]
-    return entry(name, results, final, base, best, first)
+    return with_sampler(study, name, entry(results, base, best_job(results, name, first), first))
 
 
 def beyond_edge(job: Job, tried: Iterable[Job]) -> Job | None:
@@ -143,18 +169,15 @@ def best_job(results: Mapping[Job, Result], name: str, sampler: str) -> Job:
     return min(scores, key=lambda job: scores[job])
 
 
-def entry(name: str, results: Mapping[Job, Result], final: Result, base: Job, best: Job, first: str) -> dict[str, Any]:
-    """What is kept of a contestant's search.
+def entry(results: Mapping[Job, Result], base: Job, best: Job, first: str) -> dict[str, Any]:
+    """What is kept of a contestant's search, without its sampler.
 
     Args:
-        name: of the contestant.
         results: of all its jobs, judged with the sampler `first`.
-        final: of the job `best`, judged with all samplers.
         base: the best size and learning rate.
         best: of all jobs.
         first: a sampler's name.
     """
-    scores = {sampler: score(excess(final, sampler)) for sampler in find(name).samplers}
     facts = ("parameters", "steps", "images_seen", "cpu_seconds", "diverged")
     where = ("commit", "machine")
     rows = [
@@ -174,15 +197,8 @@ def entry(name: str, results: Mapping[Job, Result], final: Result, base: Job, be
         "learning_rate": best.learning_rate,
         "learning_rate_at_edge": best.learning_rate in _edges(job for job in results if job.variants == best.variants),
         "variants": list(best.variants),
-        "sampler": min(scores, key=lambda sampler: scores[sampler]),
         "grid": {"size": base.size, "learning_rate": base.learning_rate},
         "rows": rows,
-        "samplers": {
-            sampler: {**final["judged"][sampler], "excess": excess(final, sampler)} for sampler in find(name).samplers
-        },
-        "generated": final["generated"],
-        "versions": final["training"]["versions"],
-        "provenance": final["training"]["provenance"],
     }
 
 

@@ -68,6 +68,31 @@ def test_what_a_choice_asks_for_is_looked_for_beside_it(
     assert one["grid"] == {"size": "small", "learning_rate": 1.5e-3}
 
 
+def test_the_sampler_is_chosen_at_a_budget_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the search, and for a search from before that was so; nothing is done where nothing is missing or stored."""
+    monkeypatch.setattr(common, "ROOT", tmp_path)
+    study = Judged({("small", 1.5e-3): (1.0, 0.75)})
+    search.run_samplers(study, ["ours_plain"])
+    assert study.asked == []
+    search.run_search(study, ["ours_plain"])
+    found = common.stored("peers", "search")
+    one = found["contestants"]["ours_plain"]
+    last = study.asked[-1]
+    assert (last.size, last.learning_rate, last.budget, last.seed) == ("small", 1.5e-3, 60 * plan.SAMPLER_BUDGET, 0)
+    assert {job.budget for job in study.asked[:-1]} == {60 * plan.SEARCH_BUDGET}
+    assert (one["sampler"], one["sampler_minutes"]) == ("heun 25", plan.SAMPLER_BUDGET)
+    assert one["samplers"].keys() == find("ours_plain").samplers.keys()
+    asked = len(study.asked)
+    search.run_samplers(study, ["ours_plain", "ours_structure", "dit_loop"])
+    assert len(study.asked) == asked
+    before = {**one, "sampler": "guided 20"}
+    del before["sampler_minutes"]
+    common.store("peers", "search", {**found, "contestants": {"ours_plain": before}})
+    search.run_samplers(study, ["ours_structure"])  # follows ours_plain
+    assert study.asked[asked:] == [last]
+    assert common.stored("peers", "search")["contestants"]["ours_plain"] == one
+
+
 def test_the_ladder_of_learning_rates_goes_both_ways() -> None:
     down = [5e-4, 1.67e-4, 5.56e-5, 1.85e-5]
     up = [4.5e-3, 1.35e-2, 4.05e-2, 0.121, 0.364]
