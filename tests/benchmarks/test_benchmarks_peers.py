@@ -369,7 +369,7 @@ def test_the_search_goes_from_the_grid_to_variants_to_combinations_to_samplers(
     assert one["sampler"] == "heun 25"
     assert len(one["rows"]) == 9 + plan.VARIANTS + 1 + 4 == len(study.asked) - 1
     section = page.section()
-    assert "| ours_plain | 28 | medium | 0.0015 | no | Muon, patch 2 | heun 25 |" in section
+    assert "| ours_plain | 28 | medium | 0.0015 | no | Muon, patch 2 | heun 25, after 10 minutes |" in section
     assert "`ours_structure` gets what was found for `ours_plain`." in section
     assert "- `ours_plain`: Muon, patch 2 -75.0%; Muon -50.0%; patch 2 -10.0%;" in section
     assert "patch 7 diverged. The best of these at other sizes and learning rates: large at 0.0015 +100.0%; " in section
@@ -496,7 +496,7 @@ def test_the_page_shows_every_contestant_and_what_could_not_run(
     header, rule, first = found[found.index("| budget |") :].splitlines()[:3]
     assert header.count("|") == rule.count("|") == first.count("|")
     assert "`ours_structure` against the best peer at 10 minutes, mlp: -50.0%" in found
-    assert "| dit_loop | 2 | small | 0.0005 | yes | v | ddim 50 |" in found
+    assert "| dit_loop | 2 | small | 0.0005 | yes | v | ddim 50, after 2 minutes |" in found
     assert "`ddpm_pytorch` could not be run: no network." in found
     assert "30 images, labels at training frequencies. Torch 2, a machine." in found
 
