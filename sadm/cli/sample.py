@@ -75,6 +75,9 @@ class SampleOptions:
     clip: Annotated[
         bool | None, tyro.conf.arg(help="Bring x0_hat into [-1, 1] at every step; None = the run's own.")
     ] = None
+    from_infinity: Annotated[
+        bool | None, tyro.conf.arg(help="Start as if from infinite noise (docs/processes.md); None = the run's own.")
+    ] = None
     guidance_scale: Annotated[float | None, tyro.conf.arg(help="1 = off; None = the run's own.")] = None
     weak: Annotated[
         str | None, tyro.conf.arg(help="Guide away from this weaker model (autoguidance), not from the null class.")

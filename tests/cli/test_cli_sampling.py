@@ -91,9 +91,11 @@ def test_a_weaker_model_guides(trained: Path, tmp_path: Path, capsys) -> None:
 
 def test_a_record_holds_all_that_the_images_depend_on(trained: Path, tmp_path: Path) -> None:
     options = ["--guidance-scale", "3", "--guidance-low", "0.5", "--steps", "3", "--solver", "ddim", "--eta", "0.5"]
+    options += ["--from-infinity", "False"]
     drawn(trained, tmp_path, "drawn", "--weak", str(trained), *options)
     (record,) = read_records(tmp_path / "drawn").values()
     expected = {"guidance_scale": 3.0, "guidance_low": 0.5, "steps": 3, "solver": "ddim", "eta": 0.5, "index": 0}
+    expected["from_infinity"] = False
     expected["weak"] = load_model(trained).hash
     assert {key: record["details"][key] for key in expected} == expected
     settings = SamplingConfig.model_validate({k: v for k, v in record["details"].items() if k not in ("index", "weak")})

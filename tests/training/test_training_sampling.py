@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -116,3 +117,15 @@ def test_a_weak_model_must_have_been_told_the_same(tmp_path: Path) -> None:
     assert model.sample(2, sampling=sampling, weak=weak).shape == (2, 1, 8, 8)
     with pytest.raises(UserError, match=r"the weak model has pictures \('masks',\), this one \(\)"):
         model.sample(2, sampling=sampling, weak=weak, told=Cond())
+
+
+def test_models_from_before_sampling_came_from_infinity_are_drawn_as_they_were(tmp_path: Path) -> None:
+    train(tiny_config(signal="none"), tmp_path, images=tiny_images())
+    model, path = load_model(tmp_path), tmp_path / "model" / "model.json"
+    description = json.loads(path.read_text())
+    assert description["sampling"].pop("from_infinity") is None
+    path.write_text(json.dumps(description))
+    older = load_model(tmp_path)
+    assert older.sampling.from_infinity is False
+    assert not torch.equal(older.sample(2), model.sample(2))
+    assert torch.equal(older.sample(2, sampling=model.sampling), model.sample(2))
