@@ -13,10 +13,10 @@ import functools
 import math
 import multiprocessing
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from benchmarks.common import RUNS, command_line_of_parts, result_path, store, stored
 from benchmarks.pinned import pinned_recipe
@@ -33,6 +33,7 @@ GROUPS = 1
 CLOSE = 1.02
 """Within 2 % counts as equal."""
 
+Part = TypeVar("Part")
 Excess = dict[str, dict[str, dict[str, float]]]
 """FD - floor by solver, budget and judge."""
 
@@ -73,8 +74,7 @@ def measure(
 
     evaluator = Evaluator(split_for(train).held_out)
     of_seed = functools.partial(seed_parts, train, folder, budgets)
-    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
-        parts = list(pool.map(of_seed, seeds))
+    parts = by_seed(of_seed, seeds, processes)
     solvers = {
         solver: {
             str(budget): mean_excess([part[solver, budget] for part in parts], evaluator.floor) for budget in budgets
@@ -99,23 +99,10 @@ def seed_parts(
     train: TrainConfig, folder: Path, budgets: Sequence[int], seed: int
 ) -> dict[tuple[str, int], dict[str, Any]]:
     """What the judges say of one model, by solver and budget; the model is trained and each drawing made once."""
-    import torch
-
-    from sadm.core.config import build_config, merge
     from sadm.core.files import read_json, write_json
     from sadm.diffusion import SOLVERS
-    from sadm.evaluation import Evaluator
-    from sadm.training.config import TrainConfig
-    from sadm.training.model_folder import load_model
-    from sadm.training.run import split_for
-    from sadm.training.run import train as run_training
 
-    torch.set_num_threads(1)
-    evaluator = Evaluator(split_for(train).held_out)
-    change = {"signal": "none", "seed": seed, "log": {"samples": 0}}
-    config = build_config(TrainConfig, merge(train.model_dump(mode="json"), change), f"seed {seed}")
-    run_training(config, folder / f"plain-seed-{seed}")
-    model = load_model(folder / f"plain-seed-{seed}")
+    model, evaluator = plain_model(train, folder, seed)
     found = {}
     for budget in sorted(budgets):
         for solver in SOLVERS:
@@ -125,6 +112,30 @@ def seed_parts(
                 write_json(path, judged(model, evaluator, seed, sampling_of(solver, budget)))
             found[solver, budget] = read_json(path)
     return found
+
+
+def plain_model(train: TrainConfig, folder: Path, seed: int) -> tuple[Any, Evaluator]:
+    """The model of a seed, trained in a folder of its own where it is not there yet, and its judges; on one thread."""
+    import torch
+
+    from sadm.core.config import build_config, merge
+    from sadm.evaluation import Evaluator
+    from sadm.training.config import TrainConfig
+    from sadm.training.model_folder import load_model
+    from sadm.training.run import split_for
+    from sadm.training.run import train as run_training
+
+    torch.set_num_threads(1)
+    change = {"signal": "none", "seed": seed, "log": {"samples": 0}}
+    config = build_config(TrainConfig, merge(train.model_dump(mode="json"), change), f"seed {seed}")
+    run_training(config, folder / f"plain-seed-{seed}")
+    return load_model(folder / f"plain-seed-{seed}"), Evaluator(split_for(train).held_out)
+
+
+def by_seed(function: Callable[[int], Part], seeds: Sequence[int], processes: int) -> list[Part]:
+    """What a function gives for each seed, some at a time, each in a process."""
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        return list(pool.map(function, seeds))
 
 
 def judged(model: Any, evaluator: Evaluator, seed: int, sampling: SamplingConfig) -> dict[str, Any]:

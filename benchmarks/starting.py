@@ -1,6 +1,6 @@
 """What does it bring to start a sampler as if it came from sigma = inf, at no cost? Plain models of Fashion-MNIST.
 
-The same models draw from the same noise with the same evaluations, once from the noise alone and once as `FromInfinity` does.
+The same models draw from the same noise with the same evaluations, once from the noise alone and once as `from_infinity` does.
 
     python -m benchmarks.starting --run        # needs Fashion-MNIST: make fashion-mnist; resumable model by model
     python -m benchmarks.starting --run --only 8x8
@@ -10,17 +10,15 @@ The same models draw from the same noise with the same evaluations, once from th
 from __future__ import annotations
 
 import functools
-import multiprocessing
 import os
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 from benchmarks.common import RUNS, command_line_of_parts, result_path, store, stored
 from benchmarks.paired import with_interval
-from benchmarks.samplers import judged, recipe, steps_within
+from benchmarks.samplers import by_seed, judged, mean_excess, plain_model, recipe, steps_within
 
 NAME = "starting"
 SIZES = {"8x8": (0, 1, 2, 3, 4), "28x28": (0, 1)}
@@ -36,42 +34,29 @@ def run(sizes: Sequence[str]) -> None:
 
     for size in (size for size in sizes if not result_path(NAME, size).exists()):
         of_seed = functools.partial(drawings, size, RUNS / NAME / size)
-        with ProcessPoolExecutor(min(2, os.cpu_count() or 1), multiprocessing.get_context("spawn")) as pool:
-            parts = list(pool.map(of_seed, SIZES[size]))
+        parts = by_seed(of_seed, SIZES[size], processes=min(2, os.cpu_count() or 1))
         store(NAME, size, {"seeds": [*SIZES[size]], **gathered(parts), "provenance": provenance()})
 
 
 def drawings(size: str, folder: Path, seed: int) -> dict[str, Any]:
     """What the judges say of one model, by sampler and way to start; kept once it is known."""
-    import torch
-
-    from sadm.core.config import build_config, merge
     from sadm.core.files import read_json, write_json
-    from sadm.evaluation import Evaluator
-    from sadm.training.config import SamplingConfig, TrainConfig
-    from sadm.training.model_folder import load_model
-    from sadm.training.run import split_for
-    from sadm.training.run import train as run_training
+    from sadm.training.config import SamplingConfig
 
     path = folder / f"seed-{seed}.json"
     if path.exists():
         return read_json(path)
-    torch.set_num_threads(1)
-    change = {"signal": "none", "seed": seed, "log": {"samples": 0}}
-    config = build_config(TrainConfig, merge(recipe(size).model_dump(mode="json"), change), f"seed {seed}")
-    run_training(config, folder / f"plain-seed-{seed}")
-    model, evaluator = load_model(folder / f"plain-seed-{seed}"), Evaluator(split_for(config).held_out)
+    train = recipe(size)
+    model, evaluator = plain_model(train, folder, seed)
     excess: dict[str, dict[str, dict[str, float]]] = {}
     for solver, nfe in SAMPLERS:
         for way, begins in WAYS.items():
             sampling = SamplingConfig(solver=solver, steps=steps_within(solver, nfe), from_infinity=begins)
-            fd = judged(model, evaluator, seed, sampling)["fd"]
-            excess.setdefault(f"{solver} {nfe}", {})[way] = {
-                name: fd[name] - low for name, low in evaluator.floor.items()
-            }
-    facts = {"floor": evaluator.floor, "images": evaluator.group, "steps": config.optimiser.steps}
-    write_json(path, {"excess": excess, **facts})
-    return {"excess": excess, **facts}
+            drawing = judged(model, evaluator, seed, sampling)
+            excess.setdefault(f"{solver} {nfe}", {})[way] = mean_excess([drawing], evaluator.floor)
+    found = {"excess": excess, "floor": evaluator.floor, "images": evaluator.group, "steps": train.optimiser.steps}
+    write_json(path, found)
+    return found
 
 
 def gathered(parts: Sequence[dict[str, Any]]) -> dict[str, Any]:

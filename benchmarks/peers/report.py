@@ -8,7 +8,8 @@ from typing import Any
 from benchmarks.common import relative, result_path, store, stored
 from benchmarks.peers.costs import joined, measure
 from benchmarks.peers.pace import Calibration
-from benchmarks.peers.plan import CONTESTANTS, FOLLOWS, NAME, REPORT_SEEDS, STORED_SEARCH, Job, costs_name, result_name
+from benchmarks.peers.plan import CONTESTANTS, FOLLOWS, NAME, REPORT_SEEDS, Job, costs_name, result_name
+from benchmarks.peers.search import found_job, stored_search
 from benchmarks.peers.study import Study, settings_of
 from sadm.core.errors import UserError
 
@@ -25,7 +26,7 @@ def run_report(study: Study, contestants: Sequence[str], budgets: Sequence[float
     Raises:
         UserError: somebody who can run here has not been searched, or was not there when costs were measured.
     """
-    found = stored(NAME, STORED_SEARCH)["contestants"] if result_path(NAME, STORED_SEARCH).exists() else {}
+    found = stored_search()["contestants"]
     everyone, _ = study.available(CONTESTANTS)
     unknown = list(dict.fromkeys(FOLLOWS.get(name, name) for name in everyone if FOLLOWS.get(name, name) not in found))
     if unknown:
@@ -63,8 +64,7 @@ def run_report(study: Study, contestants: Sequence[str], budgets: Sequence[float
 
 def jobs_of(name: str, chosen: Mapping[str, Any], minutes: float) -> list[Job]:
     """A contestant's trainings at a budget, one for each seed of the report."""
-    variants = tuple(chosen["variants"])
-    return [Job(name, chosen["size"], chosen["learning_rate"], seed, 60 * minutes, variants) for seed in REPORT_SEEDS]
+    return [found_job(name, chosen, seed, minutes) for seed in REPORT_SEEDS]
 
 
 def costs_at(study: Study, minutes: float, chosen: Chosen) -> dict[str, Calibration]:

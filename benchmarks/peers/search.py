@@ -48,7 +48,7 @@ def run_search(study: Study, contestants: Sequence[str]) -> None:
 def run_samplers(study: Study, contestants: Sequence[str]) -> None:
     """Chooses the sampler of those whose search is stored and was not followed by that yet."""
     names, _ = study.available(list(dict.fromkeys(FOLLOWS.get(name, name) for name in contestants)))
-    found = stored(NAME, STORED_SEARCH)["contestants"] if result_path(NAME, STORED_SEARCH).exists() else {}
+    found = stored_search()["contestants"]
     for name in names:
         if name in found and found[name].get("sampler_minutes") != SAMPLER_BUDGET:
             _store(found={name: with_sampler(study, name, found[name])})
@@ -57,8 +57,7 @@ def run_samplers(study: Study, contestants: Sequence[str]) -> None:
 
 def with_sampler(study: Study, name: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """What is kept of a search, with the sampler that is best for what it found."""
-    samplers, variants = list(find(name).samplers), tuple(found["variants"])
-    job = Job(name, found["size"], found["learning_rate"], SEARCH_SEED, 60 * SAMPLER_BUDGET, variants)
+    samplers, job = list(find(name).samplers), found_job(name, found, SEARCH_SEED, SAMPLER_BUDGET)
     final = study.run({job: samplers})[job]
     scores = {sampler: score(excess(final, sampler)) for sampler in samplers}
     return {
@@ -70,6 +69,19 @@ def with_sampler(study: Study, name: str, found: Mapping[str, Any]) -> dict[str,
         "versions": final["training"]["versions"],
         "provenance": final["training"]["provenance"],
     }
+
+
+def found_job(name: str, found: Mapping[str, Any], seed: int, minutes: float) -> Job:
+    """A training of what was found for a contestant, with that budget in CPU-minutes."""
+    return Job(name, found["size"], found["learning_rate"], seed, 60 * minutes, tuple(found["variants"]))
+
+
+def stored_search() -> dict[str, Any]:
+    """What is stored of all searches; without contestants where nothing is."""
+    if not result_path(NAME, STORED_SEARCH).exists():
+        return {"contestants": {}, "missing": {}}
+    found: dict[str, Any] = stored(NAME, STORED_SEARCH)
+    return found
 
 
 def search(study: Study, name: str) -> dict[str, Any]:
@@ -210,9 +222,7 @@ def _edges(tried: Iterable[Job]) -> tuple[float, float]:
 
 def _store(found: Mapping[str, Any] | None = None, missing: Mapping[str, str] | None = None) -> None:
     found, missing = found or {}, missing or {}
-    before = (
-        stored(NAME, STORED_SEARCH) if result_path(NAME, STORED_SEARCH).exists() else {"contestants": {}, "missing": {}}
-    )
+    before = stored_search()
     store(
         NAME,
         STORED_SEARCH,

@@ -35,7 +35,7 @@ from sadm.diffusion.samplers import (
     heun_nfe,
     solver_nfe,
 )
-from sadm.diffusion.starting import FromInfinity
+from sadm.diffusion.starting import from_infinity
 from sadm.diffusion.vp import VPDenoiser, VPSchedule
 from sadm.diffusion.weightings import (
     EDMWeighting,
@@ -63,7 +63,6 @@ __all__ = [
     "EDMWeighting",
     "EpsWeighting",
     "FlowDenoiser",
-    "FromInfinity",
     "Grey",
     "LogNormalSigma",
     "LogitNormalTime",
@@ -96,6 +95,7 @@ __all__ = [
     "dpmpp_2m_sde",
     "encode",
     "euler",
+    "from_infinity",
     "generate",
     "heun",
     "heun_nfe",

@@ -20,7 +20,7 @@ from sadm.diffusion.guidance import AutoGuidance, ClassifierFreeGuidance, Guidan
 from sadm.diffusion.on_path import path_of, schedule_of
 from sadm.diffusion.paths import Path, StraightLine, VarianceExploding
 from sadm.diffusion.samplers import SOLVERS, Solver
-from sadm.diffusion.starting import FromInfinity
+from sadm.diffusion.starting import from_infinity
 
 Grid = Literal["karras", "native"]
 
@@ -44,8 +44,9 @@ class SamplerSettings:
         guidance_high: guide where sigma is at most this; None = no bound.
         clamp: bring the result into [-1, 1], where images are; latents have no bounds.
         clip: bring x0_hat into [-1, 1] at every step (see `Clipped`).
-        from_infinity: start as if the sampler came from sigma = inf (see `FromInfinity`), not from noise alone; None = on a path
-            that has no end, which is EDM's. Timesteps of a VP schedule have one, which others' samplers start from.
+        from_infinity: start as if the sampler came from sigma = inf (see `starting.from_infinity`), not from noise alone;
+            None = on a path that has no end, which is EDM's. Timesteps of a VP schedule have one, which others' samplers start
+            from.
     """
 
     solver: str = "dpmpp_2m"
@@ -65,11 +66,11 @@ class SamplerSettings:
     clip: bool = False
     from_infinity: bool | None = None
 
-    def solver_on(self, path: Path) -> Solver | FromInfinity:
+    def solver_on(self, path: Path) -> Solver:
         """The solver, with its start on that path."""
         solver = SOLVERS[self.solver]
         begins = math.isinf(path.end) if self.from_infinity is None else self.from_infinity
-        return FromInfinity(solver) if begins else solver
+        return from_infinity(solver) if begins else solver
 
     def check(self) -> None:
         """Refuses what makes no sense for any denoiser.
@@ -218,7 +219,7 @@ def generate(
     guided, times = prepare(denoiser, null_label, settings, weak, labels)
     check_guided(settings, labels, weak)
     solver = settings.solver_on(guided.path)
-    options: dict[str, Any] = {"eta": settings.eta} if SOLVERS[settings.solver].takes_eta else {}
+    options: dict[str, Any] = {"eta": settings.eta} if solver.takes_eta else {}
 
     def drawn(some: ImageBatch) -> torch.Tensor:
         images = solver(guided, some.noise, times, some.cond, guided.path, some.draw, **options)  # [b, C, H, W]

@@ -16,7 +16,6 @@ from sadm.core.conditions import Cond
 from sadm.diffusion.paths import Level, Path
 from sadm.diffusion.prediction import Prediction
 from sadm.diffusion.samplers import Solver
-from sadm.diffusion.starting import FromInfinity
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,7 +40,7 @@ class SolverTable:
     result: torch.Tensor
 
 
-def solver_table(solver: Solver | FromInfinity, times: torch.Tensor, path: Path, **options: Any) -> SolverTable:
+def solver_table(solver: Solver, times: torch.Tensor, path: Path, **options: Any) -> SolverTable:
     """The table of a solver on a grid.
 
     Args:

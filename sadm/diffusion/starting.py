@@ -11,6 +11,7 @@ the leading components of images are so wide that sigma = 80 does not hide that.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from typing import Any
 
@@ -19,44 +20,39 @@ import torch
 from sadm.core.conditions import Cond
 from sadm.diffusion.around import Around, Ask
 from sadm.diffusion.denoised import Denoiser
+from sadm.diffusion.ode import CONTRACT
 from sadm.diffusion.on_path import Draw, prediction_at
 from sadm.diffusion.paths import Level, Path
 from sadm.diffusion.prediction import Prediction
-from sadm.diffusion.samplers import Solver
+from sadm.diffusion.samplers import Solver, SolverFunction
 
 
-@dataclasses.dataclass(frozen=True)
-class FromInfinity:
-    """A solver that starts as if it came from sigma = inf; called as the solver is, with as many network evaluations.
+def from_infinity(solver: Solver) -> Solver:
+    """The solver, started as if it came from sigma = inf, with as many network evaluations.
 
-    Attributes:
-        solver: of `SOLVERS`.
+    A grid that does start at sigma = inf is followed as it is.
     """
+    return dataclasses.replace(solver, function=functools.partial(_begun, solver.function))
 
-    solver: Solver
 
-    def __call__(
-        self,
-        denoiser: Denoiser,
-        noise: torch.Tensor,
-        times: torch.Tensor,
-        cond: Cond,
-        path: Path,
-        draw: Draw | None = None,
-        **options: Any,
-    ) -> torch.Tensor:
-        """See `Solver`. A grid that does start at sigma = inf is followed as it is."""
-        start = float(times[0])
-        sigma = path.sigma(start)
-        if not math.isfinite(sigma):
-            return self.solver(denoiser, noise, times, cond, path, draw, **options)
-        first = prediction_at(denoiser, path, noise * path.beta(start), start, cond)
-        begun = noise + first.x0_hat / sigma  # of which solvers take beta times as much
-        return self.solver(_Answered(denoiser, first), begun, times, cond, path, draw, **options)
-
-    def nfe(self, steps: int) -> int:
-        """Network evaluations of `steps` steps that end at 0."""
-        return self.solver.nfe(steps)
+def _begun(
+    function: SolverFunction,
+    denoiser: Denoiser,
+    noise: torch.Tensor,
+    times: torch.Tensor,
+    cond: Cond,
+    path: Path = CONTRACT,
+    draw: Draw | None = None,
+    **options: Any,
+) -> torch.Tensor:
+    """Runs a solver's function from there."""
+    start = float(times[0])
+    sigma = path.sigma(start)
+    if not math.isfinite(sigma):
+        return function(denoiser, noise, times, cond, path, draw, **options)
+    first = prediction_at(denoiser, path, noise * path.beta(start), start, cond)
+    begun = noise + first.x0_hat / sigma  # of which solvers take beta times as much
+    return function(_Answered(denoiser, first), begun, times, cond, path, draw, **options)
 
 
 class _Answered(Around):

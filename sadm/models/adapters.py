@@ -109,10 +109,12 @@ class UNetAdapter(nn.Module):
         )
         factor = patch * 2 ** (len(unet.config.block_out_channels) - 1)
         if height % factor or columns % factor:
+            on, smaller = (
+                (f" on squares of {patch}x{patch} pixels", ", smaller squares (patch)") if patch > 1 else ("", "")
+            )
             raise UserError(
-                f"a UNet of {len(unet.config.block_out_channels)} levels on squares of {patch}x{patch} pixels needs images whose "
-                f"sides are divisible by {factor}; got {height}x{columns}. Choose fewer block_out_channels, smaller squares "
-                "(patch) or another size of images."
+                f"a UNet of {len(unet.config.block_out_channels)} levels{on} needs images whose sides are divisible by {factor}; "
+                f"got {height}x{columns}. Choose fewer block_out_channels{smaller} or another size of images."
             )
         return cls(unet, time_scale, patch)
 
@@ -127,9 +129,7 @@ class UNetAdapter(nn.Module):
                 else c_noise.new_full((x.shape[0],), self.null_label, dtype=torch.int64)
             )
         squares = squares_to_channels(x, self.patch)
-        predicted = self.unet(
-            squares, c_noise * self.time_scale, class_labels=label
-        ).sample  # [B, p p C', H / p, W / p]
+        predicted = self.unet(squares, c_noise * self.time_scale, class_labels=label).sample  # [B, p p C', …]
         return channels_to_squares(predicted, self.patch)
 
 

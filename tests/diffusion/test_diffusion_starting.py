@@ -12,12 +12,12 @@ from diffusion_nets import GaussianOnPath
 from sadm.core.conditions import Cond
 from sadm.diffusion import (
     SOLVERS,
-    FromInfinity,
     Path,
     SamplerSettings,
     StraightLine,
     VarianceExploding,
     VariancePreserving,
+    from_infinity,
     generate,
     image_seeds,
     karras_sigmas,
@@ -33,7 +33,7 @@ ENDED = MEAN + SPREAD * NOISE
 
 def drawn(name: str, sigma: float, begins: bool, path: Path | None = None, steps: int = 400) -> torch.Tensor:
     path = path or VarianceExploding()
-    solver = FromInfinity(SOLVERS[name]) if begins else SOLVERS[name]
+    solver = from_infinity(SOLVERS[name]) if begins else SOLVERS[name]
     times = path.time(karras_sigmas(steps, sigma_max=sigma))
     return solver(GaussianOnPath(path, MEAN, SPREAD), NOISE, times, Cond(), path)
 
@@ -72,7 +72,7 @@ class Counted(GaussianOnPath):
 @pytest.mark.parametrize("name", SOLVERS)
 def test_it_costs_no_evaluation(name: str) -> None:
     denoiser, noise = Counted(VarianceExploding()), NOISE.float()
-    solver = FromInfinity(SOLVERS[name])
+    solver = from_infinity(SOLVERS[name])
     solver(denoiser, noise, karras_sigmas(6), Cond(), VarianceExploding(), lambda step: torch.zeros_like(noise))
     assert denoiser.calls == solver.nfe(6) == SOLVERS[name].nfe(6)
 
@@ -82,7 +82,7 @@ def test_a_grid_from_infinity_is_followed_as_it_is(name: str) -> None:
     path, times = StraightLine(), uniform_times(5)
     denoiser = GaussianOnPath(path, MEAN, SPREAD)
     own, begun = (
-        solver(denoiser, NOISE, times, Cond(), path) for solver in (SOLVERS[name], FromInfinity(SOLVERS[name]))
+        solver(denoiser, NOISE, times, Cond(), path) for solver in (SOLVERS[name], from_infinity(SOLVERS[name]))
     )
     assert torch.equal(own, begun)
 
@@ -91,7 +91,7 @@ def test_a_grid_from_infinity_is_followed_as_it_is(name: str) -> None:
 @pytest.mark.parametrize("path", [VarianceExploding(), VariancePreserving()], ids=str)
 def test_its_table_leads_where_it_does(name: str, path: Path) -> None:
     times = path.time(karras_sigmas(5, sigma_max=20.0))
-    solver, denoiser = FromInfinity(SOLVERS[name]), GaussianOnPath(path, MEAN, SPREAD)
+    solver, denoiser = from_infinity(SOLVERS[name]), GaussianOnPath(path, MEAN, SPREAD)
     table = solver_table(solver, times, path)
     known = [NOISE]
     for level, row in zip(table.levels, table.mix, strict=True):

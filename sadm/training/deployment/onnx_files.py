@@ -18,7 +18,6 @@ from sadm.core.progress import Reporter, Silent
 from sadm.core.provenance import provenance
 from sadm.core.seeds import generator
 from sadm.diffusion import VPDenoiser, prepare
-from sadm.diffusion.samplers import SOLVERS
 from sadm.diffusion.solver_table import solver_table
 from sadm.training.config import SamplingConfig
 from sadm.training.deployment.loop import sampler_graph
@@ -114,10 +113,11 @@ def _network(model: Model, shape: tuple[int, int, int]) -> Any:
 
 def _sampler(model: Model, shape: tuple[int, int, int], sampling: SamplingConfig) -> Any:
     settings = model.settings(sampling)
-    options = {"eta": settings.eta} if SOLVERS[settings.solver].takes_eta else {}
     guided, times = prepare(model.denoiser, model.null_label, settings)
+    solver = settings.solver_on(guided.path)
+    options = {"eta": settings.eta} if solver.takes_eta else {}
     try:
-        table = solver_table(settings.solver_on(guided.path), times, guided.path, **options)
+        table = solver_table(solver, times, guided.path, **options)
     except ValueError as error:
         raise UserError(
             f"this sampler can't be written as ONNX: {error}. Choose --solver heun, dpmpp_2m, euler or ddim, with --eta 0."

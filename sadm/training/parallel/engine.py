@@ -90,9 +90,8 @@ def blocks_of(net: nn.Module) -> dict[str, nn.Module]:
         if any(name.startswith(f"{other}.") for other in lists if other != name):
             continue
         for index, block in enumerate(cast(nn.ModuleList, net.get_submodule(name))):
-            if block is not None and any(
-                True for _ in block.parameters()
-            ):  # diffusers' lists hold None for no attention
+            # diffusers' lists hold None for no attention.
+            if block is not None and any(True for _ in block.parameters()):
                 found[f"{name}.{index}"] = block
     return found
 
