@@ -48,16 +48,18 @@ def run_search(study: Study, contestants: Sequence[str]) -> None:
 def run_samplers(study: Study, contestants: Sequence[str]) -> None:
     """Chooses the sampler of those whose search is stored and was not followed by that yet."""
     names, _ = study.available(list(dict.fromkeys(FOLLOWS.get(name, name) for name in contestants)))
-    found = stored_search()["contestants"]
-    for name in names:
-        if name in found and found[name].get("sampler_minutes") != SAMPLER_BUDGET:
-            _store(found={name: with_sampler(study, name, found[name])})
-            study.forget(name)
+    known = stored_search()["contestants"]
+    found = {name: known[name] for name in names if name in known}
+    waiting = [name for name in found if found[name].get("sampler_minutes") != SAMPLER_BUDGET]
+    study.run(dict(sampler_order(name, found[name]) for name in waiting))  # of all, so that no processor is idle
+    for name in waiting:
+        _store(found={name: with_sampler(study, name, found[name])})
+        study.forget(name)
 
 
 def with_sampler(study: Study, name: str, found: Mapping[str, Any]) -> dict[str, Any]:
     """What is kept of a search, with the sampler that is best for what it found."""
-    samplers, job = list(find(name).samplers), found_job(name, found, SEARCH_SEED, SAMPLER_BUDGET)
+    job, samplers = sampler_order(name, found)
     final = study.run({job: samplers})[job]
     scores = {sampler: score(excess(final, sampler)) for sampler in samplers}
     return {
@@ -69,6 +71,11 @@ def with_sampler(study: Study, name: str, found: Mapping[str, Any]) -> dict[str,
         "versions": final["training"]["versions"],
         "provenance": final["training"]["provenance"],
     }
+
+
+def sampler_order(name: str, found: Mapping[str, Any]) -> tuple[Job, list[str]]:
+    """The training by which a contestant's sampler is chosen, and the samplers to draw with."""
+    return found_job(name, found, SEARCH_SEED, SAMPLER_BUDGET), list(find(name).samplers)
 
 
 def found_job(name: str, found: Mapping[str, Any], seed: int, minutes: float) -> Job:
