@@ -89,7 +89,7 @@ def test_the_sampler_is_chosen_at_a_budget_of_its_own(tmp_path: Path, monkeypatc
     del before["sampler_minutes"]
     common.store("peers", "search", {**found, "contestants": {"ours_plain": before}})
     search.run_samplers(study, ["ours_structure"])  # follows ours_plain
-    assert study.asked[asked:] == [last]
+    assert set(study.asked[asked:]) == {last}
     assert common.stored("peers", "search")["contestants"]["ours_plain"] == one
 
 
